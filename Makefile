@@ -1,0 +1,43 @@
+# One command for each thing one does with gyre; each sets up what it needs and says what it does.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench ci
+
+# The Node that the project pins comes before the machine's own.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+
+# Where the setup found nats-server and SoftHSM2, for the commands that follow it.
+found := . .cache/setup/env
+
+help: ## list the targets
+	@echo "gyre: make <target>"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-8s %s\n", $$1, $$2 }'
+
+setup: ## install npm packages, find or fetch nats-server and SoftHSM2 (quick when they are here)
+	@echo "setup: npm packages, nats-server, SoftHSM2"
+	@sh infra/setup/all.sh
+
+demo: setup ## bring up a mesh, turn the keys of seven layers, make one rotation fail, verify the audit
+	@echo "demo: a mesh of real processes on this machine"
+	@$(found) && exec node test/demo/demo.ts
+
+test: setup ## run the tests (all but the long runs, test/**/*.long.test.ts)
+	@echo "test: $$(node --version), $$($(found) && $$GYRE_NATS_SERVER --version)"
+	@$(found) && exec vitest run
+
+check: setup ## check format, lint, types and the rules of the house
+	@echo "check: format (prettier)"
+	@prettier --check --log-level warn .
+	@echo "check: lint (oxlint, type-aware)"
+	@oxlint --type-aware --deny-warnings .
+	@echo "check: types (tsc)"
+	@tsc --noEmit
+	@echo "check: the rules of the house (test/tidy)"
+	@vitest run test/tidy
+
+bench: setup ## measure sealing, signing and whole rotations on this machine
+	@echo "bench: this takes a few minutes and wants the machine to itself"
+	@$(found) && exec node bench/run.ts
+
+ci: check test ## check and test

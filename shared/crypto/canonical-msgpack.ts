@@ -51,11 +51,7 @@ const HEAD_BYTES_MAX = 9;
 export function encodeCanonical(value: unknown, options: CanonicalOptions = {}): Uint8Array {
   const bound = measure(value, options.floats ?? false, 1);
   if (typeof bound === 'string') throw new CryptoError('NOT_ENCODABLE', bound);
-  const encoder = new Encoder({ sortKeys: true, initialBufferSize: bound, maxDepth: depthMax + 1 });
-  const shared = encoder.encodeSharedRef(value);
-  const encoded = shared.slice();
-  shared.fill(0);
-  return encoded;
+  return encodeMeasured(value, bound);
 }
 
 /**
@@ -74,20 +70,29 @@ export function decodeCanonical(bytes: Uint8Array, options: CanonicalOptions = {
     return { ok: false, code: 'KEY_REFUSED' };
   }
   const bound = measure(value, options.floats ?? false, 1);
-  if (typeof bound === 'string' || !isCanonical(value)) return { ok: false, code: 'NOT_CANONICAL' };
-  const again = encodeCanonical(value, options);
-  if (!sameBytes(input, again)) return { ok: false, code: 'NOT_CANONICAL' };
-  return { ok: true, value };
+  if (typeof bound === 'string' || !sameBytes(input, encodeMeasured(value, bound))) {
+    return { ok: false, code: 'NOT_CANONICAL' };
+  }
+  // What has a measure is of the type.
+  return { ok: true, value: value as CanonicalValue };
+}
+
+/** One buffer that never grows, wiped after the result is copied out of it. */
+function encodeMeasured(value: unknown, bytesMax: number): Uint8Array {
+  const encoder = new Encoder({
+    sortKeys: true,
+    initialBufferSize: bytesMax,
+    maxDepth: depthMax + 1,
+  });
+  const shared = encoder.encodeSharedRef(value);
+  const encoded = shared.slice();
+  shared.fill(0);
+  return encoded;
 }
 
 function stringKey(key: unknown): string {
   if (typeof key !== 'string') throw new CryptoError('NOT_ENCODABLE', 'a map key is a string');
   return key;
-}
-
-/** `measure` has accepted it: then it is of the type. */
-function isCanonical(_value: unknown): _value is CanonicalValue {
-  return true;
 }
 
 /** Comparison of public bytes: no need for constant time. */

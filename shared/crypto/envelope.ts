@@ -1,0 +1,299 @@
+/**
+ * The sealed event: encrypt, then sign one short statement over everything that matters.
+ *
+ * Opening is three separate steps, because different readers may do different ones: `parseFrame`
+ * (structure, no key), `verifyFrame` (who said it, public key only), `openFrame` (content, channel
+ * secret). All three work on the received bytes, never on a re-encoding. What a received frame can do
+ * wrong is one of a closed set of codes; nothing here throws because of what a peer has sent.
+ *
+ * A disclosure is one event opened for everybody: with it and the sender's public key, and no secret,
+ * anyone checks that this sender said exactly this.
+ */
+import {
+  bodyBytesMax,
+  disclosureValidator,
+  frameBytesMax,
+  frameValidator,
+  headerBytesMax,
+  headerValidator,
+  saltBytes,
+} from '#schemas/frame.ts';
+import type { Disclosure, Frame, Header } from '#schemas/frame.ts';
+import { concat, equalConstantTime, toHex } from './bytes.ts';
+import { decodeCanonical, encodeCanonical } from './canonical-msgpack.ts';
+import type { CanonicalValue } from './canonical-msgpack.ts';
+import { CryptoError, invariant } from './errors.ts';
+import { deriveChannelKeys, messageNonce } from './key-schedule.ts';
+import type { SigningKey, VerifyKey } from './key-handle.ts';
+import type { CryptoProvider } from './provider.ts';
+import {
+  eventContext,
+  namesKey,
+  parseHeader,
+  refused,
+  signatureInput,
+  statementOf,
+  verified,
+} from './statement.ts';
+import type { Refused, Verified, VerifyResult } from './statement.ts';
+
+export type { EnvelopeRefusal, Refused, Verified, VerifyResult } from './statement.ts';
+
+/** A frame whose structure holds. Its parts are views onto one private copy of the received bytes. */
+export interface ParsedFrame {
+  /** The frame as received. */
+  readonly bytes: Uint8Array;
+  readonly header: Header;
+  readonly parts: Frame;
+}
+
+export interface SealInput {
+  /** Complete: `SenderChain` is what fills in chain fields so that no nonce repeats. */
+  readonly header: Header;
+  /** Any value with a canonical encoding of at most 448 KiB. */
+  readonly body: unknown;
+  /** Its key id must be the header's `senderKeyId`. */
+  readonly signingKey: SigningKey;
+  /** 32 bytes. */
+  readonly channelSecret: Uint8Array;
+}
+
+export interface SealedEvent {
+  readonly frame: Uint8Array;
+  readonly header: Header;
+  /** 32 bytes. */
+  readonly statementHash: Uint8Array;
+  /** `statementHash` in hexadecimal: the message id on the bus. */
+  readonly messageId: string;
+  /** What the sender can show to third parties. */
+  readonly disclosure: Disclosure;
+}
+
+export type ParseResult = { readonly ok: true; readonly frame: ParsedFrame } | Refused;
+export type OpenResult =
+  | {
+      readonly ok: true;
+      readonly body: CanonicalValue;
+      /** The body as encoded by the sender: what a disclosure carries. */
+      readonly bodyBytes: Uint8Array;
+      /** 32 bytes. */
+      readonly salt: Uint8Array;
+    }
+  | Refused;
+export type DisclosureResult =
+  (Verified & { readonly header: Header; readonly body: CanonicalValue }) | Refused;
+
+/**
+ * Seals one event. Throws `CryptoError` `NOT_ENCODABLE` for a body without canonical form or beyond
+ * 448 KiB, or a header out of its schema. Salt and signature are fresh: two calls never give the
+ * same frame. The caller guarantees that the counter is used once (`SenderChain`).
+ */
+export function seal(crypto: CryptoProvider, input: SealInput): SealedEvent {
+  const { header, signingKey } = input;
+  const headerBytes = encodeHeader(header);
+  invariant(
+    equalConstantTime(header.senderKeyId, signingKey.publicKey.keyId),
+    'the header names the key that signs',
+  );
+  const body = encodeCanonical(input.body, { floats: true });
+  if (body.length > bodyBytesMax) {
+    throw new CryptoError('NOT_ENCODABLE', `a body has at most ${bodyBytesMax} bytes`);
+  }
+  const salt = crypto.randomBytes(saltBytes);
+  const plaintext = concat(salt, body);
+  const digest = crypto.blake3(plaintext);
+  const keys = deriveChannelKeys(crypto, input.channelSecret, header);
+  const ciphertext = crypto.aeadSeal({
+    algorithm: 'ChaCha20-Poly1305',
+    key: keys.key,
+    nonce: messageNonce(keys.baseNonce, header.counter),
+    aad: headerBytes,
+    plaintext,
+  });
+  keys.wipe();
+  plaintext.fill(0);
+  const { commitment } = keys;
+  const ciphertextHash = crypto.sha3_512(ciphertext);
+  const statement = statementOf(crypto, {
+    header: headerBytes,
+    ciphertextHash,
+    commitment,
+    digest,
+  });
+  const signature = crypto.sign(signingKey, {
+    message: statement,
+    context: eventContext(header.type),
+  });
+  const frame = encodeCanonical({
+    header: headerBytes,
+    commitment,
+    ciphertext,
+    digest,
+    seal: signature,
+  } satisfies Frame);
+  const statementHash = crypto.blake3(statement);
+  return {
+    frame,
+    header,
+    statementHash,
+    messageId: toHex(statementHash),
+    disclosure: { header: headerBytes, ciphertextHash, commitment, seal: signature, salt, body },
+  };
+}
+
+/**
+ * Checks structure and bounds of a received frame: FRAME_TOO_LARGE, FRAME_MALFORMED,
+ * VERSION_UNKNOWN, SUITE_UNKNOWN. Nothing in the result is authentic yet. The bytes are copied, so
+ * the buffer may be reused.
+ */
+export function parseFrame(received: Uint8Array): ParseResult {
+  if (received.length > frameBytesMax) return refused('FRAME_TOO_LARGE');
+  const bytes = new Uint8Array(received);
+  const decoded = decodeCanonical(bytes);
+  if (!decoded.ok || !frameValidator.check(decoded.value)) return refused('FRAME_MALFORMED');
+  const parts = decoded.value;
+  const header = parseHeader(parts.header);
+  if (!header.ok) return header;
+  return { ok: true, frame: { bytes, header: header.header, parts } };
+}
+
+/**
+ * Checks the seal over the rebuilt statement, with the context of the header's type, under `key`
+ * (SIGNATURE_INVALID, also where the header names another key). Needs no secret.
+ */
+export function verifyFrame(
+  crypto: CryptoProvider,
+  frame: ParsedFrame,
+  key: VerifyKey,
+): VerifyResult {
+  if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
+  const statement = frameStatement(crypto, frame);
+  const input = signatureInput(frame.header, statement, frame.parts.seal);
+  return crypto.verify(key, input) ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+}
+
+/** As `verifyFrame`, with the signature check in the thread pool where the provider has one. */
+export async function verifyFrameAsync(
+  crypto: CryptoProvider,
+  frame: ParsedFrame,
+  key: VerifyKey,
+): Promise<VerifyResult> {
+  if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
+  const statement = frameStatement(crypto, frame);
+  const input = signatureInput(frame.header, statement, frame.parts.seal);
+  const holds = await crypto.verifyAsync(key, input);
+  return holds ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+}
+
+/**
+ * The hash that names a frame (32 bytes), without checking any signature: for tools that index what
+ * they were given. What acts on an event takes it from `verifyFrame`.
+ */
+export function statementHashOf(crypto: CryptoProvider, frame: ParsedFrame): Uint8Array {
+  return crypto.blake3(frameStatement(crypto, frame));
+}
+
+/**
+ * Decrypts with the secret of the header's channel and epoch: COMMITMENT_MISMATCH (checked first, in
+ * constant time), TAG_INVALID, DIGEST_MISMATCH, BODY_MALFORMED. Says nothing about who sent it:
+ * every member of the channel could have; that is `verifyFrame`.
+ */
+export function openFrame(
+  crypto: CryptoProvider,
+  frame: ParsedFrame,
+  channelSecret: Uint8Array,
+): OpenResult {
+  const { header, parts } = frame;
+  const keys = deriveChannelKeys(crypto, channelSecret, header);
+  try {
+    if (!equalConstantTime(keys.commitment, parts.commitment)) {
+      return refused('COMMITMENT_MISMATCH');
+    }
+    const plaintext = crypto.aeadOpen({
+      algorithm: 'ChaCha20-Poly1305',
+      key: keys.key,
+      nonce: messageNonce(keys.baseNonce, header.counter),
+      aad: parts.header,
+      ciphertext: parts.ciphertext,
+    });
+    if (plaintext === undefined) return refused('TAG_INVALID');
+    if (!equalConstantTime(crypto.blake3(plaintext), parts.digest)) {
+      return refused('DIGEST_MISMATCH');
+    }
+    const bodyBytes = plaintext.subarray(saltBytes);
+    const body = decodeCanonical(bodyBytes, { floats: true });
+    if (!body.ok) return refused('BODY_MALFORMED');
+    return { ok: true, body: body.value, bodyBytes, salt: plaintext.slice(0, saltBytes) };
+  } finally {
+    keys.wipe();
+  }
+}
+
+/**
+ * What shows this event to someone without the channel secret. `salt` and `bodyBytes` come from
+ * `openFrame`; nothing is checked here.
+ */
+export function disclose(
+  crypto: CryptoProvider,
+  frame: ParsedFrame,
+  opened: { readonly salt: Uint8Array; readonly bodyBytes: Uint8Array },
+): Disclosure {
+  const { header, ciphertext, commitment, seal: signature } = frame.parts;
+  return {
+    header,
+    ciphertextHash: crypto.sha3_512(ciphertext),
+    commitment,
+    seal: signature,
+    salt: opened.salt,
+    body: opened.bodyBytes,
+  };
+}
+
+/**
+ * Checks a disclosure of any origin against the sender's public key: FRAME_MALFORMED,
+ * VERSION_UNKNOWN, SUITE_UNKNOWN, SIGNATURE_INVALID (any change to header, hash, commitment, salt or
+ * body ends here), BODY_MALFORMED.
+ */
+export function verifyDisclosure(
+  crypto: CryptoProvider,
+  disclosure: unknown,
+  key: VerifyKey,
+): DisclosureResult {
+  const parsed = parseDisclosure(disclosure);
+  if (!parsed.ok) return parsed;
+  const { header, parts } = parsed;
+  if (!namesKey(header, key)) return refused('SIGNATURE_INVALID');
+  const digest = crypto.blake3(concat(parts.salt, parts.body));
+  const statement = statementOf(crypto, { ...parts, digest });
+  if (!crypto.verify(key, signatureInput(header, statement, parts.seal))) {
+    return refused('SIGNATURE_INVALID');
+  }
+  const body = decodeCanonical(parts.body, { floats: true });
+  if (!body.ok) return refused('BODY_MALFORMED');
+  return { ...verified(crypto, statement), header, body: body.value };
+}
+
+/** The header of a disclosure, not yet authentic: which key to verify with. */
+export function parseDisclosure(
+  disclosure: unknown,
+): { readonly ok: true; readonly header: Header; readonly parts: Disclosure } | Refused {
+  if (!disclosureValidator.check(disclosure)) return refused('FRAME_MALFORMED');
+  const header = parseHeader(disclosure.header);
+  return header.ok ? { ok: true, header: header.header, parts: disclosure } : header;
+}
+
+function encodeHeader(header: Header): Uint8Array {
+  if (!headerValidator.check(header)) {
+    const errors = headerValidator.errors(header).join('; ');
+    throw new CryptoError('NOT_ENCODABLE', `the header is out of its schema: ${errors}`);
+  }
+  const bytes = encodeCanonical(header);
+  if (bytes.length > headerBytesMax) {
+    throw new CryptoError('NOT_ENCODABLE', `a header has at most ${headerBytesMax} bytes`);
+  }
+  return bytes;
+}
+
+function frameStatement(crypto: CryptoProvider, { parts }: ParsedFrame): Uint8Array {
+  return statementOf(crypto, { ...parts, ciphertextHash: crypto.sha3_512(parts.ciphertext) });
+}

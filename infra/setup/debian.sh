@@ -21,7 +21,9 @@ debian_distribution() (
 debian_mirrors() (
   . /etc/os-release
   distribution=$(debian_distribution)
-  apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Identifier: Packages' 2>/dev/null |
+  # Without release info it answers on a machine whose package lists were cleared, too.
+  apt-get indextargets --no-release-info --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' \
+    'Identifier: Packages' |
     awk -v distribution="$distribution" -v codename="${VERSION_CODENAME:-sid}" '
       $3 != "main" { next }
       $2 != codename && $2 !~ /^(oldstable|stable|testing|unstable|sid|devel)$/ { next }

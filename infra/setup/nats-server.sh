@@ -41,7 +41,7 @@ use() {
     printf '%s\n' "$1"
     exit 0
   else
-    too_old="$too_old $1 is $found;"
+    too_old="$too_old $1 is $found."
     say "$1 ($2) is version $found, older than $needed: refused"
   fi
 }
@@ -65,7 +65,9 @@ fetch_debian() {
     ubuntu) suite=devel component=universe ;;
     *) suite=sid component=main ;;
   esac
-  for mirror in $(debian_mirrors); do
+  mirrors=$(debian_mirrors)
+  [ -n "$mirrors" ] || say "the apt configuration of this machine names no mirror of its distribution"
+  for mirror in $mirrors; do
     rm -rf "$work"
     mkdir -p "$work/package"
     say "fetching it from this machine's package mirror (suite $suite)"

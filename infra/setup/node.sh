@@ -60,7 +60,6 @@ compiler() { # what pkcs11js needs to compile: "yes", or the names of what is mi
 }
 
 install() {
-  [ -d node_modules ] && say "node_modules is not what package-lock.json names"
   say "installing the npm packages (npm $(npm --version 2>/dev/null), node $(node --version))"
   # Headers that came with this Node spare the compilation a download.
   prefix=$(node -p 'require("node:path").resolve(process.execPath, "../..")')
@@ -87,6 +86,7 @@ if installed; then
     install || exit 1
   fi
 else
+  [ -d node_modules ] && say "node_modules is not what package-lock.json names"
   install || exit 1
 fi
 

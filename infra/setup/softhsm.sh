@@ -1,7 +1,8 @@
 #!/bin/sh
 # Makes sure that SoftHSM2, the PKCS#11 token in software, is here: the library and softhsm2-util.
 #
-# Prints two lines on stdout: the path of libsofthsm2.so and the path of softhsm2-util. Installs
+# Prints two lines on stdout: the path of libsofthsm2.so and the path of softhsm2-util, which wants
+# `--module` with the former, for it may be an unpacked one that knows only its usual place. Installs
 # the distribution's package when it may (root on a Debian-like system), otherwise unpacks it into
 # .cache/softhsm, otherwise asks Homebrew.
 #
@@ -50,7 +51,9 @@ install_as_root() {
 
 unpack() {
   work=$cache/fetch.$$
-  for mirror in $(debian_mirrors); do
+  mirrors=$(debian_mirrors)
+  [ -n "$mirrors" ] || say "the apt configuration of this machine names no mirror of its distribution"
+  for mirror in $mirrors; do
     rm -rf "$work"
     mkdir -p "$work/package"
     say "not root: unpacking the packages of softhsm2 into .cache/softhsm"

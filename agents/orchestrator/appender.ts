@@ -1,0 +1,161 @@
+/**
+ * Appends to one saga's log: one entry at a time, only on top of everything that was delivered and
+ * settled, with the bus's optimistic concurrency as the judge between two orchestrators (invariant 2).
+ * A proposal that no longer follows from the state is dropped, never forced.
+ */
+
+import type { SagaEntry } from '#schemas/saga.ts';
+import type { Bus } from '#shared/bus/bus.ts';
+import { BusError } from '#shared/bus/bus.ts';
+import type { Exchange } from '#shared/runtime/exchange.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { SagaLog } from './saga-log.ts';
+
+export type ProposedEvent<Event> = Event extends { atMs: number } ? Omit<Event, 'atMs'> : never;
+
+export interface Proposal {
+  readonly event: ProposedEvent<SagaEntry['event']>;
+  /** Statement hashes of the events that it rests on. */
+  readonly consumed: readonly string[];
+}
+
+export type ProposalOutcome =
+  | { readonly status: 'applied' }
+  | { readonly status: 'rejected'; readonly code: string; readonly reason: string };
+
+interface AppenderPorts {
+  readonly exchange: Exchange;
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+const receiptTimeoutMs = 2_000;
+const retryMs = 200;
+
+export class Appender {
+  readonly #ports: AppenderPorts;
+  readonly #saga: SagaLog<unknown, unknown>;
+  readonly #kind: SagaEntry['saga'];
+  #tail: Promise<unknown> = Promise.resolve();
+  #stopped = false;
+
+  constructor(ports: AppenderPorts, saga: SagaLog<unknown, unknown>, kind: SagaEntry['saga']) {
+    this.#ports = ports;
+    this.#saga = saga;
+    this.#kind = kind;
+  }
+
+  /** Proposals queue; each one resolves when its entry took effect or no longer can. */
+  propose(proposal: Proposal): Promise<ProposalOutcome> {
+    const turn = this.#tail.then(() => this.#run(proposal));
+    this.#tail = turn.catch(() => undefined);
+    return turn;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  async #run(proposal: Proposal): Promise<ProposalOutcome> {
+    for (;;) {
+      if (this.#stopped) return { status: 'rejected', code: 'STOPPED', reason: 'shutting down' };
+      if (this.#saga.hasPending) {
+        await this.#waitForReceipts();
+        continue;
+      }
+      const entry = this.#entryOf(proposal);
+      const probe = this.#saga.probe(entry);
+      if ('rejected' in probe) {
+        return { status: 'rejected', code: probe.rejected, reason: probe.reason };
+      }
+      const hash = await this.#append(entry);
+      if (hash === undefined) continue;
+      await this.#waitForReceipts();
+      if (this.#saga.isApplied(hash)) return { status: 'applied' };
+    }
+  }
+
+  #entryOf({ event, consumed }: Proposal): SagaEntry {
+    return {
+      saga: this.#kind,
+      sagaId: this.#saga.sagaId,
+      ...this.#saga.next(),
+      consumed: [...consumed],
+      event: { ...event, atMs: this.#ports.clock.nowMs() },
+    } as SagaEntry;
+  }
+
+  /** Hash of the stored entry, or undefined when something else came first or the bus is away. */
+  async #append(entry: SagaEntry): Promise<string | undefined> {
+    const { exchange, log } = this.#ports;
+    const expected = this.#saga.lastSequence;
+    try {
+      const outcome = await exchange.append(
+        { type: 'saga-entry', subject: this.#saga.subject, channel: 'saga', body: entry },
+        expected,
+      );
+      if (outcome.status === 'conflict') {
+        if (outcome.lastSequence < expected) await this.#reread(outcome.lastSequence);
+        else if (outcome.lastSequence > this.#saga.lastSequence) await this.#pause(retryMs);
+        return undefined;
+      }
+      if (!this.#saga.isApplied(outcome.event.hash)) await this.#delivered(outcome.event.hash);
+      return outcome.event.hash;
+    } catch (error) {
+      if (!(error instanceof BusError)) throw error;
+      log.warn({ saga: this.#saga.sagaId, code: error.code }, 'append did not reach the bus');
+      await this.#pause(retryMs);
+      return undefined;
+    }
+  }
+
+  /** Waits until the follow has brought our own entry (or it is gone). */
+  async #delivered(hash: string): Promise<void> {
+    const deadlineMs = this.#ports.clock.monotonicMs() + receiptTimeoutMs;
+    while (!this.#saga.isApplied(hash) && !this.#saga.isPending(hash)) {
+      if (this.#stopped || this.#ports.clock.monotonicMs() > deadlineMs) return;
+      await Promise.race([this.#saga.changed(), this.#pause(retryMs)]);
+    }
+  }
+
+  /** An entry without a receipt holds the saga; if the bus has lost it, it never happened. */
+  async #waitForReceipts(): Promise<void> {
+    const { clock, log } = this.#ports;
+    const deadlineMs = clock.monotonicMs() + receiptTimeoutMs;
+    while (this.#saga.hasPending && !this.#stopped) {
+      if (clock.monotonicMs() > deadlineMs) {
+        log.warn({ saga: this.#saga.sagaId }, 'no receipt yet: the saga waits for an auditor');
+        await this.#reread(this.#saga.lastSequence);
+        return;
+      }
+      await Promise.race([this.#saga.changed(), this.#pause(retryMs)]);
+    }
+  }
+
+  /** Asks the bus what the subject's last message really is. */
+  async #reread(expected: number): Promise<void> {
+    const { bus, log } = this.#ports;
+    try {
+      const last = await bus.lastMessage('GYRE_CONTROL', this.#saga.subject);
+      const sequence = last?.sequence ?? 0;
+      if (sequence < this.#saga.lastSequence) {
+        log.error(
+          { saga: this.#saga.sagaId, expected, sequence },
+          'the bus lost entries that it had acknowledged; waiting for the auditor to put them back',
+        );
+        this.#saga.lost(sequence);
+        await this.#pause(5 * retryMs);
+      }
+    } catch (error) {
+      if (!(error instanceof BusError)) throw error;
+      await this.#pause(retryMs);
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#ports.clock.after(ms, resolve);
+    });
+  }
+}

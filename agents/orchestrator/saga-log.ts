@@ -1,0 +1,163 @@
+/**
+ * One saga's log as an orchestrator knows it: what the bus delivered, what the auditor's receipts made
+ * effective, and the state folded from that alone (invariant 5). An entry without a receipt is
+ * pending; a refused one never happened. Anything here can be forgotten and folded again.
+ */
+
+import type { Disclosure } from '#schemas/frame.ts';
+import type { SagaEntry } from '#schemas/saga.ts';
+import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
+
+export type Fold<State, Command> = (
+  state: State | null,
+  entry: SagaEntry,
+  hash: string,
+) => { state: State; commands: Command[] } | { rejected: string; reason: string };
+
+export interface Verdict {
+  readonly verdict: 'accepted' | 'refused';
+  /** The `receipts-issued` event that says so. */
+  readonly receipt: Disclosure;
+}
+
+export interface AppliedEntry {
+  readonly hash: string;
+  readonly author: string;
+  readonly timeMs: number;
+  readonly entry: SagaEntry;
+  readonly receipt: Disclosure;
+}
+
+const zeroHash = '0'.repeat(64);
+/** Entries that may wait for a receipt; more than that only a flood makes. */
+const pendingMax = 1024;
+
+export class SagaLog<State, Command> {
+  readonly sagaId: string;
+  readonly subject: string;
+  readonly #fold: Fold<State, Command>;
+  readonly #pending = new Map<string, ReceivedEvent<'saga-entry'>>();
+  readonly #known = new Set<string>();
+  readonly applied: AppliedEntry[] = [];
+  state: State | null = null;
+  /** Sequence of the last message on the subject, whatever it holds. */
+  lastSequence = 0;
+  #changed = Promise.withResolvers<void>();
+
+  constructor(sagaId: string, subject: string, fold: Fold<State, Command>) {
+    this.sagaId = sagaId;
+    this.subject = subject;
+    this.#fold = fold;
+  }
+
+  /** Index and link of the entry that may come next. */
+  next(): { index: number; previous: string } {
+    return { index: this.applied.length, previous: this.applied.at(-1)?.hash ?? zeroHash };
+  }
+
+  get last(): AppliedEntry | undefined {
+    return this.applied.at(-1);
+  }
+
+  /** Whether entries wait for their receipts. */
+  get hasPending(): boolean {
+    return this.#pending.size > 0;
+  }
+
+  isApplied(hash: string): boolean {
+    return this.#known.has(hash);
+  }
+
+  isPending(hash: string): boolean {
+    return this.#pending.has(hash);
+  }
+
+  /** Resolves at the next change: a delivery, a receipt, a loss. */
+  changed(): Promise<void> {
+    return this.#changed.promise;
+  }
+
+  /** A message was seen on the subject at this sequence, be it well-formed or not. */
+  saw(sequence: number): void {
+    if (sequence <= this.lastSequence) return;
+    this.lastSequence = sequence;
+    this.#announce();
+  }
+
+  /** An authentic entry arrived. */
+  deliver(event: ReceivedEvent<'saga-entry'>): void {
+    if (this.#known.has(event.hash) || this.#pending.has(event.hash)) return;
+    if (this.#pending.size >= pendingMax) return;
+    this.#pending.set(event.hash, event);
+    this.#announce();
+  }
+
+  /**
+   * The bus turned out to hold nothing after `sequence`. What was pending there never happened,
+   * unless the auditor has it: then it comes back as a restored event.
+   */
+  lost(sequence: number): void {
+    this.lastSequence = sequence;
+    for (const [hash, event] of this.#pending) {
+      if (event.sequence > sequence) this.#pending.delete(hash);
+    }
+    this.#announce();
+  }
+
+  /**
+   * Applies the verdicts that are known for pending entries, in order of index. Returns the commands
+   * of each entry that took effect.
+   */
+  settle(verdicts: ReadonlyMap<string, Verdict>): { applied: AppliedEntry; commands: Command[] }[] {
+    const results: { applied: AppliedEntry; commands: Command[] }[] = [];
+    for (let moved = true; moved;) {
+      moved = false;
+      for (const [hash, event] of this.#pending) {
+        const verdict = verdicts.get(hash);
+        if (verdict === undefined) continue;
+        if (verdict.verdict === 'refused') {
+          this.#pending.delete(hash);
+          moved = true;
+        } else if (event.body.index === this.applied.length) {
+          this.#pending.delete(hash);
+          results.push(this.#apply(event, verdict));
+          moved = true;
+        }
+      }
+    }
+    if (results.length > 0) this.#announce();
+    return results;
+  }
+
+  /** What `entry` would lead to, without applying it. */
+  probe(entry: SagaEntry): ReturnType<Fold<State, Command>> {
+    return this.#fold(this.state, entry, zeroHash);
+  }
+
+  #apply(
+    event: ReceivedEvent<'saga-entry'>,
+    verdict: Verdict,
+  ): { applied: AppliedEntry; commands: Command[] } {
+    const folded = this.#fold(this.state, event.body, event.hash);
+    if ('rejected' in folded) {
+      throw new Error(`entry ${event.hash} has a receipt and does not follow: ${folded.rejected}`);
+    }
+    this.state = folded.state;
+    this.#known.add(event.hash);
+    const applied: AppliedEntry = {
+      hash: event.hash,
+      author: event.header.sender,
+      timeMs: event.header.timeMs,
+      entry: event.body,
+      receipt: verdict.receipt,
+    };
+    this.applied.push(applied);
+    return { applied, commands: folded.commands };
+  }
+
+  #announce(): void {
+    const previous = this.#changed;
+    this.#changed = Promise.withResolvers<void>();
+    previous.resolve();
+  }
+}

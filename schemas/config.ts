@@ -1,0 +1,71 @@
+/**
+ * The configuration file of one agent. Paths are relative to the folder of the file. Secrets are
+ * never in it: it names the files (mode 0600) that hold them.
+ */
+
+import { Type, type Static } from 'typebox';
+import { LayerNumber } from './layers.ts';
+import {
+  AgentId,
+  DigestHex,
+  DurationMs,
+  KebabName,
+  StrictObject,
+  Text,
+  Uint,
+  compile,
+} from './primitives.ts';
+import { AgentKind } from './trust.ts';
+
+const Path = Text(1024);
+
+export const TokenConfig = Type.Union([
+  StrictObject({
+    kind: Type.Literal('pkcs11'),
+    library: Path,
+    label: Text(32),
+    pinFile: Path,
+    /** Wrapped seeds live here. */
+    directory: Path,
+    /** SoftHSM2 only: the value of SOFTHSM2_CONF for the token's process. */
+    softhsmConfig: Type.Optional(Path),
+    timeoutMs: DurationMs(60_000),
+  }),
+  StrictObject({ kind: Type.Literal('file'), directory: Path, pinFile: Path }),
+]);
+export type TokenConfig = Static<typeof TokenConfig>;
+
+export const AgentConfig = StrictObject({
+  mesh: KebabName(),
+  agentId: AgentId(),
+  agentKind: AgentKind,
+  layer: Type.Optional(LayerNumber),
+  /** Pinned: SHA3-256 of the root document that this agent trusts. */
+  rootDigest: DigestHex(),
+  trustBundle: Path,
+  natsUrl: Text(200),
+  /** 32-byte seed of the ML-DSA-87 identity key. */
+  identitySeedFile: Path,
+  /** 64-byte seed of the ML-KEM-1024 key. */
+  kemSeedFile: Path,
+  nkeySeedFile: Path,
+  /** Channel secrets, encapsulated to the KEM key. */
+  channelsFile: Path,
+  /** Where the agent keeps its databases. */
+  stateDirectory: Path,
+  logLevel: Type.Optional(Text(10)),
+  /** Layer agents: unix socket on which local workloads use the keys. */
+  keyServiceSocket: Type.Optional(Path),
+  /** Layer agents: uses of an old key within this span keep it from being retired. */
+  recentUseMs: Type.Optional(DurationMs()),
+  /** Signer only. */
+  token: Type.Optional(TokenConfig),
+  /** Orchestrators: silence after which another one's saga is taken over. */
+  takeoverMs: Type.Optional(DurationMs(600_000)),
+  /** Auditor: checkpoint after so many new leaves, or so long after the last one. */
+  checkpointLeaves: Type.Optional(Uint(1_000_000)),
+  checkpointMs: Type.Optional(DurationMs(3_600_000)),
+});
+export type AgentConfig = Static<typeof AgentConfig>;
+
+export const agentConfigCheck = compile(AgentConfig);

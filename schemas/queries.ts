@@ -1,0 +1,128 @@
+/**
+ * What can be asked over the query lane, and what comes back: reads of state, inspection of layer
+ * agents, and requests to the signer. Nothing here causes an effect by itself; what the signer signs
+ * it also records as a control event.
+ */
+
+import { Type, type Static } from 'typebox';
+import { CheckpointIssued, SlotStatus, evidenceItemsMax } from './events.ts';
+import { Disclosure } from './frame.ts';
+import {
+  AuditCheckpointBody,
+  RecoveryAuthorizationBody,
+  RotationAuthorizationBody,
+  RotationCommitBody,
+  RotationPlan,
+  RotationPlanBody,
+} from './plan.ts';
+import {
+  AgentId,
+  BytesMax,
+  DigestHex,
+  DurationMs,
+  Identifier,
+  KebabName,
+  List,
+  OneOf,
+  StrictObject,
+  Text,
+  Uint,
+} from './primitives.ts';
+import { EnrolmentBody } from './trust.ts';
+
+const named = <Name extends string>(name: Name) => ({ ask: Type.Literal(name) });
+
+/** A signing request: one typed statement and the events that entitle the asker to it. */
+export const SignStatement = StrictObject({
+  ...named('sign-statement'),
+  statement: Type.Union([
+    RotationPlanBody,
+    RotationAuthorizationBody,
+    RotationCommitBody,
+    RecoveryAuthorizationBody,
+    AuditCheckpointBody,
+    EnrolmentBody,
+  ]),
+  /** The plan that the statement is about, where it is about one. */
+  plan: Type.Optional(RotationPlan),
+  evidence: List(Disclosure, { itemsMax: evidenceItemsMax }),
+  /** RFC 9162 consistency proof from the checkpoint signed last (checkpoints only). */
+  consistency: Type.Optional(List(DigestHex(), { itemsMax: 64 })),
+});
+export type SignStatement = Static<typeof SignStatement>;
+
+export const Query = Type.Union([
+  /* to orchestrators */
+  StrictObject({ ...named('mesh-status') }),
+  StrictObject({ ...named('rotation-list') }),
+  StrictObject({
+    ...named('rotation-show'),
+    planId: Identifier(),
+    /** Answer as soon as the saga is past this index, or after `waitMs`. */
+    afterIndex: Type.Optional(Uint()),
+    waitMs: DurationMs(5_000),
+  }),
+  StrictObject({ ...named('request-outcome'), request: DigestHex(), waitMs: DurationMs(5_000) }),
+  StrictObject({ ...named('keys-list') }),
+  /* to layer agents */
+  StrictObject({ ...named('layer-inspect') }),
+  /* to the auditor */
+  StrictObject({ ...named('audit-head') }),
+  StrictObject({ ...named('audit-records'), from: Uint(), recordsMax: Uint(256) }),
+  StrictObject({ ...named('audit-disclosures'), events: List(DigestHex(), { itemsMax: 64 }) }),
+  StrictObject({ ...named('saga-entries'), from: Uint(), recordsMax: Uint(256) }),
+  StrictObject({ ...named('audit-checkpoint') }),
+  /* to the signer */
+  StrictObject({ ...named('signer-describe') }),
+  SignStatement,
+]);
+export type Query = Static<typeof Query>;
+export type QueryName = Query['ask'];
+
+export const SignerDescription = StrictObject({
+  kind: OneOf(['pkcs11', 'file']),
+  label: Text(64),
+  mode: KebabName(),
+  isHsm: Type.Boolean(),
+  notice: Text(200),
+  keys: List(StrictObject({ role: KebabName(), keyId: DigestHex() }), { itemsMax: 8 }),
+  canaryOk: Type.Boolean(),
+  childRestarts: Uint(),
+});
+export type SignerDescription = Static<typeof SignerDescription>;
+
+/** One record of the auditor's log: the frame as received, and its content where disclosed. */
+export const AuditRecord = StrictObject({
+  leafIndex: Uint(),
+  verdict: OneOf(['accepted', 'refused']),
+  frame: BytesMax(440 * 1024),
+  salt: Type.Optional(BytesMax(32)),
+  body: Type.Optional(BytesMax(440 * 1024)),
+});
+export type AuditRecord = Static<typeof AuditRecord>;
+
+export const AuditRecords = StrictObject({
+  treeSize: Uint(),
+  records: List(AuditRecord, { itemsMax: 256 }),
+});
+export type AuditRecords = Static<typeof AuditRecords>;
+
+export const AuditHead = StrictObject({
+  auditor: AgentId(),
+  treeSize: Uint(),
+  rootHash: DigestHex(),
+  restored: Uint(),
+  refused: Uint(),
+  checkpoint: Type.Optional(CheckpointIssued),
+});
+export type AuditHead = Static<typeof AuditHead>;
+
+export const LayerInspection = StrictObject({
+  agentId: AgentId(),
+  adapter: KebabName(),
+  fingerprint: DigestHex(),
+  ready: Type.Boolean(),
+  reason: Type.Optional(Text(500)),
+  slots: List(SlotStatus, { itemsMax: 64 }),
+});
+export type LayerInspection = Static<typeof LayerInspection>;

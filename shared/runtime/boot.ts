@@ -1,0 +1,219 @@
+/**
+ * From a configuration file to an agent on the bus: reads and checks the configuration, the trust
+ * bundle against the pinned root, the agent's keys and channel secrets, connects, and arranges a
+ * graceful end. Everything that can be wrong with a set-up ends here with a code and a remedy.
+ */
+
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { agentConfigCheck, type AgentConfig } from '#schemas/config.ts';
+import type { Bus } from '#shared/bus/bus.ts';
+import { connectNatsBus } from '#shared/bus/nats-bus.ts';
+import { decodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
+import { systemEntropy } from '#shared/crypto/entropy.ts';
+import { unwrapKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
+import type { SigningKey } from '#shared/crypto/key-handle.ts';
+import { createNativeProvider } from '#shared/crypto/native-provider.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
+import { Principal } from './principal.ts';
+import type { Clock, Log } from './ports.ts';
+import { processLog, systemClock } from './system.ts';
+
+export type BootErrorCode =
+  | 'CONFIG_UNREADABLE'
+  | 'CONFIG_INVALID'
+  | 'SECRET_UNREADABLE'
+  | 'TRUST_REFUSED'
+  | 'NOT_ENROLLED'
+  | 'KEYRING_REFUSED';
+
+export class BootError extends Error {
+  readonly code: BootErrorCode;
+  /** What the operator can do about it. */
+  readonly remedy: string;
+
+  constructor(code: BootErrorCode, message: string, remedy: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'BootError';
+    this.code = code;
+    this.remedy = remedy;
+  }
+}
+
+/** What an agent has before it is on the bus. */
+export interface Identity {
+  readonly config: AgentConfig;
+  /** Folder of the configuration file; paths in it are relative to this. */
+  readonly folder: string;
+  readonly crypto: CryptoProvider;
+  readonly trust: TrustView;
+  readonly signingKey: SigningKey;
+  readonly keyring: ChannelKeyring;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** Absolute path of a path in the configuration. */
+  resolve(relative: string): string;
+}
+
+export interface BootedAgent extends Identity {
+  readonly bus: Bus;
+  readonly exchange: Principal;
+  /** Absolute; exists, mode 0700. */
+  readonly stateDirectory: string;
+}
+
+export interface BootOptions {
+  readonly observesAll?: boolean;
+}
+
+/** @throws BootError */
+export function loadIdentity(configPath: string): Identity {
+  const config = readConfig(configPath);
+  const folder = path.dirname(path.resolve(configPath));
+  const resolve = (relative: string): string => path.resolve(folder, relative);
+  const crypto = createNativeProvider(systemEntropy);
+  const trust = readTrust(crypto, config, resolve(config.trustBundle));
+  const seed = readSecret(resolve(config.identitySeedFile), 32);
+  const signingKey = crypto.importSigningSeed(seed);
+  seed.fill(0);
+  const enrolled = trust.agent(config.agentId);
+  const { keyIdHex } = signingKey.publicKey;
+  if (enrolled === undefined || enrolled.keyId !== keyIdHex || enrolled.kind !== config.agentKind) {
+    throw new BootError(
+      'NOT_ENROLLED',
+      `${config.agentId} is not enrolled with this identity key`,
+      'enrol the agent, or restore its identity seed',
+    );
+  }
+  const keyring = readKeyring(crypto, config, resolve);
+  const log = processLog(config.agentId, config.logLevel);
+  return { config, folder, crypto, trust, signingKey, keyring, clock: systemClock, log, resolve };
+}
+
+/** @throws BootError, BusError */
+export async function bootAgent(
+  configPath: string,
+  options: BootOptions = {},
+): Promise<BootedAgent> {
+  const identity = loadIdentity(configPath);
+  const { config, trust, log, resolve } = identity;
+  const stateDirectory = resolve(config.stateDirectory);
+  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
+  chmodSync(stateDirectory, 0o700);
+  const seed = readSecret(resolve(config.nkeySeedFile), undefined);
+  const bus = await connectNatsBus({
+    servers: config.natsUrl,
+    mesh: trust.mesh,
+    principal: {
+      id: config.agentId,
+      kind: config.agentKind,
+      ...(config.layer === undefined ? {} : { layer: config.layer }),
+    },
+    seed,
+    onTrouble: (error) => log.warn({ code: error.code }, 'trouble on the bus'),
+  });
+  seed.fill(0);
+  const exchange = new Principal({ ...identity, ...options, agentId: config.agentId, bus });
+  return { ...identity, bus, exchange, stateDirectory };
+}
+
+/**
+ * Runs an agent until it is told to stop: SIGTERM and SIGINT end it gracefully, a broken invariant
+ * ends it at once with exit code 1, so that its supervisor starts it again from what is durable.
+ */
+export function runAgent(start: () => Promise<{ stop(): Promise<void> }>): void {
+  const fail = (error: unknown): never => {
+    const fields = error instanceof BootError ? { code: error.code, remedy: error.remedy } : {};
+    processLog('boot').error({ ...fields, err: error }, 'the agent ends');
+    process.exit(1);
+  };
+  process.on('uncaughtException', fail);
+  process.on('unhandledRejection', fail);
+  start().then((agent) => {
+    let stopping = false;
+    const stop = (): void => {
+      if (stopping) return;
+      stopping = true;
+      agent.stop().then(() => process.exit(0), fail);
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+    // The supervisor's pipe: when it is gone, so is the reason to run.
+    if (process.send !== undefined) {
+      process.send('ready');
+      process.on('disconnect', stop);
+    }
+  }, fail);
+}
+
+function readConfig(configPath: string): AgentConfig {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(readFileSync(configPath, 'utf8'));
+  } catch (error) {
+    throw new BootError(
+      'CONFIG_UNREADABLE',
+      `the configuration ${configPath} cannot be read as JSON`,
+      'name an existing configuration file',
+      error,
+    );
+  }
+  if (!agentConfigCheck.check(parsed)) {
+    throw new BootError(
+      'CONFIG_INVALID',
+      `the configuration ${configPath} does not hold: ${agentConfigCheck.errors(parsed).join('; ')}`,
+      'correct the named fields',
+    );
+  }
+  return parsed;
+}
+
+function readTrust(crypto: CryptoProvider, config: AgentConfig, bundlePath: string): TrustView {
+  const opening = openTrust(crypto, {
+    bundle: JSON.parse(readSecret(bundlePath, undefined).toString()),
+    rootDigest: config.rootDigest,
+    nowMs: systemClock.nowMs(),
+  });
+  if (opening.status === 'ok') return opening.trust;
+  throw new BootError(
+    'TRUST_REFUSED',
+    `the trust bundle is refused (${opening.code}): ${opening.reason}`,
+    'restore the bundle that belongs to the pinned root',
+  );
+}
+
+function readKeyring(
+  crypto: CryptoProvider,
+  config: AgentConfig,
+  resolve: (relative: string) => string,
+): ChannelKeyring {
+  const seed = readSecret(resolve(config.kemSeedFile), 64);
+  const recipientKey = crypto.importKemSeed(seed);
+  seed.fill(0);
+  const decoded = decodeCanonical(readSecret(resolve(config.channelsFile), undefined));
+  const wrapped: unknown = decoded.ok ? decoded.value : undefined;
+  const opened = unwrapKeyring(crypto, { wrapped, recipient: config.agentId, recipientKey });
+  recipientKey.wipe();
+  if (opened.ok) return opened.keyring;
+  throw new BootError(
+    'KEYRING_REFUSED',
+    `the channel secrets cannot be opened (${opened.code})`,
+    'restore channels.sealed and kem.seed of this agent',
+  );
+}
+
+function readSecret(file: string, bytes: number | undefined): Buffer {
+  let content: Buffer;
+  try {
+    content = readFileSync(file);
+  } catch (error) {
+    throw new BootError('SECRET_UNREADABLE', `${file} cannot be read`, 'restore the file', error);
+  }
+  if (bytes === undefined || content.length === bytes) return content;
+  throw new BootError(
+    'SECRET_UNREADABLE',
+    `${file} has ${content.length} bytes instead of ${bytes}`,
+    'restore the file',
+  );
+}

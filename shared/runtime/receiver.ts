@@ -1,0 +1,196 @@
+/**
+ * What a receiver refuses, in one place and one order: structure, address, sender, entitlement, time,
+ * signature, key, content, schema, replay. Each refusal has its own code, is counted, changes nothing
+ * and is never answered (invariant 12). Verification runs over the received bytes.
+ */
+
+import type { RefusalCode } from '#schemas/errors.ts';
+import { eventTypes, isEventType } from '#schemas/events.ts';
+import type { Header } from '#schemas/frame.ts';
+import type { AgentKind } from '#schemas/trust.ts';
+import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
+import {
+  disclose,
+  openFrame,
+  parseFrame,
+  verifyFrame,
+  type ParsedFrame,
+} from '#shared/crypto/envelope.ts';
+import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
+import type { AnyReceivedEvent, Opening } from './exchange.ts';
+import type { Clock } from './ports.ts';
+import { ReplayWindow } from './replay-window.ts';
+
+export interface ReceiverOptions {
+  readonly agentId: string;
+  readonly crypto: CryptoProvider;
+  readonly trust: TrustView;
+  readonly keyring: ChannelKeyring;
+  readonly clock: Clock;
+  /** An auditor reads what is addressed to others too. */
+  readonly observesAll?: boolean;
+}
+
+export interface Delivery {
+  readonly subject: string;
+  readonly data: Uint8Array;
+  readonly sequence: number;
+}
+
+export class Receiver {
+  readonly #options: ReceiverOptions;
+  readonly #subjects: Subjects;
+  readonly #window = new ReplayWindow();
+  readonly #refusals: Partial<Record<RefusalCode, number>> = {};
+
+  constructor(options: ReceiverOptions) {
+    this.#options = options;
+    this.#subjects = subjectsOf(options.trust.mesh);
+  }
+
+  refusals(): Readonly<Partial<Record<RefusalCode, number>>> {
+    return this.#refusals;
+  }
+
+  open(delivery: Delivery): Opening {
+    const opening = this.#open(delivery, undefined);
+    if (opening.status === 'refused') {
+      this.#refusals[opening.code] = (this.#refusals[opening.code] ?? 0) + 1;
+    }
+    return opening;
+  }
+
+  #open(delivery: Delivery, restoredBy: string | undefined): Opening {
+    const parsed = parseFrame(delivery.data);
+    if (!parsed.ok) return refused(parsed.code);
+    const { header } = parsed.frame;
+    const sender = this.#options.trust.agent(header.sender);
+    if (sender === undefined) return refused('SENDER_UNKNOWN');
+    const misfit =
+      this.#addressMisfit(header, sender, delivery.subject) ?? this.#timeMisfit(header, sender);
+    if (misfit !== undefined) return refused(misfit);
+    const opened = this.#content(parsed.frame, sender, { ...delivery, restoredBy });
+    if (opened.status === 'refused') return opened;
+    const chain = `${header.sender}/${toHex(header.incarnation)}/${header.audience}/${header.lane}`;
+    const sighting = this.#window.note({
+      chain,
+      counter: header.counter,
+      sequence: delivery.sequence,
+      hash: opened.event.hash,
+    });
+    // What the auditor puts back may have been seen before; it is the same event, not a replay.
+    const known = restoredBy === undefined ? 'replayed' : 'never';
+    if (sighting === known) return refused('EVENT_REPLAYED');
+    const event = opened.event;
+    if (event.type === 'event-restored') {
+      const inner = { ...delivery, data: event.body.frame };
+      return restoredBy === undefined ? this.#open(inner, event.hash) : refused('FRAME_MALFORMED');
+    }
+    return sighting === 'new' ? { status: 'opened', event } : { status: 'redelivered', event };
+  }
+
+  #content(
+    frame: ParsedFrame,
+    sender: Enrolled,
+    from: { readonly sequence: number; readonly restoredBy: string | undefined },
+  ): Opening {
+    const { crypto, keyring } = this.#options;
+    const { header } = frame;
+    if (!isEventType(header.type)) return refused('TYPE_UNKNOWN');
+    const verified = verifyFrame(crypto, frame, sender.verifyKey);
+    if (!verified.ok) return refused(verified.code);
+    const secret = keyring.secretOf({ channel: header.channel, epoch: header.epoch });
+    if (secret === undefined) return refused('EPOCH_UNKNOWN');
+    const opened = openFrame(crypto, frame, secret);
+    if (!opened.ok) return refused(opened.code);
+    if (!eventTypes[header.type].body.check(opened.body)) return refused('BODY_MALFORMED');
+    const event = {
+      hash: verified.messageId,
+      type: header.type,
+      header,
+      sender,
+      body: opened.body,
+      disclosure: disclose(crypto, frame, opened),
+      frame: frame.bytes,
+      sequence: from.sequence,
+      ...(from.restoredBy === undefined ? {} : { restoredBy: from.restoredBy }),
+    } as unknown as AnyReceivedEvent;
+    return { status: 'opened', event };
+  }
+
+  #addressMisfit(header: Header, sender: Enrolled, subject: string): RefusalCode | undefined {
+    if (!isEventType(header.type)) return 'TYPE_UNKNOWN';
+    const type = eventTypes[header.type];
+    if (header.schemaVersion !== type.schemaVersion) return 'VERSION_UNKNOWN';
+    if (!(type.senders as readonly AgentKind[]).includes(sender.kind)) return 'SENDER_NOT_ENTITLED';
+    if (header.subject !== subject) return 'SUBJECT_MISMATCH';
+    if (!this.#ownsSubject(header, sender)) return 'SUBJECT_MISMATCH';
+    const channelKind = header.channel.startsWith('layer-') ? 'layer' : header.channel;
+    if (header.lane !== type.lane || !(type.channels as readonly string[]).includes(channelKind)) {
+      return 'CHANNEL_MISMATCH';
+    }
+    if (
+      channelKind === 'layer' &&
+      sender.kind === 'layer' &&
+      header.channel !== `layer-${sender.layer}`
+    ) {
+      return 'CHANNEL_MISMATCH';
+    }
+    const addressed =
+      header.audience === this.#options.agentId || header.audience === header.channel;
+    return addressed || this.#options.observesAll === true ? undefined : 'AUDIENCE_MISMATCH';
+  }
+
+  /** Whether the sender may speak on the subject, whatever the bus let through. */
+  #ownsSubject(header: Header, sender: Enrolled): boolean {
+    const address = this.#subjects.parse(header.subject);
+    if (address === null) return false;
+    if (header.type === 'event-restored') return sender.kind === 'auditor';
+    switch (address.kind) {
+      case 'saga-rotation':
+      case 'saga-slots':
+      case 'saga-requests':
+        return sender.kind === 'orchestrator';
+      case 'step':
+        return sender.kind === 'orchestrator' && header.audience === address.agentId;
+      case 'report':
+      case 'capability':
+        return sender.agentId === address.agentId && sender.layer === address.layer;
+      case 'request':
+        return sender.agentId === address.operatorId;
+      case 'signer-log':
+        return sender.kind === 'signer';
+      case 'audit-receipt':
+      case 'audit-checkpoint':
+        return sender.kind === 'auditor';
+      case 'query':
+        return header.audience === address.agentId;
+      case 'dead':
+        return false;
+    }
+  }
+
+  #timeMisfit(header: Header, sender: Enrolled): RefusalCode | undefined {
+    const { clock, trust } = this.#options;
+    const nowMs = clock.nowMs();
+    const skewMs = trust.policy.policies.rotation.clock_skew_ms;
+    if (header.timeMs > nowMs + skewMs) return 'TIME_OUT_OF_RANGE';
+    if (header.expiresMs + skewMs < nowMs) return 'EVENT_EXPIRED';
+    const validMs = isEventType(header.type) ? eventTypes[header.type].validMs : 0;
+    const spanMs = header.expiresMs - header.timeMs;
+    if (spanMs < 0 || spanMs > validMs) return 'TIME_OUT_OF_RANGE';
+    if (header.timeMs < sender.issuedAtMs - skewMs || header.timeMs > sender.expiresAtMs) {
+      return 'SENDER_EXPIRED';
+    }
+    if (toHex(header.policyDigest) !== trust.policyDigest) return 'POLICY_NOT_IN_FORCE';
+    if (toHex(header.registryDigest) !== trust.registryDigest) return 'REGISTRY_NOT_IN_FORCE';
+    return undefined;
+  }
+}
+
+function refused(code: RefusalCode): Opening {
+  return { status: 'refused', code };
+}

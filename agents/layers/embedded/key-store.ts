@@ -1,0 +1,378 @@
+/**
+ * The embedded key system's database, keystore.db: slots, and versions of their keys. The database
+ * itself keeps the rules that must never break: one primary per slot (a unique index), version
+ * numbers that are never used again (rows are never deleted), and a destroyed key that has no secret
+ * left (a check). Secret halves are stored sealed (store-key.ts).
+ *
+ * Every method that changes something is one transaction, and ends in the same state when it is
+ * repeated. Destroying a key overwrites its bytes (secure_delete) and empties the write-ahead log.
+ */
+
+import { existsSync } from 'node:fs';
+import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
+import { keyKinds, type KeyKind, type SlotDefinition } from '#schemas/layers.ts';
+import { invariant } from '#shared/crypto/errors.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { AdapterError } from '../adapter.ts';
+import { openDatabase, transact, translated } from '../sqlite.ts';
+import type { Artefact, OpenKey } from './key-kinds.ts';
+import { openStoreKey, type StoreKey } from './store-key.ts';
+
+export const keyStates = ['prepared', 'primary', 'accepted', 'withdrawn', 'destroyed'] as const;
+export type KeyState = (typeof keyStates)[number];
+
+export interface StoredSlot {
+  readonly slot: string;
+  readonly keyKind: KeyKind;
+  readonly algorithm: string;
+  readonly frozen: boolean;
+}
+
+export interface StoredVersion {
+  readonly slot: string;
+  readonly version: number;
+  readonly state: KeyState;
+  readonly keyId: string;
+  readonly publicKey?: Uint8Array;
+  readonly createdAtMs: number;
+  readonly activatedAtMs?: number;
+  /** What the key made when it became primary; gone with the key. */
+  readonly canary?: Artefact;
+}
+
+export interface KeyStoreOptions {
+  readonly databasePath: string;
+  /** 32-byte file, 0600; made together with the database. */
+  readonly storeKeyPath: string;
+  readonly crypto: CryptoProvider;
+  readonly definitions: readonly SlotDefinition[];
+}
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS store (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    format INTEGER NOT NULL CHECK (format = 1),
+    store_key_id TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS slots (
+    slot TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    algorithm TEXT NOT NULL,
+    frozen INTEGER NOT NULL DEFAULT 0 CHECK (frozen IN (0, 1))
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS versions (
+    slot TEXT NOT NULL REFERENCES slots (slot),
+    version INTEGER NOT NULL CHECK (version >= 1),
+    state TEXT NOT NULL
+      CHECK (state IN ('prepared', 'primary', 'accepted', 'withdrawn', 'destroyed')),
+    key_id TEXT NOT NULL UNIQUE,
+    public_key BLOB,
+    secret BLOB,
+    canary_input BLOB,
+    canary_output BLOB,
+    created_at_ms INTEGER NOT NULL,
+    activated_at_ms INTEGER,
+    PRIMARY KEY (slot, version),
+    CHECK ((state = 'destroyed') = (secret IS NULL))
+  ) STRICT;
+  CREATE UNIQUE INDEX IF NOT EXISTS one_primary ON versions (slot) WHERE state = 'primary';
+  CREATE TRIGGER IF NOT EXISTS versions_stay BEFORE DELETE ON versions
+    BEGIN SELECT RAISE(ABORT, 'version numbers are never used again'); END;
+  CREATE TRIGGER IF NOT EXISTS destroyed_stays BEFORE UPDATE OF state ON versions
+    WHEN OLD.state = 'destroyed' AND NEW.state <> 'destroyed'
+    BEGIN SELECT RAISE(ABORT, 'a destroyed key does not come back'); END;
+`;
+
+const columns =
+  'slot, version, state, key_id, public_key, canary_input, canary_output, created_at_ms, activated_at_ms';
+
+export class KeyStore {
+  readonly #database: DatabaseSync;
+  readonly #storeKey: StoreKey;
+
+  private constructor(database: DatabaseSync, storeKey: StoreKey) {
+    this.#database = database;
+    this.#storeKey = storeKey;
+  }
+
+  /** @throws AdapterError STORE_FAILED (also for a store key of another store), DISK_FULL */
+  static open(options: KeyStoreOptions): KeyStore {
+    const mayCreate = !existsSync(options.databasePath);
+    const storeKey = openStoreKey(options.crypto, options.storeKeyPath, { mayCreate });
+    const database = openDatabase(options.databasePath);
+    try {
+      const store = new KeyStore(database, storeKey);
+      store.#begin(options.definitions);
+      return store;
+    } catch (error) {
+      database.close();
+      storeKey.wipe();
+      throw error;
+    }
+  }
+
+  slots(): StoredSlot[] {
+    return this.#read('SELECT slot, kind, algorithm, frozen FROM slots ORDER BY slot').map(slotOf);
+  }
+
+  /** @throws AdapterError SLOT_UNKNOWN */
+  slot(slot: string): StoredSlot {
+    const [row] = this.#read(
+      'SELECT slot, kind, algorithm, frozen FROM slots WHERE slot = ?',
+      slot,
+    );
+    if (row === undefined) throw new AdapterError('SLOT_UNKNOWN', `no slot ${slot} here`);
+    return slotOf(row);
+  }
+
+  /** Newest first, destroyed ones included. */
+  versions(slot: string): StoredVersion[] {
+    const order = 'WHERE slot = ? ORDER BY version DESC';
+    return this.#read(`SELECT ${columns} FROM versions ${order}`, slot).map(versionOf);
+  }
+
+  version(slot: string, version: number): StoredVersion | undefined {
+    const where = 'WHERE slot = ? AND version = ?';
+    return this.#read(`SELECT ${columns} FROM versions ${where}`, slot, version).map(versionOf)[0];
+  }
+
+  primary(slot: string): StoredVersion | undefined {
+    const where = `WHERE slot = ? AND state = 'primary'`;
+    return this.#read(`SELECT ${columns} FROM versions ${where}`, slot).map(versionOf)[0];
+  }
+
+  byKeyId(slot: string, keyId: string): StoredVersion | undefined {
+    const where = 'WHERE slot = ? AND key_id = ?';
+    return this.#read(`SELECT ${columns} FROM versions ${where}`, slot, keyId).map(versionOf)[0];
+  }
+
+  /** Takes a key out for the length of `use` and wipes it. @throws AdapterError VERSION_UNKNOWN */
+  withKey<Result>(stored: StoredVersion, use: (key: OpenKey) => Result): Result {
+    const { slot, version, keyId, publicKey } = stored;
+    const where = 'WHERE slot = ? AND version = ?';
+    const [row] = this.#read(`SELECT secret FROM versions ${where}`, slot, version);
+    const sealed = row?.['secret'];
+    if (!(sealed instanceof Uint8Array)) {
+      throw new AdapterError('VERSION_UNKNOWN', `no key for version ${version} of ${slot}`);
+    }
+    const secret = this.#storeKey.open({ slot, version, keyId }, sealed);
+    const kind = this.slot(slot).keyKind;
+    try {
+      return use({ kind, slot, keyId, secret, ...(publicKey === undefined ? {} : { publicKey }) });
+    } finally {
+      secret.fill(0);
+    }
+  }
+
+  /** Stores a new key as `prepared`. @throws AdapterError STATE_CONFLICT for a number used before */
+  addPrepared(version: number, key: OpenKey, atMs: number): void {
+    this.#transact('the new key was not stored', () => {
+      const highest = this.versions(key.slot)[0]?.version ?? 0;
+      if (version <= highest) {
+        const what = `version ${version} of ${key.slot} is not above ${highest}`;
+        throw new AdapterError('STATE_CONFLICT', what);
+      }
+      this.#insert({ version, key, atMs });
+    });
+  }
+
+  /** Stores the first key of a slot as primary, in one step. */
+  addFirst(key: OpenKey, canary: Artefact, atMs: number): void {
+    this.#transact('the first key was not stored', () => {
+      this.#insert({ version: 1, key, atMs });
+      this.#setPrimary(key.slot, 1, canary, atMs);
+    });
+  }
+
+  /** The prepared `version` becomes primary, the primary one accepted. */
+  promote(slot: string, version: number, canary: Artefact, atMs: number): void {
+    this.#transact('the new key was not made primary', () => {
+      const stored = this.#require(slot, version);
+      if (stored.state === 'primary') return;
+      if (stored.state !== 'prepared') throw conflict(stored, 'cannot become primary');
+      this.#run(
+        `UPDATE versions SET state = 'accepted' WHERE slot = ? AND state = 'primary'`,
+        slot,
+      );
+      this.#setPrimary(slot, version, canary, atMs);
+    });
+  }
+
+  /** `version` becomes primary again; newer keys are withdrawn, or destroyed if never active. */
+  restore(slot: string, version: number): void {
+    this.#transact('the earlier key was not made primary again', () => {
+      const stored = this.#require(slot, version);
+      if (stored.state === 'prepared' || stored.state === 'destroyed') {
+        throw conflict(stored, 'cannot become primary again');
+      }
+      this.#run(
+        `UPDATE versions SET state = 'withdrawn'
+          WHERE slot = ? AND version > ? AND state IN ('primary', 'accepted')`,
+        slot,
+        version,
+      );
+      this.#run(
+        `UPDATE versions SET state = 'accepted' WHERE slot = ? AND version < ? AND state = 'primary'`,
+        slot,
+        version,
+      );
+      this.#run(
+        `${destroying} WHERE slot = ? AND version > ? AND state = 'prepared'`,
+        slot,
+        version,
+      );
+      this.#run(
+        `UPDATE versions SET state = 'primary' WHERE slot = ? AND version = ?`,
+        slot,
+        version,
+      );
+    });
+    this.#forget();
+  }
+
+  /** Destroys a key that is not primary. @throws AdapterError STATE_CONFLICT for the primary one */
+  destroy(slot: string, version: number): void {
+    this.#transact('the key was not destroyed', () => {
+      const stored = this.#require(slot, version);
+      if (stored.state === 'primary') throw conflict(stored, 'is in use');
+      if (stored.state === 'destroyed') return;
+      this.#run(`${destroying} WHERE slot = ? AND version = ?`, slot, version);
+    });
+    this.#forget();
+  }
+
+  setFrozen(slot: string, frozen: boolean): void {
+    this.#transact('the slot was not frozen', () => {
+      this.slot(slot);
+      this.#run('UPDATE slots SET frozen = ? WHERE slot = ?', frozen ? 1 : 0, slot);
+    });
+  }
+
+  close(): void {
+    this.#storeKey.wipe();
+    if (this.#database.isOpen) this.#database.close();
+  }
+
+  /** Tables, the store key's name, and a row per slot. */
+  #begin(definitions: readonly SlotDefinition[]): void {
+    this.#transact('the key store cannot be used', () => {
+      this.#database.exec(schema);
+      const id = this.#storeKey.id();
+      this.#run('INSERT OR IGNORE INTO store VALUES (1, 1, ?)', id);
+      const [row] = this.#read('SELECT store_key_id FROM store');
+      if (row?.['store_key_id'] !== id) {
+        throw new AdapterError('STORE_FAILED', 'the store key belongs to another key store');
+      }
+      for (const { slot, keyKind, algorithm } of definitions) {
+        this.#run(
+          'INSERT OR IGNORE INTO slots (slot, kind, algorithm) VALUES (?, ?, ?)',
+          slot,
+          keyKind,
+          algorithm,
+        );
+      }
+    });
+    this.#forget();
+  }
+
+  #insert(input: { readonly version: number; readonly key: OpenKey; readonly atMs: number }): void {
+    const { version, key, atMs } = input;
+    const sealed = this.#storeKey.seal({ slot: key.slot, version, keyId: key.keyId }, key.secret);
+    this.#run(
+      `INSERT INTO versions (slot, version, state, key_id, public_key, secret, created_at_ms)
+        VALUES (?, ?, 'prepared', ?, ?, ?, ?)`,
+      key.slot,
+      version,
+      key.keyId,
+      key.publicKey ?? null,
+      sealed,
+      atMs,
+    );
+  }
+
+  #setPrimary(slot: string, version: number, canary: Artefact, atMs: number): void {
+    this.#run(
+      `UPDATE versions
+        SET state = 'primary', activated_at_ms = ?, canary_input = ?, canary_output = ?
+        WHERE slot = ? AND version = ?`,
+      atMs,
+      canary.input,
+      canary.output,
+      slot,
+      version,
+    );
+  }
+
+  #require(slot: string, version: number): StoredVersion {
+    this.slot(slot);
+    const stored = this.version(slot, version);
+    if (stored !== undefined) return stored;
+    throw new AdapterError('VERSION_UNKNOWN', `no version ${version} of ${slot}`);
+  }
+
+  /** What was overwritten leaves the write-ahead log too. */
+  #forget(): void {
+    const [row] = this.#read('PRAGMA wal_checkpoint(TRUNCATE)');
+    if (row?.['busy'] === 0) return;
+    throw new AdapterError('STORE_FAILED', 'destroyed bytes are still in the write-ahead log', {
+      retryable: true,
+    });
+  }
+
+  #transact(what: string, work: () => void): void {
+    transact(this.#database, what, work);
+  }
+
+  #read(sql: string, ...values: readonly (string | number)[]): Record<string, SQLOutputValue>[] {
+    return translated('the key store cannot be read', () =>
+      this.#database.prepare(sql).all(...values),
+    );
+  }
+
+  #run(sql: string, ...values: readonly (string | number | null | Uint8Array)[]): void {
+    this.#database.prepare(sql).run(...values);
+  }
+}
+
+const destroying = `UPDATE versions
+  SET state = 'destroyed', secret = NULL, canary_input = NULL, canary_output = NULL`;
+
+function conflict(stored: StoredVersion, what: string): AdapterError {
+  const { version, slot, state } = stored;
+  return new AdapterError('STATE_CONFLICT', `version ${version} of ${slot} is ${state}: ${what}`);
+}
+
+function slotOf(row: Record<string, SQLOutputValue>): StoredSlot {
+  const keyKind = keyKinds.find((kind) => kind === row['kind']);
+  invariant(keyKind !== undefined, 'a stored slot has a known kind');
+  const [slot, algorithm] = [row['slot'], row['algorithm']];
+  invariant(typeof slot === 'string' && typeof algorithm === 'string', 'a stored slot is whole');
+  return { slot, keyKind, algorithm, frozen: row['frozen'] === 1 };
+}
+
+function versionOf(row: Record<string, SQLOutputValue>): StoredVersion {
+  const state = keyStates.find((name) => name === row['state']);
+  const { slot, version, key_id: keyId, created_at_ms: createdAtMs } = row;
+  invariant(
+    state !== undefined &&
+      typeof slot === 'string' &&
+      typeof version === 'number' &&
+      typeof keyId === 'string' &&
+      typeof createdAtMs === 'number',
+    'a stored version is whole',
+  );
+  const { public_key: publicKey, activated_at_ms: activatedAtMs } = row;
+  const { canary_input: input, canary_output: output } = row;
+  return {
+    slot,
+    version,
+    state,
+    keyId,
+    createdAtMs,
+    ...(publicKey instanceof Uint8Array ? { publicKey } : {}),
+    ...(typeof activatedAtMs === 'number' ? { activatedAtMs } : {}),
+    ...(input instanceof Uint8Array && output instanceof Uint8Array
+      ? { canary: { input, output } }
+      : {}),
+  };
+}

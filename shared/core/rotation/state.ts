@@ -120,8 +120,12 @@ export interface RotationState {
     ignored: number;
   };
   incompatible: boolean;
-  /** Why it was refused, goes back, or is locked out. */
+  /** Why the plan was refused, or why the rotation went back. */
   failure: RotationFailure | null;
+  /** Why the plan was not executed when that was last asked; it stays approved. */
+  refusal: RotationFailure | null;
+  /** Why the rotation is locked out (ORCH-8006); null when it is not. */
+  lockout: RotationFailure | null;
   /** Times that the rotation was locked out. */
   lockouts: number;
   /** The request to leave the present lockout, and who approved it. */

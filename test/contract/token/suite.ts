@@ -1,0 +1,220 @@
+/**
+ * What every token must do, run against each back end. Signatures are judged here by node:crypto
+ * from the raw public key, never by the token's own code.
+ */
+import { createPublicKey, verify } from 'node:crypto';
+import { readFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { afterEach, beforeEach, expect, test } from 'vitest';
+
+import type { Token, TokenErrorCode } from '#agents/signer/token/token.ts';
+
+export interface TokenBackend {
+  /** Opens the token, with its own PIN or with the one given. */
+  open(pin?: string): Promise<Token>;
+  /** Where its wrapped seeds are. */
+  seedDirectory: string;
+  /** An unrelated token of the same label. */
+  another(): Promise<TokenBackend>;
+  remove(): Promise<void>;
+}
+
+export const context = Buffer.from('gyre/v1/test');
+export const message = Buffer.from('a statement to be signed');
+
+/** Whether ML-DSA-87 verification outside the token accepts the signature. */
+export function verifies(
+  publicKey: Uint8Array,
+  signature: Uint8Array,
+  over: { message?: Uint8Array; context?: Uint8Array } = {},
+): boolean {
+  const jwk = { kty: 'AKP', alg: 'ML-DSA-87', pub: Buffer.from(publicKey).toString('base64url') };
+  const key = createPublicKey({ key: jwk, format: 'jwk' });
+  return verify(
+    null,
+    over.message ?? message,
+    { key, context: over.context ?? context },
+    signature,
+  );
+}
+
+/** Expects a `TokenError` of that code. */
+export async function expectCode(promise: Promise<unknown>, code: TokenErrorCode): Promise<void> {
+  await expect(promise).rejects.toMatchObject({ name: 'TokenError', code });
+}
+
+export function tokenContract(make: () => Promise<TokenBackend>): void {
+  let backend: TokenBackend;
+  let token: Token;
+
+  beforeEach(async () => {
+    backend = await make();
+    token = await backend.open();
+  });
+
+  afterEach(async () => {
+    await token.close();
+    await backend.remove();
+  });
+
+  test('signs what verifies outside the token', async () => {
+    const { publicKey } = await token.generateKey('orchestration-1');
+    expect(publicKey.length).toBe(2592);
+    const signature = await token.sign('orchestration-1', message, context);
+    expect(signature.length).toBe(4627);
+    expect(verifies(publicKey, signature)).toBe(true);
+    expect(verifies(publicKey, signature, { message: Buffer.from('another') })).toBe(false);
+    expect(await token.publicKey('orchestration-1')).toEqual(publicKey);
+  });
+
+  test('binds the context string, the empty and the longest one too', async () => {
+    const { publicKey } = await token.generateKey('audit');
+    const signature = await token.sign('audit', message, context);
+    expect(verifies(publicKey, signature, { context: Buffer.from('gyre/v1/other') })).toBe(false);
+    expect(verifies(publicKey, signature, { context: Buffer.alloc(0) })).toBe(false);
+    for (const other of [Buffer.alloc(0), Buffer.alloc(255, 7)]) {
+      const bound = await token.sign('audit', message, other);
+      expect(verifies(publicKey, bound, { context: other })).toBe(true);
+      expect(verifies(publicKey, bound)).toBe(false);
+    }
+  });
+
+  test('signs messages of any size up to the bound, and asserts on arguments beyond it', async () => {
+    const { publicKey } = await token.generateKey('audit');
+    for (const long of [new Uint8Array(0), new Uint8Array(1_048_576).fill(3)]) {
+      const signature = await token.sign('audit', long, context);
+      expect(verifies(publicKey, signature, { message: long })).toBe(true);
+    }
+    const assertion = { code: 'ERR_ASSERTION' };
+    await expect(token.sign('audit', message, Buffer.alloc(256))).rejects.toMatchObject(assertion);
+    await expect(token.sign('audit', new Uint8Array(1_048_577), context)).rejects.toMatchObject(
+      assertion,
+    );
+    await expect(token.generateKey('../audit')).rejects.toMatchObject(assertion);
+  });
+
+  test('does not know a key that was not made, whatever its name', async () => {
+    for (const name of ['enrolment', '../audit', '', 'x'.repeat(1000), 'A']) {
+      await expectCode(token.sign(name, message, context), 'KEY_UNKNOWN');
+      await expectCode(token.publicKey(name), 'KEY_UNKNOWN');
+    }
+  });
+
+  test('refuses to replace a key and keeps the one that is there', async () => {
+    const { publicKey } = await token.generateKey('audit');
+    await expectCode(token.generateKey('audit'), 'KEY_EXISTS');
+    expect(await token.publicKey('audit')).toEqual(publicKey);
+  });
+
+  test('lets one of two simultaneous makers of a name win', async () => {
+    const second = await backend.open();
+    const results = await Promise.allSettled([
+      token.generateKey('audit'),
+      second.generateKey('audit'),
+    ]);
+    const made = results.filter((result) => result.status === 'fulfilled');
+    const refused = results.filter((result) => result.status === 'rejected');
+    expect(made).toHaveLength(1);
+    expect(refused[0]?.reason).toMatchObject({ code: 'KEY_EXISTS' });
+    expect(await second.publicKey('audit')).toEqual(made[0]?.value.publicKey);
+    await second.close();
+  });
+
+  test('passes its canary', async () => {
+    expect(await token.canary()).toMatchObject({ ok: true });
+    expect(await token.canary()).toMatchObject({ ok: true });
+  });
+
+  test('makes 20 signatures at once', async () => {
+    const { publicKey } = await token.generateKey('audit');
+    const messages = Array.from({ length: 20 }, (_, index) => Buffer.from(`statement ${index}`));
+    const signatures = await Promise.all(messages.map((m) => token.sign('audit', m, context)));
+    const checks = signatures.map((s, i) =>
+      verifies(publicKey, s, { message: messages[i] ?? message }),
+    );
+    expect(checks).toEqual(checks.map(() => true));
+  });
+
+  test('has the same keys when it is opened again', async () => {
+    const { publicKey } = await token.generateKey('audit');
+    await token.close();
+    token = await backend.open();
+    expect(await token.publicKey('audit')).toEqual(publicKey);
+    expect(verifies(publicKey, await token.sign('audit', message, context))).toBe(true);
+    await expectCode(token.generateKey('audit'), 'KEY_EXISTS');
+  });
+
+  test('refuses a wrapped seed with any byte changed, cut short or made longer', async () => {
+    const { publicKey } = await token.generateKey('audit');
+    const path = join(backend.seedDirectory, 'audit.seed');
+    const blob = await readFile(path);
+    for (let position = 0; position < blob.length; position += 1) {
+      const changed = Buffer.from(blob);
+      changed.writeUInt8(changed.readUInt8(position) ^ 0x01, position);
+      await writeFile(path, changed);
+      await expectCode(token.sign('audit', message, context), 'TOKEN_FAILED');
+    }
+    for (const changed of [blob.subarray(1), Buffer.concat([blob, blob]), Buffer.alloc(0)]) {
+      await writeFile(path, changed);
+      await expectCode(token.publicKey('audit'), 'TOKEN_FAILED');
+    }
+    await writeFile(path, blob);
+    expect(await token.publicKey('audit')).toEqual(publicKey);
+  });
+
+  test('refuses the wrapped seed of another key name', async () => {
+    await token.generateKey('audit');
+    await rename(
+      join(backend.seedDirectory, 'audit.seed'),
+      join(backend.seedDirectory, 'enrolment.seed'),
+    );
+    await expectCode(token.sign('enrolment', message, context), 'TOKEN_FAILED');
+    await expectCode(token.sign('audit', message, context), 'KEY_UNKNOWN');
+  });
+
+  test('refuses the wrapped seed of another token', async () => {
+    await token.generateKey('audit');
+    const other = await backend.another();
+    const otherToken = await other.open();
+    await otherToken.generateKey('audit');
+    const theirs = await readFile(join(other.seedDirectory, 'audit.seed'));
+    await otherToken.close();
+    await other.remove();
+    await writeFile(join(backend.seedDirectory, 'audit.seed'), theirs);
+    await expectCode(token.sign('audit', message, context), 'TOKEN_FAILED');
+  });
+
+  test('refuses a wrong PIN, and is not harmed by it', async () => {
+    await token.generateKey('audit');
+    await expectCode(backend.open('not-the-pin'), 'TOKEN_PIN_WRONG');
+    expect(await token.canary()).toMatchObject({ ok: true });
+    const again = await backend.open();
+    expect(await again.publicKey('audit')).toEqual(await token.publicKey('audit'));
+    await again.close();
+  });
+
+  test('answers nothing after it was closed, and closing twice is fine', async () => {
+    await token.generateKey('audit');
+    await token.close();
+    await token.close();
+    await expectCode(token.sign('audit', message, context), 'TOKEN_UNREACHABLE');
+  });
+
+  test('leaves only its own files, readable by their owner alone', async () => {
+    await token.generateKey('audit');
+    const names = await readdir(backend.seedDirectory);
+    expect(names.filter((name) => name.endsWith('.tmp'))).toEqual([]);
+    expect(names).toContain('audit.seed');
+    for (const name of names) {
+      const { mode } = await stat(join(backend.seedDirectory, name));
+      expect(mode & 0o777).toBe(0o600);
+    }
+  });
+
+  test('says that it is not an HSM', () => {
+    const description = token.describe();
+    expect(description.isHsm).toBe(false);
+    expect(description.notice).toContain('not an HSM');
+  });
+}

@@ -21,7 +21,11 @@ export interface SpiedToken extends SoftHsmForTest {
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'gyre-spy-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+/** Takes the library and its notes away; for `afterAll`. */
+export function removeSpy(): void {
+  rmSync(folder, { recursive: true, force: true });
+}
 
 /** The compiled library, null (said loudly) where it cannot be made. */
 export const spyLibraryPath = 'missing' in softHsm ? null : compileSpy();

@@ -7,13 +7,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import type { TokenEvent } from '#agents/signer/token/child-supervisor.ts';
 import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
 import type { Pkcs11Token, Pkcs11TokenOptions } from '#agents/signer/token/pkcs11-token.ts';
 
-import { makeSpiedToken, spyLibraryPath } from './spy.ts';
+import { makeSpiedToken, removeSpy, spyLibraryPath } from './spy.ts';
 import type { SpiedToken } from './spy.ts';
 import { context, expectCode, message, verifies } from './suite.ts';
 
@@ -30,6 +30,8 @@ function requirePid(token: Pkcs11Token): number {
   if (pid === null) throw new Error('the token has no child');
   return pid;
 }
+
+afterAll(removeSpy);
 
 describe.runIf(spyLibraryPath !== null)('token child', () => {
   let hsm: SpiedToken;

@@ -1,0 +1,109 @@
+/** Restarts, absence, truncation by an administrator, and the end of a connection. */
+import { setTimeout as pause } from 'node:timers/promises';
+import { describe, expect, it, vi } from 'vitest';
+import { durableName } from '#shared/bus/subjects.ts';
+import { bytes, message, quick, saga, step, text } from './bus-messages.ts';
+import type { Given } from './bus-messages.ts';
+import { subjects } from './bus-world.ts';
+
+export function describeMisfortune(given: Given): void {
+  describe('misfortune', () => {
+    it('follows on across a restart of the server, without gap or repetition', async () => {
+      const world = given.get();
+      const bus = await world.connect('orchestrator-1', quick);
+      const states: string[] = [];
+      bus.onState((state) => states.push(state));
+      const seen: string[] = [];
+      await bus.follow(
+        { stream: 'GYRE_CONTROL', subjects: [subjects.patterns.saga], fromSequence: 1 },
+        ({ data }) => {
+          seen.push(text(data));
+        },
+      );
+      for (let sent = 0; sent < 20; sent++) await bus.publish(message(saga, String(sent)));
+      await vi.waitFor(() => expect(seen).toHaveLength(20), { timeout: 5_000 });
+      await world.down();
+      await vi.waitFor(() => expect(states.at(-1)).toBe('disconnected'), { timeout: 5_000 });
+      const publishing = bus.publish(message(saga, '20'));
+      await pause(200);
+      await world.up();
+      expect(await publishing).toMatchObject({ status: 'stored', sequence: 21 });
+      for (let sent = 21; sent < 40; sent++) await bus.publish(message(saga, String(sent)));
+      await vi.waitFor(() => expect(seen).toHaveLength(40), { timeout: 8_000 });
+      await pause(100);
+      expect(seen).toEqual(Array.from({ length: 40 }, (_, index) => String(index)));
+      expect(states).toEqual(['connected', 'disconnected', 'connected']);
+    });
+
+    it('works on across a restart of the server', async () => {
+      const world = given.get();
+      const bus = await world.connect('orchestrator-1', quick);
+      const layer = await world.connect('layer-1');
+      const seen = new Set<string>();
+      const consumer = durableName('layer-1', 'steps');
+      const options = { stream: 'GYRE_CONTROL', consumer, inFlightMax: 1 } as const;
+      await layer.consume(options, ({ data }) => {
+        seen.add(text(data));
+        return Promise.resolve('ack');
+      });
+      await layer.respond(subjects.query('layer-1'), (data) => Promise.resolve(data));
+      await bus.publish(message(step, 'before'));
+      await vi.waitFor(() => expect(seen.has('before')).toBe(true), { timeout: 5_000 });
+      await world.down();
+      await pause(300);
+      await world.up();
+      await bus.publish(message(step, 'after'));
+      await vi.waitFor(() => expect(seen.has('after')).toBe(true), { timeout: 8_000 });
+      const answer = await bus.request(subjects.query('layer-1'), bytes('still here?'), 2_000);
+      expect(text(answer)).toBe('still here?');
+    });
+
+    it('says unreachable, and nothing else, while the server is away', async () => {
+      const world = given.get();
+      const bus = await world.connect('orchestrator-1', { ...quick, deadlineMs: 300 });
+      await world.down();
+      await pause(100);
+      const unreachable = { code: 'BUS_UNREACHABLE' };
+      await expect(bus.publish(message(saga))).rejects.toMatchObject(unreachable);
+      const asking = bus.request(subjects.query('layer-1'), bytes('?'), 200);
+      await expect(asking).rejects.toMatchObject(unreachable);
+      await world.up();
+    });
+
+    it('shows that an administrator truncated a stream', async () => {
+      const world = given.get();
+      const bus = await world.connect('orchestrator-1');
+      expect(await bus.streamState('GYRE_CONTROL')).toMatchObject({
+        firstSequence: 1,
+        lastSequence: 0,
+        messages: 0,
+      });
+      for (let sent = 0; sent < 10; sent++) await bus.publish(message(saga));
+      expect(await bus.streamState('GYRE_CONTROL')).toMatchObject({
+        firstSequence: 1,
+        lastSequence: 10,
+        messages: 10,
+      });
+      await world.truncate('GYRE_CONTROL');
+      expect(await bus.streamState('GYRE_CONTROL')).toMatchObject({
+        firstSequence: 10,
+        lastSequence: 10,
+        messages: 1,
+      });
+      expect(await bus.getMessage('GYRE_CONTROL', 5)).toBeNull();
+      expect(await bus.publish(message(saga))).toMatchObject({ sequence: 11 });
+    });
+
+    it('is closed when it was closed', async () => {
+      const bus = await given.get().connect('orchestrator-1');
+      const following = await bus.follow(
+        { stream: 'GYRE_CONTROL', subjects: [saga], fromSequence: 1 },
+        () => undefined,
+      );
+      await bus.close();
+      await following.ended;
+      await expect(bus.publish(message(saga))).rejects.toMatchObject({ code: 'BUS_CLOSED' });
+      await expect(bus.streamState('GYRE_CONTROL')).rejects.toMatchObject({ code: 'BUS_CLOSED' });
+    });
+  });
+}

@@ -23,6 +23,7 @@ export interface PrivateKeyHandle<Algorithm extends string> {
   /** Forgets the material and overwrites what is bytes; every later use fails. */
   wipe(): void;
   toJSON(): string;
+  toString(): string;
 }
 
 /** Signs; ML-DSA-87 (FIPS 204), from a seed of 32 bytes. */

@@ -20,8 +20,8 @@ import { channelSecretBytes } from './key-schedule.ts';
 import type { CryptoProvider } from './provider.ts';
 import { Secret } from './secret.ts';
 
-/** Secrets in one wrapped keyring, at the most. */
-export const keyringEntriesMax = 512;
+/** Secrets in one wrapped keyring, at the most: what fits 64 KiB with the longest names. */
+export const keyringEntriesMax = 480;
 
 /** Where channel secrets come from. Epochs change behind it. */
 export interface ChannelKeyring {
@@ -91,7 +91,7 @@ export type UnwrapResult =
   | { readonly ok: true; readonly keyring: StaticKeyring }
   | { readonly ok: false; readonly code: UnwrapRefusal };
 
-/** Wraps at most 512 secrets for one recipient. */
+/** Wraps at most 480 secrets for one recipient. */
 export function wrapKeyring(
   crypto: CryptoProvider,
   input: {
@@ -102,7 +102,7 @@ export function wrapKeyring(
   },
 ): WrappedKeyring {
   const { entries, recipient, recipientKey } = input;
-  invariant(entriesValidator.check(entries), 'at most 512 well-formed channel secrets');
+  invariant(entriesValidator.check(entries), 'at most 480 well-formed channel secrets');
   const { ciphertext: kemCiphertext, sharedSecret } = crypto.encapsulate(recipientKey);
   const scope = { recipient, keyId: recipientKey.keyId, kemCiphertext };
   const keys = deriveWrappingKeys(crypto, sharedSecret, scope);

@@ -5,8 +5,9 @@
  * rotation begins, and no layer is activated, outside of the whole.
  */
 
-import type { RotationPlanBody } from '#schemas/plan.ts';
-import { instantMs } from './instant.ts';
+import type { LayerNumber } from '#schemas/layers.ts';
+import type { AffectedKey, RotationPlanBody } from '#schemas/plan.ts';
+import { formatInstant, instantMs } from './instant.ts';
 
 export interface PlanWindow {
   readonly startMs: number;
@@ -25,4 +26,42 @@ export function windowOf(plan: RotationPlanBody): PlanWindow {
     contains: (timeMs, clockSkewMs) =>
       timeMs >= startMs - clockSkewMs && timeMs < endMs + clockSkewMs,
   };
+}
+
+/** The keys of one layer before they have windows. */
+export interface LayerKeys {
+  readonly layer: LayerNumber;
+  readonly keys: readonly Omit<AffectedKey, 'rotation_window'>[];
+}
+
+/**
+ * Divides a window into one part per layer, in the given order, and each part into one per key: no
+ * two of them overlap, so that neither tied layers nor the keys of one layer can (ORCH-8004).
+ */
+export function divideWindow(
+  layers: readonly LayerKeys[],
+  { startMs, endMs }: { readonly startMs: number; readonly endMs: number },
+): AffectedKey[] {
+  const parts = divide({ startMs, endMs }, layers.length);
+  return layers.flatMap(({ keys }, position) => {
+    const slices = divide(parts[position] ?? { startMs, endMs }, keys.length);
+    return keys.map((key, slice) => ({
+      ...key,
+      rotation_window: {
+        start: formatInstant(slices[slice]?.startMs ?? startMs),
+        end: formatInstant(slices[slice]?.endMs ?? endMs),
+      },
+    }));
+  });
+}
+
+function divide(
+  { startMs, endMs }: { readonly startMs: number; readonly endMs: number },
+  count: number,
+): { startMs: number; endMs: number }[] {
+  const bound = (part: number): number => startMs + Math.floor((part * (endMs - startMs)) / count);
+  return Array.from({ length: count }, (_, part) => ({
+    startMs: bound(part),
+    endMs: bound(part + 1),
+  }));
 }

@@ -97,7 +97,11 @@ function stringKey(key: unknown): string {
 
 /** Comparison of public bytes: no need for constant time. */
 function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  return left.length === right.length && left.every((byte, index) => byte === right[index]);
+  if (left.length !== right.length) return false;
+  for (let index = 0; index < left.length; index += 1) {
+    if (left[index] !== right[index]) return false;
+  }
+  return true;
 }
 
 /** An upper bound of the encoded size in bytes, or what is wrong with the value. */

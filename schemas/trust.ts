@@ -204,6 +204,12 @@ export type PolicyBody = Static<typeof PolicyBody>;
 export const PolicyDocument = signedDocument(PolicyBody);
 export type PolicyDocument = Static<typeof PolicyDocument>;
 
+/**
+ * Names of channels, which no agent may bear: an event's audience is an agent or a channel, and the
+ * two must never be taken for one another.
+ */
+export const channelNamePattern = /^(?:saga|mesh|operators|telemetry|layer-[1-7])$/;
+
 export const agentKinds = ['operator', 'orchestrator', 'signer', 'auditor', 'layer'] as const;
 export const AgentKind = OneOf(agentKinds);
 export type AgentKind = Static<typeof AgentKind>;

@@ -16,8 +16,8 @@ export type Fold<State, Command> = (
 
 export interface Verdict {
   readonly verdict: 'accepted' | 'refused';
-  /** The `receipts-issued` event that says so. */
-  readonly receipt: Disclosure;
+  /** The `receipts-issued` event that says so; null where only the auditor's own record does. */
+  readonly receipt: Disclosure | null;
 }
 
 export interface AppliedEntry {
@@ -25,7 +25,7 @@ export interface AppliedEntry {
   readonly author: string;
   readonly timeMs: number;
   readonly entry: SagaEntry;
-  readonly receipt: Disclosure;
+  readonly receipt: Disclosure | null;
 }
 
 const zeroHash = '0'.repeat(64);

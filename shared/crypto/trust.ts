@@ -9,6 +9,7 @@ import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import {
+  channelNamePattern,
   trustBundleCheck,
   type AgentKind,
   type EnrolmentBody,
@@ -221,7 +222,10 @@ export class TrustView {
         return refused('ENROLMENT_INVALID', `the enrolment of ${agentId} is not signed`);
       }
       if (known === undefined) {
-        return refused('ENROLMENT_INVALID', `the enrolment of ${agentId} names no usable keys`);
+        return refused(
+          'ENROLMENT_INVALID',
+          `the enrolment of ${agentId} names no usable keys or a reserved id`,
+        );
       }
     }
     if (new Set(enrolments.map(({ body }) => body.agent_id)).size !== enrolments.length) {
@@ -235,6 +239,7 @@ function enrolledFrom(crypto: CryptoProvider, body: EnrolmentBody): Enrolled | u
   const identityKey = fromBase64Url(body.identity_key.public_key);
   const kemKey = fromBase64Url(body.kem_key.public_key);
   if (identityKey?.length !== 2592 || kemKey?.length !== 1568) return undefined;
+  if (channelNamePattern.test(body.agent_id)) return undefined;
   if ((body.agent_kind === 'layer') !== (body.layer !== undefined)) return undefined;
   const verifyKey = crypto.importVerifyKey(identityKey);
   return {

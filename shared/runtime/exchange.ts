@@ -68,6 +68,11 @@ export interface Exchange {
   append(event: OutgoingEvent<'saga-entry'>, lastSequence: number): Promise<AppendOutcome>;
   /** Checks and opens what came from the bus; refusals are logged and counted here. */
   open(message: BusMessage): Opening;
+  /**
+   * Opens a frame out of an auditor's record: signature, sender and content, but neither time nor
+   * replay, because a record is history. Undefined for what is not authentic.
+   */
+  openRecord(frame: Uint8Array): AnyReceivedEvent | undefined;
   /** Asks one agent over the query lane. @throws BusError when there is no answer in time. */
   ask(to: { agentId: string; channel: string }, query: Query, timeoutMs: number): Promise<Answer>;
   /** Answers the queries addressed to this agent. */

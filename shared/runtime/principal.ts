@@ -18,6 +18,7 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { SenderChain, type EventInput, type PendingEvent } from '#shared/crypto/sender-chain.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type {
+  AnyReceivedEvent,
   Answer,
   AppendOutcome,
   Exchange,
@@ -75,6 +76,10 @@ export class Principal implements Exchange {
       );
     }
     return opening;
+  }
+
+  openRecord(frame: Uint8Array): AnyReceivedEvent | undefined {
+    return this.#receiver.openRecord(frame);
   }
 
   seal<Name extends EventTypeName>(event: OutgoingEvent<Name>): SealedEvent {

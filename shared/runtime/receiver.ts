@@ -63,6 +63,16 @@ export class Receiver {
     return opening;
   }
 
+  /** Opens history: no check of time, address or replay. */
+  openRecord(frame: Uint8Array): AnyReceivedEvent | undefined {
+    const parsed = parseFrame(frame);
+    if (!parsed.ok) return undefined;
+    const sender = this.#options.trust.agent(parsed.frame.header.sender);
+    if (sender === undefined) return undefined;
+    const opening = this.#content(parsed.frame, sender, { sequence: 0, restoredBy: undefined });
+    return opening.status === 'opened' ? opening.event : undefined;
+  }
+
   #open(delivery: Delivery, restoredBy: string | undefined): Opening {
     const parsed = parseFrame(delivery.data);
     if (!parsed.ok) return refused(parsed.code);

@@ -1,0 +1,268 @@
+/**
+ * The orchestrator: folds the log, drives what is outstanding, answers operators. It keeps nothing
+ * that is not in the log (of the auditor first, then of the bus), so any number of instances may run
+ * and any of them may continue what another began.
+ */
+
+import type { SagaEntry } from '#schemas/saga.ts';
+import { AuditRecords, type AuditRecord } from '#schemas/queries.ts';
+import { compile } from '#schemas/primitives.ts';
+import { BusError, type BusMessage, type Subscription } from '#shared/bus/bus.ts';
+import { beginRotation } from '#shared/core/rotation/begin.ts';
+import type { RotationCommand } from '#shared/core/rotation/commands.ts';
+import type { RotationState } from '#shared/core/rotation/state.ts';
+import { stepRotation } from '#shared/core/rotation/step.ts';
+import { documentDigest } from '#shared/crypto/signed-document.ts';
+import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
+import { CommandOffice } from './command-office.ts';
+import { EvidenceShelf } from './evidence.ts';
+import { Outcomes } from './outcomes.ts';
+import { askTimeoutMs, retryDelayMs, type OrchestratorPorts } from './ports.ts';
+import { answerQueries } from './query-desk.ts';
+import { RequestDesk, type RequestEvent } from './request-desk.ts';
+import { RotationDriver } from './rotation-driver.ts';
+import { SagaLog, type Verdict } from './saga-log.ts';
+import { SlotLedger } from './slot-ledger.ts';
+
+const recordsCheck = compile(AuditRecords);
+const verdictsKeptMax = 16_384;
+/** The log counts as read when nothing came for this long. */
+const quietMs = 250;
+
+export class Orchestrator {
+  readonly #ports: OrchestratorPorts;
+  readonly #shelf: EvidenceShelf;
+  readonly #ledger: SlotLedger;
+  readonly #office: CommandOffice;
+  readonly #desk: RequestDesk;
+  readonly #outcomes = new Outcomes();
+  readonly #drivers = new Map<string, RotationDriver>();
+  readonly #verdicts = new Map<string, Verdict>();
+  readonly #waitingRequests = new Map<string, RequestEvent>();
+  readonly #subscriptions: Subscription[] = [];
+  #lastMessageMs = 0;
+  #live = false;
+
+  constructor(ports: OrchestratorPorts) {
+    this.#ports = ports;
+    this.#shelf = new EvidenceShelf(ports);
+    this.#ledger = new SlotLedger(ports);
+    this.#office = new CommandOffice(ports, this.#shelf, this.#ledger);
+    this.#desk = new RequestDesk(ports, {
+      office: this.#office,
+      outcomes: this.#outcomes,
+      sagas: { find: (id) => this.#drivers.get(id), open: (id) => this.#open(id) },
+    });
+  }
+
+  /** Reads the log, then goes live. Resolves once it answers. */
+  async start(): Promise<void> {
+    const { bus, exchange, subjects, log } = this.#ports;
+    const { saga, request, report } = subjects.patterns;
+    this.#lastMessageMs = this.#ports.clock.monotonicMs();
+    const followed = [
+      await bus.follow(
+        { stream: 'GYRE_AUDIT', subjects: [subjects.auditReceipt()], fromSequence: 1 },
+        (message) => this.#onReceipt(message),
+      ),
+      await bus.follow(
+        { stream: 'GYRE_CONTROL', subjects: [saga, request, report], fromSequence: 1 },
+        (message) => this.#onControl(message),
+      ),
+    ];
+    this.#subscriptions.push(...followed);
+    await exchange.answer(
+      answerQueries({
+        ports: this.#ports,
+        outcomes: this.#outcomes,
+        rotations: () => [...this.#drivers.values()].filter(({ log: l }) => l.state !== null),
+        find: (planId) => this.#drivers.get(planId),
+        isLive: () => this.#live,
+      }),
+    );
+    await this.#readAuditor();
+    await this.#quiet();
+    this.#live = true;
+    for (const driver of this.#drivers.values()) driver.advance();
+    for (const event of this.#waitingRequests.values()) this.#desk.take(event);
+    this.#waitingRequests.clear();
+    log.info({ rotations: this.#drivers.size }, 'live');
+  }
+
+  async stop(): Promise<void> {
+    this.#live = false;
+    for (const driver of this.#drivers.values()) driver.stop();
+    this.#ledger.stop();
+    await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()));
+    await this.#ports.bus.close();
+  }
+
+  #onControl(message: BusMessage): void {
+    this.#lastMessageMs = this.#ports.clock.monotonicMs();
+    const address = this.#ports.subjects.parse(message.subject);
+    if (address === null) return;
+    const log = this.#logOf(address);
+    log?.saw(message.sequence);
+    const opening = this.#ports.exchange.open(message);
+    if (opening.status === 'refused') return;
+    const { event } = opening;
+    switch (event.type) {
+      case 'saga-entry':
+        this.#onEntry(event);
+        break;
+      case 'request-refused': {
+        const { request, code, reason } = event.body;
+        this.#outcomes.note(request, { status: 'refused', code, reason });
+        break;
+      }
+      case 'step-reported':
+        this.#shelf.keep(event.hash, event.disclosure);
+        this.#drivers.get(event.body.sagaId)?.report(event.hash, event.sender.agentId, event.body);
+        break;
+      case 'rotation-requested':
+      case 'plan-approved':
+      case 'execution-requested':
+      case 'rollback-requested':
+      case 'recovery-requested':
+      case 'recovery-approved':
+        this.#shelf.keep(event.hash, event.disclosure);
+        if (this.#outcomes.has(event.hash)) break;
+        if (this.#live) this.#desk.take(event);
+        else this.#waitingRequests.set(event.hash, event);
+        break;
+      default:
+    }
+  }
+
+  #logOf(address: NonNullable<ReturnType<OrchestratorPorts['subjects']['parse']>>) {
+    if (address.kind === 'saga-slots') return this.#ledger.log;
+    return address.kind === 'saga-rotation' ? this.#open(address.sagaId).log : undefined;
+  }
+
+  #onEntry(event: ReceivedEvent<'saga-entry'>): void {
+    const { saga, sagaId } = event.body;
+    if (saga === 'slots') this.#ledger.log.deliver(event);
+    else this.#open(sagaId).log.deliver(event);
+    this.#settle(sagaId);
+  }
+
+  #onReceipt(message: BusMessage): void {
+    this.#lastMessageMs = this.#ports.clock.monotonicMs();
+    const opening = this.#ports.exchange.open(message);
+    if (opening.status === 'refused' || opening.event.type !== 'receipts-issued') return;
+    const { event } = opening;
+    const sagas = new Set<string>();
+    for (const { statementHash, verdict, sagaId } of event.body.entries) {
+      if (sagaId === undefined) continue;
+      this.#verdicts.set(statementHash, { verdict, receipt: event.disclosure });
+      sagas.add(sagaId);
+    }
+    while (this.#verdicts.size > verdictsKeptMax) {
+      const oldest = this.#verdicts.keys().next().value;
+      if (oldest === undefined) break;
+      this.#verdicts.delete(oldest);
+    }
+    for (const sagaId of sagas) this.#settle(sagaId);
+  }
+
+  /** Lets entries with receipts take effect, notes what they answer, and moves on. */
+  #settle(sagaId: string): void {
+    if (sagaId === this.#ledger.log.sagaId) {
+      this.#ledger.log.settle(this.#verdicts);
+      return;
+    }
+    const driver = this.#drivers.get(sagaId);
+    if (driver === undefined) return;
+    const settled = driver.log.settle(this.#verdicts);
+    for (const { applied } of settled) {
+      const { event } = applied.entry;
+      for (const request of applied.entry.consumed) {
+        this.#outcomes.note(
+          request,
+          event.type === 'execution-refused'
+            ? { status: 'refused', code: event.code, reason: event.reason, planId: sagaId }
+            : { status: 'accepted', planId: sagaId },
+        );
+      }
+    }
+    if (settled.length > 0 && this.#live) driver.advance();
+  }
+
+  #open(sagaId: string): RotationDriver {
+    const known = this.#drivers.get(sagaId);
+    if (known !== undefined) return known;
+    const { subjects } = this.#ports;
+    const log = new SagaLog<RotationState, RotationCommand>(
+      sagaId,
+      subjects.sagaRotation(sagaId),
+      (state, entry, hash) => this.#fold(sagaId, state, entry, hash),
+    );
+    const driver = new RotationDriver(this.#ports, this.#office, log);
+    this.#drivers.set(sagaId, driver);
+    return driver;
+  }
+
+  #fold(sagaId: string, state: RotationState | null, entry: SagaEntry, hash: string) {
+    if (entry.saga !== 'rotation' || entry.sagaId !== sagaId) {
+      return { rejected: 'SAGA_MISMATCH', reason: 'an entry of another saga' };
+    }
+    const { index, consumed, event } = entry;
+    const policy = this.#ports.trust.policy;
+    if (state !== null) return stepRotation(state, { index, consumed, event }, policy);
+    if (event.type !== 'plan-drafted') {
+      return { rejected: 'PHASE_MISMATCH', reason: 'a saga begins with its plan' };
+    }
+    const planDigest = documentDigest(this.#ports.crypto, event.plan.body);
+    if (index !== 0) return { rejected: 'INDEX_MISMATCH', reason: 'a plan is the first entry' };
+    const opened = beginRotation(
+      { sagaId, planDigest, entryHash: hash },
+      { index: 0, consumed, event },
+    );
+    return { state: opened, commands: opened.outstanding };
+  }
+
+  /**
+   * The auditor's prefix: entries that the bus may have lost. Its records are frames as they were
+   * received; each is opened like any other delivery, and the verdict comes with it.
+   */
+  async #readAuditor(): Promise<void> {
+    const { trust, exchange, log, clock } = this.#ports;
+    const auditor = trust.agents().find(({ kind }) => kind === 'auditor');
+    if (auditor === undefined) throw new BusError('BUS_NO_RESPONDER', 'no auditor is enrolled');
+    for (let from = 0, attempts = 0; ;) {
+      try {
+        const to = { agentId: auditor.agentId, channel: 'saga' };
+        const query = { ask: 'saga-entries', from, recordsMax: 128 } as const;
+        const answer = await exchange.ask(to, query, askTimeoutMs);
+        if (!answer.ok || !recordsCheck.check(answer.result)) {
+          throw new BusError('BUS_REJECTED', 'the auditor gave no saga entries');
+        }
+        const { records, treeSize } = answer.result;
+        for (const record of records) this.#openRecord(record);
+        const last = records.at(-1);
+        if (last === undefined || last.leafIndex + 1 >= treeSize) return;
+        from = last.leafIndex + 1;
+      } catch (error) {
+        if (!(error instanceof BusError) || ++attempts > 100) throw error;
+        log.warn({ code: error.code }, 'the auditor does not answer yet');
+        await new Promise<void>((resolve) => clock.after(retryDelayMs, resolve));
+      }
+    }
+  }
+
+  #openRecord(record: AuditRecord): void {
+    const opened = this.#ports.exchange.openRecord(record.frame);
+    if (record.verdict !== 'accepted' || opened?.type !== 'saga-entry') return;
+    if (!this.#verdicts.has(opened.hash)) {
+      this.#verdicts.set(opened.hash, { verdict: 'accepted', receipt: null });
+    }
+    this.#onEntry(opened);
+  }
+
+  async #quiet(): Promise<void> {
+    const { clock } = this.#ports;
+    while (clock.monotonicMs() - this.#lastMessageMs < quietMs) {
+      await new Promise<void>((resolve) => clock.after(quietMs / 5, resolve));
+    }
+  }
+}

@@ -1,0 +1,28 @@
+/** What the parts of an orchestrator share: its ports, its configuration, its view of the mesh. */
+
+import type { Bus } from '#shared/bus/bus.ts';
+import type { Subjects } from '#shared/bus/subjects.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
+import type { Exchange } from '#shared/runtime/exchange.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+
+export interface OrchestratorPorts {
+  readonly agentId: string;
+  readonly exchange: Exchange;
+  readonly bus: Bus;
+  readonly trust: TrustView;
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly subjects: Subjects;
+  /** Silence after which another orchestrator's work is taken over. */
+  readonly takeoverMs: number;
+}
+
+/** How long one question to an agent may take. */
+export const askTimeoutMs = 2_000;
+/** How long the signer may take: a token's child may have to be started again. */
+export const signTimeoutMs = 8_000;
+/** Pause before work that failed for want of the bus or an agent is tried again. */
+export const retryDelayMs = 400;

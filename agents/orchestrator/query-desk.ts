@@ -1,0 +1,144 @@
+/** What operators can ask an orchestrator: how the mesh is, where a rotation stands, which keys. */
+
+import type { Query } from '#schemas/queries.ts';
+import type { Enrolled } from '#shared/crypto/trust.ts';
+import { rotationGrid } from '#shared/core/rotation/grid.ts';
+import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
+import type { Outcomes } from './outcomes.ts';
+import type { OrchestratorPorts } from './ports.ts';
+import type { RotationDriver } from './rotation-driver.ts';
+import { surveyLayers } from './survey.ts';
+
+interface Desk {
+  readonly ports: OrchestratorPorts;
+  readonly outcomes: Outcomes;
+  rotations(): readonly RotationDriver[];
+  find(planId: string): RotationDriver | undefined;
+  isLive(): boolean;
+}
+
+const listedMax = 500;
+
+export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
+  return async (query: Query, asker: Enrolled): Promise<Answer> => {
+    if (asker.kind !== 'operator') {
+      return { ok: false, code: 'ORCH-8015', reason: 'only operators may ask an orchestrator' };
+    }
+    if (!desk.isLive()) {
+      return { ok: false, code: 'ORCH-8013', reason: 'still reading the log' };
+    }
+    switch (query.ask) {
+      case 'mesh-status':
+        return { ok: true, result: await meshStatus(desk) };
+      case 'rotation-list':
+        return { ok: true, result: desk.rotations().slice(-listedMax).map(summaryOf) };
+      case 'rotation-show':
+        return showRotation(desk, query);
+      case 'request-outcome':
+        return { ok: true, result: await outcomeOf(desk, query) };
+      case 'keys-list':
+        return { ok: true, result: { layers: await surveyLayers(desk.ports) } };
+      default:
+        return { ok: false, code: 'ORCH-8012', reason: `not a question for an orchestrator` };
+    }
+  };
+}
+
+async function meshStatus({ ports, rotations }: Desk) {
+  const { trust } = ports;
+  return {
+    orchestrator: ports.agentId,
+    mesh: trust.mesh,
+    rootDigest: trust.rootDigest,
+    registry: { version: trust.registry.version, digest: trust.registryDigest },
+    policy: { version: trust.policy.version, digest: trust.policyDigest },
+    refusals: ports.exchange.refusals(),
+    layers: (await surveyLayers(ports)).map(({ agentId, ready, reason, slots }) => ({
+      agentId,
+      ready,
+      ...(reason === undefined ? {} : { reason }),
+      slots: slots.length,
+      frozen: slots.filter(({ frozen }) => frozen).length,
+    })),
+    rotations: rotations().slice(-listedMax).map(summaryOf),
+  };
+}
+
+async function showRotation(
+  desk: Desk,
+  query: Extract<Query, { ask: 'rotation-show' }>,
+): Promise<Answer> {
+  const driver = desk.find(query.planId);
+  const state = driver?.log.state;
+  if (driver === undefined || state === undefined || state === null) {
+    return { ok: false, code: 'ORCH-8004', reason: `there is no plan ${query.planId}` };
+  }
+  await waitUntil(desk, query.waitMs, () => {
+    const index = driver.log.state?.index ?? 0;
+    return query.afterIndex === undefined || index > query.afterIndex
+      ? undefined
+      : driver.log.changed();
+  });
+  return { ok: true, result: detailsOf(driver) };
+}
+
+async function outcomeOf(desk: Desk, query: Extract<Query, { ask: 'request-outcome' }>) {
+  await waitUntil(desk, query.waitMs, () =>
+    desk.outcomes.has(query.request) ? undefined : desk.outcomes.changed(),
+  );
+  return desk.outcomes.get(query.request) ?? { status: 'pending' };
+}
+
+/** Waits until `condition` is met (undefined) or the time is up; it is asked again at each change. */
+async function waitUntil(
+  { ports }: Desk,
+  waitMs: number,
+  condition: () => Promise<void> | undefined,
+): Promise<void> {
+  let over = false;
+  const timeUp = new Promise<void>((resolve) => {
+    ports.clock.after(waitMs, () => {
+      over = true;
+      resolve();
+    });
+  });
+  for (let change = condition(); change !== undefined && !over; change = condition()) {
+    await Promise.race([change, timeUp]);
+  }
+}
+
+function summaryOf(driver: RotationDriver) {
+  const state = driver.log.state;
+  if (state === null) throw new Error('assertion: a listed rotation has a state');
+  const { plan, phase, planDigest, atMs, beganAtMs, failure } = state;
+  return {
+    planId: state.sagaId,
+    planDigest,
+    phase,
+    rotationType: plan.body.rotation_type,
+    layers: plan.body.affected_layers,
+    requestedBy: plan.body.requested_by,
+    beganAtMs,
+    atMs,
+    ...(failure === null ? {} : { failure: { code: failure.code, reason: failure.reason } }),
+  };
+}
+
+function detailsOf(driver: RotationDriver) {
+  const { state } = driver.log;
+  if (state === null) throw new Error('assertion: a shown rotation has a state');
+  return {
+    ...summaryOf(driver),
+    index: state.index,
+    plan: state.plan,
+    state,
+    grid: rotationGrid(state),
+    timeline: driver.log.applied.map(({ entry, author, timeMs, hash }) => ({
+      index: entry.index,
+      event: entry.event.type,
+      author,
+      atMs: timeMs,
+      hash,
+    })),
+  };
+}

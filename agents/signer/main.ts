@@ -1,0 +1,66 @@
+/** Starts the signer: `node agents/signer/main.ts <config.json>`. */
+
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { TokenConfig } from '#schemas/config.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import { BootError, bootAgent, runAgent } from '#shared/runtime/boot.ts';
+import { Outbox } from '#shared/runtime/outbox.ts';
+import { CheckpointMemory } from './checkpoint-memory.ts';
+import { Signer } from './signer.ts';
+import { openFileToken } from './token/file-token.ts';
+import type { TokenEvent } from './token/child-supervisor.ts';
+import { openPkcs11Token } from './token/pkcs11-token.ts';
+import type { Token } from './token/token.ts';
+
+runAgent(async () => {
+  const agent = await bootAgent(process.argv[2] ?? 'config.json');
+  const { config, crypto, log, stateDirectory, resolve } = agent;
+  if (config.token === undefined) {
+    throw new BootError(
+      'CONFIG_INVALID',
+      'a signer needs a token',
+      'add `token` to the configuration',
+    );
+  }
+  let restarts = 0;
+  const token = await openToken(config.token, resolve, (event) => {
+    if (event.kind === 'child-started') restarts = event.restarts;
+    log[event.kind === 'child-lost' ? 'warn' : 'info']({ ...event }, 'token process');
+  });
+  const database = new DatabaseSync(path.join(stateDirectory, 'signer.db'));
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+  const outbox = new Outbox({ database, clock: agent.clock });
+  const signer = new Signer({
+    ...agent,
+    agentId: config.agentId,
+    outbox,
+    token,
+    checkpoints: new CheckpointMemory(database, crypto),
+    subjects: subjectsOf(agent.trust.mesh),
+    childRestarts: () => restarts,
+  });
+  await signer.start();
+  return signer;
+});
+
+function openToken(
+  config: TokenConfig,
+  resolve: (relative: string) => string,
+  onTokenEvent: (event: TokenEvent) => void,
+): Promise<Token> {
+  const pin = { path: resolve(config.pinFile) };
+  const directory = resolve(config.directory);
+  if (config.kind === 'file') return openFileToken({ label: 'gyre', directory, pin });
+  return openPkcs11Token({
+    libraryPath: config.library,
+    label: config.label,
+    directory,
+    pin,
+    requestTimeoutMs: config.timeoutMs,
+    ...(config.softhsmConfig === undefined
+      ? {}
+      : { env: { SOFTHSM2_CONF: resolve(config.softhsmConfig) } }),
+    onEvent: onTokenEvent,
+  });
+}

@@ -1,0 +1,204 @@
+/**
+ * The signer: states what the roles' keys vouch for. It signs only the typed statements of
+ * `schemas/plan.ts`, checks the events that entitle to each one by itself, and refuses what the asker
+ * was not entitled to; a stolen orchestrator gets nothing from it that policy and approvers did not
+ * allow (invariant 10). Everything that it signs or refuses is an event.
+ */
+
+import type { Disclosure } from '#schemas/frame.ts';
+import type { OrchCode } from '#schemas/errors.ts';
+import type { Query, SignStatement } from '#schemas/queries.ts';
+import type { RoleName } from '#schemas/trust.ts';
+import type { Bus } from '#shared/bus/bus.ts';
+import type { Subjects } from '#shared/bus/subjects.ts';
+import { toHex, utf8 } from '#shared/crypto/bytes.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { documentDigest, signDocument } from '#shared/crypto/signed-document.ts';
+import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
+import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
+import { checkStatement } from '#shared/core/statement-evidence.ts';
+import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
+import type { Outbox } from '#shared/runtime/outbox.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { CheckpointMemory } from './checkpoint-memory.ts';
+import { TokenError, type KeyRole, type Token } from './token/token.ts';
+
+export interface SignerPorts {
+  readonly agentId: string;
+  readonly exchange: Exchange;
+  readonly bus: Bus;
+  readonly outbox: Outbox;
+  readonly trust: TrustView;
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly subjects: Subjects;
+  readonly token: Token;
+  readonly checkpoints: CheckpointMemory;
+  /** How often the token's process was started again. */
+  readonly childRestarts: () => number;
+}
+
+type Statement = SignStatement['statement'];
+type Refusal = { readonly code: OrchCode; readonly reason: string };
+
+const roleOf: Readonly<Record<Statement['kind'], KeyRole & RoleName>> = {
+  rotation_plan: 'orchestration',
+  rotation_authorization: 'orchestration',
+  rotation_commit: 'orchestration',
+  recovery_authorization: 'orchestration',
+  audit_checkpoint: 'audit',
+  enrolment: 'enrolment',
+};
+
+export class Signer {
+  readonly #ports: SignerPorts;
+
+  constructor(ports: SignerPorts) {
+    this.#ports = ports;
+  }
+
+  async start(): Promise<void> {
+    await this.#checkKeys();
+    await this.#ports.exchange.answer((query, asker) => this.#answer(query, asker));
+    this.#ports.log.info({ notice: this.#ports.token.describe().notice }, 'signing');
+  }
+
+  async stop(): Promise<void> {
+    await this.#ports.outbox.stop();
+    await this.#ports.bus.close();
+    await this.#ports.token.close();
+  }
+
+  async #answer(query: Query, asker: Enrolled): Promise<Answer> {
+    if (query.ask === 'signer-describe') return { ok: true, result: await this.#describe() };
+    if (query.ask === 'sign-statement') return this.#sign(query, asker);
+    return { ok: false, code: 'ORCH-8012', reason: 'not a question for a signer' };
+  }
+
+  async #sign(request: SignStatement, asker: Enrolled): Promise<Answer> {
+    const { crypto, log } = this.#ports;
+    const { statement } = request;
+    const digest = documentDigest(crypto, statement);
+    const refusal = this.#refusalOf(request, asker);
+    if (refusal !== undefined) {
+      this.#record(statement, { digest, requester: asker.agentId, refusal });
+      return { ok: false, ...refusal };
+    }
+    const role = roleOf[statement.kind];
+    try {
+      const document = await signDocument(statement, [this.#roleSigner(role)]);
+      if (statement.kind === 'audit_checkpoint') this.#ports.checkpoints.remember(statement);
+      this.#record(statement, { digest, requester: asker.agentId });
+      return { ok: true, result: document };
+    } catch (error) {
+      if (!(error instanceof TokenError)) throw error;
+      log.error({ code: error.code, statement: statement.kind }, error.message);
+      return { ok: false, code: 'ORCH-8013', reason: `the token failed (${error.code})` };
+    }
+  }
+
+  /** Why the statement is not signed, or undefined. */
+  #refusalOf(request: SignStatement, asker: Enrolled): Refusal | undefined {
+    const { trust, clock, crypto, checkpoints } = this.#ports;
+    const { statement, plan } = request;
+    if (statement.kind === 'enrolment') {
+      return { code: 'ORCH-8015', reason: 'enrolments are stated at provisioning only' };
+    }
+    const evidence = this.#verified(request.evidence);
+    if (evidence === undefined) {
+      return { code: 'ORCH-8015', reason: 'the evidence is not authentic' };
+    }
+    if (plan !== undefined && trust.verifyStatement(plan, 'orchestration') !== 'ok') {
+      return { code: 'ORCH-8015', reason: 'the plan is not stated by the signer' };
+    }
+    const verdict = checkStatement({
+      statement,
+      asker: { agentId: asker.agentId, kind: asker.kind },
+      mesh: trust.mesh,
+      evidence,
+      ...(plan === undefined
+        ? {}
+        : { plan: plan.body, planDigest: documentDigest(crypto, plan.body) }),
+      policy: trust.policy,
+      registry: trust.registry,
+      digests: {
+        registry: trust.registryDigest,
+        policy: trust.policyDigest,
+        enrolments: trust.enrolmentsDigest,
+      },
+      nowMs: clock.nowMs(),
+    });
+    if (verdict !== 'ok') return verdict;
+    if (statement.kind !== 'audit_checkpoint') return undefined;
+    return checkpoints.refusalOf(statement, request.consistency ?? []);
+  }
+
+  #verified(disclosures: readonly Disclosure[]): VerifiedEvent[] | undefined {
+    const events: VerifiedEvent[] = [];
+    for (const disclosure of disclosures) {
+      const opened = this.#ports.trust.verifyEvidence(disclosure);
+      if (opened.status !== 'ok') return undefined;
+      events.push(opened.event);
+    }
+    return events;
+  }
+
+  #roleSigner(role: KeyRole & RoleName) {
+    const { trust, token } = this.#ports;
+    const [key] = trust.roleKeys(role);
+    if (key === undefined) throw new TokenError('KEY_UNKNOWN', `the root names no ${role} key`);
+    return {
+      keyId: key.keyId,
+      sign: (bytes: Uint8Array, context: string) => token.sign(role, bytes, utf8(context)),
+    };
+  }
+
+  /** The token's keys must be those that the root names: signing with others would be worthless. */
+  async #checkKeys(): Promise<void> {
+    const { trust, token, crypto } = this.#ports;
+    for (const role of ['orchestration', 'audit', 'enrolment'] as const) {
+      const keyId = toHex(crypto.sha3_256(await token.publicKey(role)));
+      if (!trust.roleKeys(role).some((key) => key.keyId === keyId)) {
+        throw new TokenError('KEY_UNKNOWN', `the token's ${role} key is not the one of the root`);
+      }
+    }
+  }
+
+  async #describe() {
+    const { token, trust, childRestarts } = this.#ports;
+    const { kind, label, mode, isHsm, notice } = token.describe();
+    const keys = (['orchestration', 'audit', 'enrolment'] as const).flatMap((role) =>
+      trust.roleKeys(role).map(({ keyId }) => ({ role, keyId })),
+    );
+    const canary = await token.canary().catch((error: unknown) => {
+      if (error instanceof TokenError) return { ok: false };
+      throw error;
+    });
+    const restarts = childRestarts();
+    return { kind, label, mode, isHsm, notice, keys, canaryOk: canary.ok, childRestarts: restarts };
+  }
+
+  #record(
+    statement: Statement,
+    entry: { readonly digest: string; readonly requester: string; readonly refusal?: Refusal },
+  ): void {
+    const { exchange, outbox, subjects, log } = this.#ports;
+    const { digest, requester, refusal } = entry;
+    const event = exchange.seal({
+      type: 'statement-signed',
+      subject: subjects.signerLog(),
+      channel: 'saga',
+      body: {
+        statement: statement.kind.replaceAll('_', '-'),
+        digest,
+        requester,
+        verdict: refusal === undefined ? 'signed' : 'refused',
+        ...(refusal === undefined ? {} : refusal),
+      },
+    });
+    outbox.enqueue({ subject: event.subject, data: event.frame, messageId: event.hash });
+    if (refusal !== undefined)
+      log.warn({ statement: statement.kind, requester, ...refusal }, 'refused');
+  }
+}

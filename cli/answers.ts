@@ -1,0 +1,160 @@
+/**
+ * What comes back over the query lane, as far as the command line uses it. Answers are sealed and
+ * come from enrolled agents, but their shape is checked like everything from outside; fields that are
+ * not named here are let through.
+ */
+import type { Static, TProperties } from 'typebox';
+import { OrchestrationCodeName, RotationPhase } from '#schemas/saga.ts';
+import { RotationCommit, RotationPlan, RotationType } from '#schemas/plan.ts';
+import { LayerNumber, SlotName } from '#schemas/layers.ts';
+import { AuditHead, LayerInspection, SignerDescription } from '#schemas/queries.ts';
+import {
+  AgentId,
+  DigestHex,
+  Identifier,
+  List,
+  OneOf,
+  Text,
+  TimeMs,
+  Type,
+  Uint,
+  Version,
+  compile,
+  type TSchema,
+} from '#schemas/primitives.ts';
+import { gridSteps } from '#shared/core/rotation/grid.ts';
+
+const open = <Fields extends TProperties>(fields: Fields) => Type.Object(fields);
+const nullable = <Schema extends TSchema>(schema: Schema) => Type.Union([schema, Type.Null()]);
+
+export const RequestOutcome = Type.Union([
+  open({ status: Type.Literal('pending') }),
+  open({ status: Type.Literal('accepted'), planId: Identifier() }),
+  open({
+    status: Type.Literal('refused'),
+    code: OrchestrationCodeName,
+    reason: Text(500),
+    planId: Type.Optional(Identifier()),
+  }),
+]);
+export type RequestOutcome = Static<typeof RequestOutcome>;
+
+const Failure = open({ code: OrchestrationCodeName, reason: Text(500) });
+export type Failure = Static<typeof Failure>;
+
+const summary = {
+  planId: Identifier(),
+  planDigest: DigestHex(),
+  phase: RotationPhase,
+  rotationType: RotationType,
+  layers: List(LayerNumber, { itemsMin: 1, itemsMax: 7 }),
+  requestedBy: AgentId(),
+  beganAtMs: TimeMs(),
+  atMs: TimeMs(),
+  failure: Type.Optional(Failure),
+};
+export const RotationSummary = open(summary);
+export type RotationSummary = Static<typeof RotationSummary>;
+export const RotationList = List(RotationSummary, { itemsMax: 1_000 });
+
+const Key = open({ keyId: DigestHex(), version: Version() });
+const Operator = open({ operatorId: AgentId() });
+
+const GridStatus = OneOf(['waiting', 'running', 'done', 'failed', 'skipped']);
+const GridRow = open({
+  layer: LayerNumber,
+  name: Text(40),
+  steps: open({
+    prepare: GridStatus,
+    accept: GridStatus,
+    activate: GridStatus,
+    verify: GridStatus,
+    commit: GridStatus,
+    retire: GridStatus,
+    rollback: GridStatus,
+  } satisfies Record<(typeof gridSteps)[number], TSchema>),
+});
+
+/** The state of a rotation: the part that people and scripts are shown. */
+const State = open({
+  decision: OneOf(['none', 'commit', 'rollback']),
+  decidedAtMs: nullable(TimeMs()),
+  approvals: List(Operator, { itemsMax: 16 }),
+  dryRuns: List(
+    open({
+      operatorId: AgentId(),
+      ok: Type.Boolean(),
+      atMs: TimeMs(),
+      code: Type.Optional(OrchestrationCodeName),
+      reason: Type.Optional(Text(500)),
+    }),
+    { itemsMax: 64 },
+  ),
+  execution: nullable(open({ operatorId: AgentId(), atMs: TimeMs() })),
+  commit: nullable(RotationCommit),
+  slots: List(
+    open({
+      slot: SlotName(),
+      layer: LayerNumber,
+      checkpoint: Key,
+      candidate: nullable(Key),
+      activated: List(Type.Unknown(), { itemsMax: 1_024 }),
+    }),
+    { itemsMax: 64 },
+  ),
+  failure: nullable(Failure),
+  refusal: nullable(Failure),
+  lockout: nullable(Failure),
+  lockouts: Uint(1_000),
+  recoveryRequest: nullable(
+    open({ operatorId: AgentId(), approvals: List(Operator, { itemsMax: 16 }) }),
+  ),
+});
+
+export const RotationDetails = open({
+  ...summary,
+  index: Uint(),
+  plan: RotationPlan,
+  state: State,
+  grid: List(GridRow, { itemsMax: 7 }),
+  timeline: List(
+    open({ index: Uint(), event: Text(63), author: AgentId(), atMs: TimeMs(), hash: DigestHex() }),
+    { itemsMax: 100_000 },
+  ),
+});
+export type RotationDetails = Static<typeof RotationDetails>;
+
+const Document = open({ version: Version(), digest: DigestHex() });
+
+export const MeshStatus = open({
+  orchestrator: AgentId(),
+  mesh: Text(63),
+  rootDigest: DigestHex(),
+  registry: Document,
+  policy: Document,
+  layers: List(
+    open({
+      agentId: AgentId(),
+      ready: Type.Boolean(),
+      reason: Type.Optional(Text(500)),
+      slots: Uint(64),
+      frozen: Uint(64),
+    }),
+    { itemsMax: 1_024 },
+  ),
+  rotations: RotationList,
+});
+export type MeshStatus = Static<typeof MeshStatus>;
+
+export const KeysList = open({ layers: List(LayerInspection, { itemsMax: 1_024 }) });
+export type KeysList = Static<typeof KeysList>;
+
+export const checks = {
+  requestOutcome: compile(RequestOutcome),
+  rotationList: compile(RotationList),
+  rotationDetails: compile(RotationDetails),
+  meshStatus: compile(MeshStatus),
+  keysList: compile(KeysList),
+  signerDescription: compile(SignerDescription),
+  auditHead: compile(AuditHead),
+};

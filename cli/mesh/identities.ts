@@ -1,0 +1,107 @@
+/**
+ * The keys of every member of a new mesh: identity (ML-DSA-87), KEM (ML-KEM-1024) and connection
+ * (NKEY). Seeds are made here, written to files of mode 0600 and wiped; only handles stay.
+ */
+import { join } from 'node:path';
+import type { EnrolmentBody } from '#schemas/trust.ts';
+import { createNkey } from '#shared/bus/nkeys.ts';
+import { toBase64Url } from '#shared/crypto/bytes.ts';
+import { encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
+import type { KemPublicKey, SigningKey } from '#shared/crypto/key-handle.ts';
+import { wrapKeyring, type ChannelSecret } from '#shared/crypto/keyring.ts';
+import { sizes, type CryptoProvider } from '#shared/crypto/provider.ts';
+import { createFile, makeDirectory } from './durable-files.ts';
+import { memberFiles, type MeshLayout } from './layout.ts';
+import { channels, channelsOf, type Member } from './members.ts';
+import type { Validity } from './registry-body.ts';
+
+export interface Identity {
+  readonly member: Member;
+  readonly signingKey: SigningKey;
+  readonly kemKey: KemPublicKey;
+  /** Public NKEY. */
+  readonly nkey: string;
+}
+
+const channelSecretBytes = 32;
+const firstEpoch = 1;
+
+/** Makes the keys of one member and writes their seeds into its folder of `layout`. */
+export async function makeIdentity(
+  crypto: CryptoProvider,
+  layout: MeshLayout,
+  member: Member,
+): Promise<Identity> {
+  const directory = layout.memberDirectory(member);
+  await makeDirectory(join(directory, memberFiles.state));
+  const identitySeed = crypto.randomBytes(sizes.mlDsa87.seed);
+  const kemSeed = crypto.randomBytes(sizes.mlKem1024.seed);
+  const { publicKey: nkey, seed: nkeySeed } = createNkey();
+  try {
+    const signingKey = crypto.importSigningSeed(identitySeed);
+    const kemSecret = crypto.importKemSeed(kemSeed);
+    kemSecret.wipe();
+    await Promise.all([
+      createFile(join(directory, memberFiles.identitySeed), identitySeed),
+      createFile(join(directory, memberFiles.kemSeed), kemSeed),
+      createFile(join(directory, memberFiles.nkeySeed), nkeySeed),
+    ]);
+    return { member, signingKey, kemKey: kemSecret.publicKey, nkey };
+  } finally {
+    for (const seed of [identitySeed, kemSeed, nkeySeed]) seed.fill(0);
+  }
+}
+
+/** Fresh channel secrets of the first epoch, each member's own wrapped into its folder. */
+export async function sealChannels(
+  crypto: CryptoProvider,
+  layout: MeshLayout,
+  identities: readonly Identity[],
+): Promise<void> {
+  const secrets = new Map(
+    channels.map((channel) => [channel, crypto.randomBytes(channelSecretBytes)]),
+  );
+  try {
+    await Promise.all(
+      identities.map(({ member, kemKey }) => {
+        const entries = channelsOf(member).map((channel) => entryOf(secrets, channel));
+        const wrapped = wrapKeyring(crypto, {
+          entries,
+          recipient: member.id,
+          recipientKey: kemKey,
+        });
+        const path = join(layout.memberDirectory(member), memberFiles.channels);
+        return createFile(path, encodeCanonical(wrapped));
+      }),
+    );
+  } finally {
+    for (const secret of secrets.values()) secret.fill(0);
+  }
+}
+
+/** What the enrolment role will state about a member. */
+export function enrolmentBody(
+  mesh: string,
+  { issuedAt, expiresAt }: Validity,
+  { member, signingKey, kemKey, nkey }: Identity,
+): EnrolmentBody {
+  return {
+    kind: 'enrolment',
+    mesh,
+    agent_id: member.id,
+    agent_kind: member.kind,
+    ...(member.layer === undefined ? {} : { layer: member.layer }),
+    capabilities: [...member.capabilities],
+    identity_key: { algorithm: 'ML-DSA-87', public_key: toBase64Url(signingKey.publicKey.raw) },
+    kem_key: { algorithm: 'ML-KEM-1024', public_key: toBase64Url(kemKey.raw) },
+    nkey,
+    issued_at: issuedAt,
+    expires_at: expiresAt,
+  };
+}
+
+function entryOf(secrets: ReadonlyMap<string, Uint8Array>, channel: string): ChannelSecret {
+  const secret = secrets.get(channel);
+  if (secret === undefined) throw new Error(`no secret was drawn for channel ${channel}`);
+  return { channel, epoch: firstEpoch, secret };
+}

@@ -1,0 +1,72 @@
+/**
+ * Where everything of a mesh lies in its directory D. All paths are written in this file; the
+ * configuration files of the agents name theirs relative to their own folder, so that D can be built
+ * elsewhere and moved into place in one step.
+ */
+import { join } from 'node:path';
+
+export interface MeshLayout {
+  readonly root: string;
+  /** What the mesh is: name, port, token, root digest. */
+  readonly meshFile: string;
+  readonly bundleFile: string;
+  /** NKEY of the administrator who makes streams and consumers. */
+  readonly adminSeedFile: string;
+  readonly natsConfigFile: string;
+  readonly natsStoreDirectory: string;
+  readonly logsDirectory: string;
+  readonly runDirectory: string;
+  readonly lockFile: string;
+  readonly processesFile: string;
+  readonly tokenDirectory: string;
+  memberDirectory(member: { readonly id: string; readonly kind: string }): string;
+  configFile(member: { readonly id: string; readonly kind: string }): string;
+  logFile(processId: string): string;
+  /** Unix socket on which workloads use the keys of a layer. */
+  keyServiceSocket(agentId: string): string;
+}
+
+/** Names inside the folder of a member. */
+export const memberFiles = {
+  config: 'config.json',
+  identitySeed: 'identity.seed',
+  kemSeed: 'kem.seed',
+  nkeySeed: 'nkey.seed',
+  channels: 'channels.sealed',
+  state: 'state',
+} as const;
+
+/** Names inside the folder of the token, which lies in the signer's. */
+export const tokenFiles = {
+  directory: 'token',
+  pin: 'pin',
+  soPin: 'so.pin',
+  softhsm: 'softhsm',
+  softhsmConfig: 'softhsm2.conf',
+  seeds: 'seeds',
+} as const;
+
+/** Longest path that every system takes for a unix socket (sun_path of macOS is 104 bytes). */
+export const socketPathBytesMax = 103;
+
+export function layoutOf(root: string): MeshLayout {
+  const memberDirectory = ({ id, kind }: { id: string; kind: string }): string =>
+    join(root, kind === 'operator' ? 'operators' : 'agents', id);
+  return {
+    root,
+    meshFile: join(root, 'mesh.json'),
+    bundleFile: join(root, 'trust', 'bundle.json'),
+    adminSeedFile: join(root, 'admin', 'nkey.seed'),
+    natsConfigFile: join(root, 'nats', 'nats-server.conf'),
+    natsStoreDirectory: join(root, 'nats', 'jetstream'),
+    logsDirectory: join(root, 'logs'),
+    runDirectory: join(root, 'run'),
+    lockFile: join(root, 'run', 'supervisor.json'),
+    processesFile: join(root, 'run', 'processes.json'),
+    tokenDirectory: join(root, 'agents', 'signer', tokenFiles.directory),
+    memberDirectory,
+    configFile: (member) => join(memberDirectory(member), memberFiles.config),
+    logFile: (processId) => join(root, 'logs', `${processId}.log`),
+    keyServiceSocket: (agentId) => join(root, 'run', `${agentId}.sock`),
+  };
+}

@@ -1,0 +1,271 @@
+/**
+ * Makes a new mesh directory: keys, token, root, registry, policy, enrolments, channel secrets and
+ * configuration. It is built in a folder beside its place and renamed at the end, so a directory
+ * either holds a whole mesh or nothing; what was begun and failed is removed.
+ */
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import type { RoleName, RootBody, TrustBundle } from '#schemas/trust.ts';
+import { createNkey } from '#shared/bus/nkeys.ts';
+import { toBase64Url } from '#shared/crypto/bytes.ts';
+import { createNativeProvider } from '#shared/crypto/native-provider.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
+import { openTrust } from '#shared/crypto/trust.ts';
+import { CliFault, usageFault } from '../fault.ts';
+import { writeConfigs } from './agent-configs.ts';
+import {
+  buildingPath,
+  createFile,
+  makeDirectory,
+  syncDirectory,
+  systemErrorCode,
+} from './durable-files.ts';
+import { enrolmentBody, makeIdentity, sealChannels, type Identity } from './identities.ts';
+import { layoutOf, socketPathBytesMax, type MeshLayout } from './layout.ts';
+import { measureAlgorithms } from './measurements.ts';
+import { agents, members, operators } from './members.ts';
+import type { MeshFile } from './mesh-file.ts';
+import { policyBody, type RotationTimes } from './policy-body.ts';
+import { registryBody, type Validity } from './registry-body.ts';
+import {
+  keyRoles,
+  prepareToken,
+  roleSigner,
+  settleToken,
+  tokenConfig,
+  type PreparedSigner,
+  type TokenChoice,
+} from './token-setup.ts';
+
+export interface ProvisioningOptions {
+  /** Absolute path of the directory to make. */
+  readonly root: string;
+  readonly port: number;
+  readonly token: TokenChoice;
+  readonly times: RotationTimes;
+  readonly onProgress: (line: string) => void;
+}
+
+const meshName = 'dev';
+const tokenLabel = 'gyre';
+const dayMs = 24 * 3_600_000;
+const validMs = 365 * dayMs;
+/** Documents are valid a little before they were made, for clocks that run behind. */
+const backdatedMs = 60_000;
+
+/** Faults leave nothing behind. */
+export async function provisionMesh(options: ProvisioningOptions): Promise<MeshFile> {
+  const { root } = options;
+  checkSocketPaths(root);
+  const building = buildingPath(root, basename(root));
+  await mkdir(dirname(root), { recursive: true });
+  await rm(building, { recursive: true, force: true });
+  try {
+    const mesh = await build(layoutOf(building), options);
+    await moveIntoPlace(building, root);
+    return mesh;
+  } catch (error) {
+    await rm(building, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<MeshFile> {
+  const { token: choice, onProgress } = options;
+  const crypto = createNativeProvider();
+  await makeDirectories(layout);
+  onProgress(`keys for ${operators.length} operators and ${agents.length} agents`);
+  onProgress(
+    choice.kind === 'file' ? 'file token: not an HSM' : 'software token (SoftHSM2): not an HSM',
+  );
+  const [identities, measurements, signer] = await settled(
+    Promise.all(members.map((member) => makeIdentity(crypto, layout, member))),
+    measureAlgorithms(),
+    prepareToken(crypto, layout, { choice, label: tokenLabel }),
+  );
+  try {
+    onProgress('root, registry, policy and enrolments, signed');
+    const bundle = await signBundle(crypto, { identities, signer, measurements, options });
+    const rootDigest = documentDigest(crypto, bundle.root.body);
+    checkBundle(crypto, bundle, rootDigest);
+    const { port } = options;
+    const token = tokenConfig(choice, tokenLabel);
+    await Promise.all([
+      createFile(layout.bundleFile, `${JSON.stringify(bundle)}\n`),
+      sealChannels(crypto, layout, identities),
+      writeConfigs(layout, { mesh: meshName, rootDigest, port, token }),
+    ]);
+    if (choice.kind === 'softhsm') await settleToken(layout, options.root);
+    const adminNkey = await makeAdmin(layout);
+    return await writeMeshFile(layout, { rootDigest, port, token: choice.kind, adminNkey });
+  } finally {
+    await signer.token.close();
+    for (const { signingKey } of identities) signingKey.wipe();
+  }
+}
+
+async function makeDirectories(layout: MeshLayout): Promise<void> {
+  await makeDirectory(layout.root);
+  const folders = [
+    dirname(layout.bundleFile),
+    dirname(layout.adminSeedFile),
+    layout.natsStoreDirectory,
+    layout.logsDirectory,
+    layout.runDirectory,
+  ];
+  for (const folder of ['operators', 'agents', 'nats'])
+    await makeDirectory(`${layout.root}/${folder}`);
+  await Promise.all(folders.map(makeDirectory));
+}
+
+interface BundleInput {
+  readonly identities: readonly Identity[];
+  readonly signer: PreparedSigner;
+  readonly measurements: Awaited<ReturnType<typeof measureAlgorithms>>;
+  readonly options: ProvisioningOptions;
+}
+
+async function signBundle(crypto: CryptoProvider, input: BundleInput): Promise<TrustBundle> {
+  const { identities, signer, measurements, options } = input;
+  const validity = validFrom(Date.now());
+  const operatorSigners = identities
+    .filter(({ member }) => member.kind === 'operator')
+    .map(({ signingKey }) => localSigner(crypto, signingKey));
+  const enrol = roleSigner(signer, 'enrolment');
+  const enrolments: TrustBundle['enrolments'] = [];
+  for (const identity of identities) {
+    enrolments.push(await signDocument(enrolmentBody(meshName, validity, identity), [enrol]));
+  }
+  return {
+    root: await signDocument(rootBody(identities, signer, validity), operatorSigners),
+    registry: await signDocument(registryBody(meshName, validity, measurements), operatorSigners),
+    policy: await signDocument(policyBody(meshName, validity, options.times), operatorSigners),
+    enrolments,
+  };
+}
+
+/** Two operators for root, registry and policy; the token's keys for what the signer states. */
+function rootBody(
+  identities: readonly Identity[],
+  { keys }: PreparedSigner,
+  { issuedAt, expiresAt }: Validity,
+): RootBody {
+  const operatorKeys = identities
+    .filter(({ member }) => member.kind === 'operator')
+    .map(({ signingKey }) => signingKey.publicKey);
+  const published = [
+    ...operatorKeys.map(({ keyIdHex, raw }) => ({ keyId: keyIdHex, publicKey: raw })),
+    ...keyRoles.map((role) => keys[role]),
+  ];
+  const byOperators = { key_ids: operatorKeys.map(({ keyIdHex }) => keyIdHex), threshold: 2 };
+  const bySigner = (role: RoleName & keyof typeof keys) => ({
+    key_ids: [keys[role].keyId],
+    threshold: 1,
+  });
+  return {
+    kind: 'root',
+    mesh: meshName,
+    version: 1,
+    issued_at: issuedAt,
+    expires_at: expiresAt,
+    keys: Object.fromEntries(
+      published.map(({ keyId, publicKey }) => [
+        keyId,
+        { algorithm: 'ML-DSA-87' as const, public_key: toBase64Url(publicKey) },
+      ]),
+    ),
+    roles: {
+      root: byOperators,
+      registry: byOperators,
+      policy: byOperators,
+      orchestration: bySigner('orchestration'),
+      audit: bySigner('audit'),
+      enrolment: bySigner('enrolment'),
+    },
+  };
+}
+
+/** The agents would refuse it later; here it is still nobody's mesh. */
+function checkBundle(crypto: CryptoProvider, bundle: TrustBundle, rootDigest: string): void {
+  const opened = openTrust(crypto, { bundle, rootDigest, nowMs: Date.now() });
+  if (opened.status === 'ok') return;
+  throw new CliFault({
+    code: opened.code,
+    reason: `the new documents do not hold: ${opened.reason}`,
+    hint: 'Check the clock of this machine, then try again; nothing was left behind.',
+  });
+}
+
+/** The administrator's key: its public half. */
+async function makeAdmin(layout: MeshLayout): Promise<string> {
+  const admin = createNkey();
+  try {
+    await createFile(layout.adminSeedFile, admin.seed);
+    return admin.publicKey;
+  } finally {
+    admin.seed.fill(0);
+  }
+}
+
+async function writeMeshFile(
+  layout: MeshLayout,
+  fields: Pick<MeshFile, 'rootDigest' | 'port' | 'token' | 'adminNkey'>,
+): Promise<MeshFile> {
+  const mesh: MeshFile = {
+    version: 1,
+    mesh: meshName,
+    ...fields,
+    createdAtMs: Date.now(),
+    operators: operators.map(({ id }) => id),
+    agents: agents.map(({ id }) => id),
+  };
+  await createFile(layout.meshFile, `${JSON.stringify(mesh, null, 2)}\n`);
+  return mesh;
+}
+
+async function moveIntoPlace(building: string, root: string): Promise<void> {
+  try {
+    await rename(building, root);
+  } catch (cause) {
+    const code = systemErrorCode(cause);
+    if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'ENOTDIR') throw cause;
+    throw new CliFault({
+      code: 'DIRECTORY_TAKEN',
+      reason: `${root} is there already and holds something other than a mesh`,
+      hint: 'Name an empty or new folder: gyre up --dir D.',
+      cause,
+    });
+  }
+  await syncDirectory(dirname(root));
+}
+
+function checkSocketPaths(root: string): void {
+  const longest = layoutOf(root).keyServiceSocket(agents.at(-1)?.id ?? '');
+  if (Buffer.byteLength(longest) <= socketPathBytesMax) return;
+  throw usageFault(
+    `the path ${root} is too long: unix sockets in it would exceed ${socketPathBytesMax} bytes`,
+    'Choose a shorter one with --dir.',
+  );
+}
+
+function validFrom(nowMs: number): Validity {
+  return {
+    issuedAt: new Date(nowMs - backdatedMs).toISOString(),
+    expiresAt: new Date(nowMs + validMs).toISOString(),
+  };
+}
+
+/** As Promise.all, but fails only once all three have ended: then nothing writes any more. */
+async function settled<A, B, C>(
+  first: Promise<A>,
+  second: Promise<B>,
+  third: Promise<C & PreparedSigner>,
+): Promise<[A, B, C & PreparedSigner]> {
+  const [a, b, c] = await Promise.allSettled([first, second, third]);
+  if (a.status === 'fulfilled' && b.status === 'fulfilled' && c.status === 'fulfilled') {
+    return [a.value, b.value, c.value];
+  }
+  if (c.status === 'fulfilled') await c.value.token.close();
+  throw [a, b, c].find((result) => result.status === 'rejected')?.reason;
+}

@@ -1,0 +1,208 @@
+/**
+ * An operator on the bus: the command line acts as a principal with its own enrolled identity key, so
+ * what it asks for is signed end to end and what it is told is authenticated. Questions go to one
+ * orchestrator and, when that does not answer, to the other; requests are followed to their outcome.
+ */
+import type { TSchema, Static } from 'typebox';
+import type { OrchCode } from '#schemas/errors.ts';
+import type { EventBody } from '#schemas/events.ts';
+import type { Query } from '#schemas/queries.ts';
+import type { Validator } from '#schemas/primitives.ts';
+import { BusError } from '#shared/bus/bus.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
+import { bootAgent, type BootedAgent } from '#shared/runtime/boot.ts';
+import { checks, type RequestOutcome } from './answers.ts';
+import { CliFault, exitCodes, usageFault } from './fault.ts';
+import type { MeshLayout } from './mesh/layout.ts';
+import type { MeshFile } from './mesh/mesh-file.ts';
+import { tryPort } from './mesh/ports.ts';
+import { runningSupervisor } from './mesh/supervisor-record.ts';
+import { orchestrationFault } from './orchestration-fault.ts';
+
+export type RequestName =
+  | 'rotation-requested'
+  | 'plan-approved'
+  | 'execution-requested'
+  | 'rollback-requested'
+  | 'recovery-requested'
+  | 'recovery-approved';
+
+export interface SessionOptions {
+  readonly layout: MeshLayout;
+  readonly mesh: MeshFile;
+  readonly operatorId: string;
+  /** For the whole command. */
+  readonly timeoutMs: number;
+}
+
+const channel = 'operators';
+const answerTimeoutMs = 4_000;
+/** An agent holds a question open for so long at most; the answer needs a little more. */
+export const longPollMs = 2_000;
+const retryPauseMs = 150;
+const retriedCodes: ReadonlySet<string> = new Set([
+  'BUS_TIMEOUT',
+  'BUS_NO_RESPONDER',
+  'BUS_UNREACHABLE',
+]);
+
+export class OperatorSession {
+  readonly operatorId: string;
+  readonly deadlineMs: number;
+  readonly #agent: BootedAgent;
+  readonly #orchestrators: string[];
+
+  private constructor(agent: BootedAgent, { operatorId, timeoutMs }: SessionOptions) {
+    this.operatorId = operatorId;
+    this.deadlineMs = performance.now() + timeoutMs;
+    this.#agent = agent;
+    this.#orchestrators = agent.trust
+      .agents()
+      .filter(({ kind }) => kind === 'orchestrator')
+      .map(({ agentId }) => agentId)
+      .toSorted();
+  }
+
+  /** Faults with exit code 5 where the mesh does not run. */
+  static async open(options: SessionOptions): Promise<OperatorSession> {
+    const { layout, mesh, operatorId } = options;
+    if (!mesh.operators.includes(operatorId)) {
+      throw usageFault(
+        `there is no operator ${operatorId}`,
+        `Operators of this mesh: ${mesh.operators.join(', ')}; name one with --as.`,
+      );
+    }
+    if ((await runningSupervisor(layout)) === null && (await tryPort(mesh.port)) !== null) {
+      throw new CliFault({
+        code: 'MESH_NOT_RUNNING',
+        reason: `the mesh in ${layout.root} does not run`,
+        hint: `Start it: gyre up --detach --dir ${layout.root}`,
+        exitCode: exitCodes.unreachable,
+      });
+    }
+    const config = layout.configFile({ id: operatorId, kind: 'operator' });
+    return new OperatorSession(await bootAgent(config), options);
+  }
+
+  get trust(): TrustView {
+    return this.#agent.trust;
+  }
+
+  get crypto(): CryptoProvider {
+    return this.#agent.crypto;
+  }
+
+  async close(): Promise<void> {
+    await this.#agent.bus.close();
+    this.#agent.signingKey.wipe();
+  }
+
+  /** Asks an orchestrator, whichever answers, until the command's time is up. */
+  async askOrchestrator<Schema extends TSchema>(
+    query: Query,
+    check: Validator<Schema>,
+  ): Promise<Static<Schema>> {
+    for (;;) {
+      const answer = await this.#askOnce(this.#orchestrators[0] ?? '', query);
+      if (answer.ok) return checked(answer.result, check);
+      if (!answer.isTransient) throw orchestrationFault(answer.code, answer.reason);
+      this.#orchestrators.push(...this.#orchestrators.splice(0, 1));
+      if (performance.now() + retryPauseMs > this.deadlineMs) throw unanswered(answer);
+      await pause(retryPauseMs);
+    }
+  }
+
+  /** Asks one agent once. */
+  async askAgent<Schema extends TSchema>(
+    agentId: string,
+    query: Query,
+    check: Validator<Schema>,
+  ): Promise<Static<Schema>> {
+    const answer = await this.#askOnce(agentId, query);
+    if (answer.ok) return checked(answer.result, check);
+    throw answer.isTransient ? unanswered(answer) : orchestrationFault(answer.code, answer.reason);
+  }
+
+  /** The id of the enrolled agent of a kind of which there is one. */
+  agentOf(kind: 'signer' | 'auditor'): string {
+    const agent = this.trust.agents().find((enrolled) => enrolled.kind === kind);
+    if (agent !== undefined) return agent.agentId;
+    throw new CliFault({
+      code: 'NOT_ENROLLED',
+      reason: `no ${kind} is enrolled in this mesh`,
+      hint: 'Restore the trust bundle of the mesh.',
+    });
+  }
+
+  /** Publishes a request and waits for what becomes of it: the plan's id, or the refusal's fault. */
+  async request<Name extends RequestName>(type: Name, body: EventBody<Name>): Promise<string> {
+    const { exchange, trust } = this.#agent;
+    const subject = subjectsOf(trust.mesh).request(this.operatorId);
+    const { hash } = await exchange.publish({ type, subject, channel, body });
+    const query = { ask: 'request-outcome', request: hash, waitMs: longPollMs } as const;
+    for (;;) {
+      const outcome: RequestOutcome = await this.askOrchestrator(query, checks.requestOutcome);
+      if (outcome.status === 'accepted') return outcome.planId;
+      if (outcome.status === 'refused') throw orchestrationFault(outcome.code, outcome.reason);
+      if (performance.now() > this.deadlineMs) throw undecided();
+    }
+  }
+
+  async #askOnce(agentId: string, query: Query): Promise<SingleAnswer> {
+    try {
+      const answer = await this.#agent.exchange.ask({ agentId, channel }, query, answerTimeoutMs);
+      if (answer.ok) return answer;
+      const isTransient = answer.code === 'ORCH-8013';
+      return { ok: false, isTransient, code: answer.code, reason: answer.reason };
+    } catch (error) {
+      if (!(error instanceof BusError) || !retriedCodes.has(error.code)) throw error;
+      const reason = `${agentId} does not answer (${error.code})`;
+      return { ok: false, isTransient: true, code: 'ORCH-8013', reason };
+    }
+  }
+}
+
+type SingleAnswer =
+  | { readonly ok: true; readonly result: unknown }
+  | {
+      readonly ok: false;
+      readonly isTransient: boolean;
+      readonly code: OrchCode;
+      readonly reason: string;
+    };
+
+function checked<Schema extends TSchema>(
+  result: unknown,
+  check: Validator<Schema>,
+): Static<Schema> {
+  if (check.check(result)) return result;
+  throw new CliFault({
+    code: 'ANSWER_MALFORMED',
+    reason: `an agent answered in a shape that gyre does not know: ${check.errors(result).join('; ')}`,
+    hint: 'Use the gyre that started the mesh.',
+  });
+}
+
+function unanswered({ code, reason }: { code: OrchCode; reason: string }): CliFault {
+  return new CliFault({
+    code,
+    reason,
+    hint: 'Look at gyre status; a mesh that has just started needs a moment.',
+    exitCode: exitCodes.unreachable,
+  });
+}
+
+function undecided(): CliFault {
+  return new CliFault({
+    code: 'TIMEOUT',
+    reason: 'the request was stored, but no orchestrator has decided on it yet',
+    hint: 'It still may; look at gyre rotation list before asking again.',
+    exitCode: exitCodes.unreachable,
+  });
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -30,7 +30,12 @@ runAgent(async () => {
   });
   const database = new DatabaseSync(path.join(stateDirectory, 'signer.db'));
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
-  const outbox = new Outbox({ database, clock: agent.clock });
+  const outbox = new Outbox({
+    database,
+    clock: agent.clock,
+    onConflict: ({ messageId }) => log.error({ messageId }, 'a signer appends to no log'),
+    onTrouble: (error) => log.warn({ code: error.code }, error.message),
+  });
   const signer = new Signer({
     ...agent,
     agentId: config.agentId,

@@ -9,7 +9,7 @@ import type { Disclosure } from '#schemas/frame.ts';
 import type { OrchCode } from '#schemas/errors.ts';
 import type { Query, SignStatement } from '#schemas/queries.ts';
 import type { RoleName } from '#schemas/trust.ts';
-import type { Bus } from '#shared/bus/bus.ts';
+import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -18,7 +18,7 @@ import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
 import { checkStatement } from '#shared/core/statement-evidence.ts';
 import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
-import type { Outbox } from '#shared/runtime/outbox.ts';
+import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { CheckpointMemory } from './checkpoint-memory.ts';
 import { TokenError, type KeyRole, type Token } from './token/token.ts';
@@ -39,6 +39,9 @@ export interface SignerPorts {
   readonly childRestarts: () => number;
 }
 
+/** Receipts read again at a start, for what was published before it. */
+const receiptsReread = 4096;
+
 type Statement = SignStatement['statement'];
 type Refusal = { readonly code: OrchCode; readonly reason: string };
 
@@ -53,21 +56,42 @@ const roleOf: Readonly<Record<Statement['kind'], KeyRole & RoleName>> = {
 
 export class Signer {
   readonly #ports: SignerPorts;
+  #receipts: Subscription | undefined;
+  #drain: OutboxDrain | undefined;
 
   constructor(ports: SignerPorts) {
     this.#ports = ports;
   }
 
   async start(): Promise<void> {
+    const { bus, outbox, subjects } = this.#ports;
     await this.#checkKeys();
+    const { lastSequence } = await bus.streamState('GYRE_AUDIT');
+    this.#receipts = await bus.follow(
+      {
+        stream: 'GYRE_AUDIT',
+        subjects: [subjects.auditReceipt()],
+        fromSequence: Math.max(1, lastSequence - receiptsReread),
+      },
+      (message) => this.#onReceipt(message),
+    );
+    this.#drain = outbox.drain(bus);
     await this.#ports.exchange.answer((query, asker) => this.#answer(query, asker));
     this.#ports.log.info({ notice: this.#ports.token.describe().notice }, 'signing');
   }
 
   async stop(): Promise<void> {
-    await this.#ports.outbox.stop();
+    await this.#receipts?.stop();
+    await this.#drain?.stop();
     await this.#ports.bus.close();
     await this.#ports.token.close();
+  }
+
+  /** What an auditor has, the outbox need not keep. */
+  #onReceipt(message: BusMessage): void {
+    const opening = this.#ports.exchange.open(message);
+    if (opening.status === 'refused' || opening.event.type !== 'receipts-issued') return;
+    this.#ports.outbox.settle(opening.event.body.entries.map((entry) => entry.statementHash));
   }
 
   async #answer(query: Query, asker: Enrolled): Promise<Answer> {

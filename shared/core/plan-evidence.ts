@@ -1,0 +1,130 @@
+/**
+ * Whether a plan may be stated: an operator asked for exactly this, it is whole in itself, it rests on
+ * the documents in force, every key's algorithm is allowed, and nothing in it is laxer than the policy
+ * (ORCH-8002, 8003, 8004, 8008, 8015).
+ */
+
+import type { OrchCode } from '#schemas/errors.ts';
+import type { RotationPlanBody } from '#schemas/plan.ts';
+import type { PolicyBody, RegistryBody } from '#schemas/trust.ts';
+import { sameData, sameMembers } from './equality.ts';
+import { instantMs } from './instant.ts';
+import { planFaults } from './plan-faults.ts';
+import { windowOf } from './plan-window.ts';
+import type { DocumentDigests } from './planner.ts';
+import { policyAllows } from './policy.ts';
+import type { VerifiedEvent } from './verified-event.ts';
+
+export interface PlanCheck {
+  readonly evidence: readonly VerifiedEvent[];
+  readonly policy: PolicyBody;
+  readonly registry: RegistryBody;
+  readonly digests: DocumentDigests;
+  readonly nowMs: number;
+}
+
+export interface PlanShortfall {
+  readonly code: OrchCode;
+  readonly reason: string;
+}
+
+export function planShortfall(plan: RotationPlanBody, check: PlanCheck): PlanShortfall | undefined {
+  const [fault] = planFaults(plan);
+  if (fault !== undefined) return refuse(fault.code, `${fault.subject}: ${fault.reason}`);
+  return (
+    requestShortfall(plan, check) ??
+    basisShortfall(plan, check.digests) ??
+    timeShortfall(plan, check) ??
+    ruleShortfall(plan, check.policy) ??
+    algorithmShortfall(plan, check)
+  );
+}
+
+function requestShortfall(
+  plan: RotationPlanBody,
+  { evidence }: PlanCheck,
+): PlanShortfall | undefined {
+  const event = evidence.find(({ hash }) => hash === plan.request);
+  if (event?.type !== 'rotation-requested' || event.senderKind !== 'operator') {
+    return refuse('ORCH-8015', 'no operator asked for this plan');
+  }
+  const { body, senderId } = event;
+  const isMatching =
+    senderId === plan.requested_by &&
+    body.rotationType === plan.rotation_type &&
+    body.reason === plan.reason &&
+    sameMembers([...new Set(body.layers)], plan.affected_layers);
+  if (!isMatching) return refuse('ORCH-8015', 'the plan is not what the operator asked for');
+  const window = windowOf(plan);
+  const isInside =
+    window.startMs >= (body.windowStartMs ?? 0) &&
+    window.endMs <= (body.windowEndMs ?? window.endMs);
+  return isInside ? undefined : refuse('ORCH-8004', 'outside of the window that was asked for');
+}
+
+function basisShortfall(
+  { basis }: RotationPlanBody,
+  digests: DocumentDigests,
+): PlanShortfall | undefined {
+  const isInForce =
+    basis.registry_digest === digests.registry &&
+    basis.policy_digest === digests.policy &&
+    basis.enrolments_digest === digests.enrolments;
+  return isInForce ? undefined : refuse('ORCH-8004', 'the plan rests on other documents');
+}
+
+function timeShortfall(
+  plan: RotationPlanBody,
+  { nowMs, policy }: PlanCheck,
+): PlanShortfall | undefined {
+  const { clock_skew_ms: skewMs, plan_valid_ms: validMs } = policy.policies.rotation;
+  const createdMs = instantMs(plan.created_at);
+  const expiresMs = instantMs(plan.expires_at);
+  if (createdMs > nowMs + skewMs) return refuse('ORCH-8004', 'the plan is from the future');
+  if (expiresMs <= nowMs) return refuse('ORCH-8004', 'the plan has expired');
+  return expiresMs - createdMs > validMs
+    ? refuse('ORCH-8002', 'the plan would hold longer than the policy allows')
+    : undefined;
+}
+
+function ruleShortfall(plan: RotationPlanBody, policy: PolicyBody): PlanShortfall | undefined {
+  const rules = policy.policies.rotation;
+  const planned = {
+    approvals: plan.approvals_required,
+    timing: plan.timing,
+    attempts: plan.rollback_plan.attempts_max,
+    triggers: plan.rollback_triggers,
+    silentMember: plan.silent_member,
+  };
+  const ruled = {
+    approvals: rules.approvals[plan.rotation_type],
+    timing: {
+      step_timeout_ms: rules.step_timeout_ms,
+      step_attempts_max: rules.step_attempts_max,
+      soak_ms: rules.soak_ms,
+      soak_samples_min: rules.soak_samples_min,
+      overlap_ms: rules.overlap_ms,
+    },
+    attempts: rules.rollback_attempts_max,
+    triggers: rules.rollback_triggers,
+    silentMember: rules.silent_member,
+  };
+  return sameData(planned, ruled)
+    ? undefined
+    : refuse('ORCH-8002', 'the plan runs by other rules than those of the policy');
+}
+
+function algorithmShortfall(
+  plan: RotationPlanBody,
+  { policy, registry }: PlanCheck,
+): PlanShortfall | undefined {
+  for (const { slot, algorithm, key_kind: keyKind, layer } of plan.affected_keys) {
+    const verdict = policyAllows({ algorithm, keyKind, layer }, { policy, registry });
+    if (!verdict.ok) return refuse(verdict.code, `${slot}: ${verdict.reason}`);
+  }
+  return undefined;
+}
+
+function refuse(code: OrchCode, reason: string): PlanShortfall {
+  return { code, reason };
+}

@@ -1,0 +1,155 @@
+/**
+ * The auditor: the second holder of everything that causes an effect. It follows the control stream
+ * into its own append-only log under an RFC 9162 tree, judges what it takes in, issues receipts,
+ * has checkpoints signed, puts back what the bus lost, and shows its records to those who may see
+ * them. Its whole state is its log (invariants 5 and 15); a restart folds it again and issues the
+ * receipts of the last batches once more, because those may not have left before the end.
+ */
+
+import path from 'node:path';
+import type { Bus } from '#shared/bus/bus.ts';
+import { streamSubjects, type Subjects } from '#shared/bus/subjects.ts';
+import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
+import type { Exchange } from '#shared/runtime/exchange.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import { AuditBook } from './book.ts';
+import { Checkpoints } from './checkpoints.ts';
+import { Intake } from './intake.ts';
+import { openLogFile } from './log-file.ts';
+import { AuditLog } from './log.ts';
+import { QueryDesk } from './queries.ts';
+import { ReceiptWriter, receiptsWaitingMax } from './receipts.ts';
+import { Restoration } from './restoration.ts';
+
+export interface AuditorPorts {
+  readonly exchange: Exchange;
+  readonly bus: Bus;
+  readonly trust: TrustView;
+  readonly keyring: ChannelKeyring;
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly subjects: Subjects;
+  /** Folder of `audit.log` and `checkpoint.json`; exists. */
+  readonly stateDirectory: string;
+  /** New leaves after which a checkpoint is due. Default 256. */
+  readonly checkpointLeaves?: number;
+  /** Time after the first uncovered leaf at which one is due. Default 30 seconds. */
+  readonly checkpointMs?: number;
+  /** How often to look for losses of the bus. Default one second. */
+  readonly lookMs?: number;
+}
+
+const checkpointLeavesDefault = 256;
+const checkpointMsDefault = 30_000;
+const lookMsDefault = 1_000;
+/** Leaves at the end of the log whose receipts may not have left before a crash. */
+const receiptsAgainMax = receiptsWaitingMax;
+
+export class Auditor {
+  readonly #ports: AuditorPorts;
+  readonly #records: AuditLog;
+  readonly #book: AuditBook;
+  readonly #receipts: ReceiptWriter;
+  readonly #checkpoints: Checkpoints;
+  readonly #intake: Intake;
+  readonly #restoration: Restoration;
+  readonly #desk: QueryDesk;
+
+  private constructor(
+    ports: AuditorPorts,
+    records: AuditLog,
+    book: AuditBook,
+    lastSequence: number,
+  ) {
+    const { exchange, bus, clock, log, subjects, trust, stateDirectory } = ports;
+    const shared = { exchange, bus, clock, log, book, records, trust };
+    this.#ports = ports;
+    this.#records = records;
+    this.#book = book;
+    this.#receipts = new ReceiptWriter({ ...shared, subject: subjects.auditReceipt() });
+    this.#checkpoints = new Checkpoints({
+      ...shared,
+      subject: subjects.auditCheckpoint(),
+      file: path.join(stateDirectory, 'checkpoint.json'),
+      leavesMax: ports.checkpointLeaves ?? checkpointLeavesDefault,
+      intervalMs: ports.checkpointMs ?? checkpointMsDefault,
+    });
+    this.#intake = new Intake(
+      {
+        ...shared,
+        receipts: this.#receipts,
+        subjects: streamSubjects(subjects).GYRE_CONTROL,
+        onLeaves: () => this.#checkpoints.leavesAdded(),
+      },
+      lastSequence,
+    );
+    this.#restoration = new Restoration({
+      ...shared,
+      receipts: this.#receipts,
+      intake: this.#intake,
+      intervalMs: ports.lookMs ?? lookMsDefault,
+    });
+    this.#desk = new QueryDesk({
+      auditorId: exchange.agentId,
+      book,
+      records,
+      checkpoints: this.#checkpoints,
+      restored: () => this.#restoration.restored,
+      refused: () => this.#intake.refusedCount(),
+    });
+  }
+
+  /**
+   * Reads the log and goes through it.
+   * @throws AuditLogError AUDIT_LOG_DAMAGED, AUDIT_DISK_FULL
+   */
+  static async open(ports: AuditorPorts): Promise<Auditor> {
+    const { crypto, trust, keyring, subjects, log, stateDirectory } = ports;
+    const addressOf = (subject: string) => subjects.parse(subject);
+    const book = new AuditBook({ crypto, trust, keyring, addressOf });
+    const file = await openLogFile(path.join(stateDirectory, 'audit.log'));
+    let lastSequence = 0;
+    const records = await AuditLog.open(file, (record) => {
+      book.replay(record);
+      lastSequence = Math.max(lastSequence, record.sequence);
+    });
+    if (records.cutBytes > 0) {
+      log.warn({ bytes: records.cutBytes }, 'an unfinished record at the end of the log was cut');
+    }
+    log.info({ leaves: records.size, rootHash: book.rootHash() }, 'log read');
+    return new Auditor(ports, records, book, lastSequence);
+  }
+
+  /** Resolves once it takes in events and answers. */
+  async start(): Promise<void> {
+    const { exchange } = this.#ports;
+    const size = this.#book.size;
+    this.#receipts.issue(this.#book.notes(Math.max(0, size - receiptsAgainMax), size));
+    await exchange.answer((query, asker) => this.#desk.answer(query, asker));
+    await this.#intake.start();
+    this.#restoration.start();
+    this.#checkpoints.leavesAdded();
+  }
+
+  /** Leaves in the log. */
+  get size(): number {
+    return this.#book.size;
+  }
+
+  /** Events put back since the start. */
+  get restored(): number {
+    return this.#restoration.restored;
+  }
+
+  async stop(): Promise<void> {
+    await this.#restoration.stop();
+    await this.#intake.stop();
+    await this.#receipts.stop();
+    await this.#checkpoints.stop();
+    await this.#ports.bus.close();
+    await this.#records.close();
+  }
+}

@@ -1,0 +1,307 @@
+/**
+ * What the auditor knows of its leaves, rebuilt from the log at every start and from nothing else:
+ * names and verdicts, the tree, the folded sagas, and where on the bus each event was last seen.
+ *
+ * Judging comes before the log and noting after it: `judge` decides the verdicts of a batch, the log
+ * makes them durable, `note` then makes them visible. Nothing that is not on the disk is ever told.
+ */
+
+import type { RefusalCode } from '#schemas/errors.ts';
+import type { Disclosure } from '#schemas/frame.ts';
+import type { RotationPhase } from '#schemas/saga.ts';
+import type { SagaPosition } from '#shared/core/audit-judge.ts';
+import { AuditJudge, type Judgement } from '#shared/core/audit-judge.ts';
+import type { AddressOf } from '#shared/core/audit-entitlement.ts';
+import { AuditTree } from '#shared/core/audit-tree.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
+import { auditEvent, isSealedBySender, readAuditedFrame } from '#shared/crypto/audit-event.ts';
+import type { AuditedFrame } from '#shared/crypto/audit-event.ts';
+import { auditLeafHash, type Verdict } from '#shared/crypto/audit-leaf.ts';
+import { judgeOptions } from '#shared/crypto/audit-trust.ts';
+import { disclose, openFrame } from '#shared/crypto/envelope.ts';
+import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
+import { AuditLogError } from './log-file.ts';
+import type { LogRecord } from './log.ts';
+
+export interface BookOptions {
+  readonly crypto: CryptoProvider;
+  readonly trust: TrustView;
+  readonly keyring: ChannelKeyring;
+  readonly addressOf: AddressOf;
+}
+
+/** One leaf, as far as it is kept in memory. */
+export interface LeafNote {
+  readonly hash: string;
+  readonly leafIndex: number;
+  readonly verdict: Verdict;
+  readonly type: string;
+  readonly subject: string;
+  readonly channel: string;
+  readonly expiresMs: number;
+  /** For entries: their saga and index; with a phase where a rotation's entry was accepted. */
+  readonly saga?: SagaPosition;
+  /** The saga that the event belongs to, entry or not. */
+  readonly sagaId?: string;
+  /** For `event-restored`: the leaf that it put back. */
+  readonly restores?: string;
+  /** For `request-refused`: the request that it answers. */
+  readonly answers?: string;
+  /** For entries: what they consumed. */
+  readonly consumed?: readonly string[];
+  /** The signer's note of a checkpoint: no reason for another checkpoint. */
+  readonly isCheckpointNote: boolean;
+}
+
+/** A judged event that is not in the log yet. */
+export interface Judged {
+  readonly audited: AuditedFrame;
+  readonly judgement: Judgement;
+  readonly note: LeafNote;
+  readonly leafHash: Uint8Array;
+}
+
+export interface OpenedContent {
+  readonly body: unknown;
+  readonly salt: Uint8Array;
+  readonly bodyBytes: Uint8Array;
+  readonly disclosure: Disclosure;
+}
+
+export type Examination =
+  | { readonly status: 'authentic'; readonly audited: AuditedFrame }
+  | { readonly status: 'refused'; readonly code: RefusalCode };
+
+export class AuditBook {
+  readonly tree: AuditTree;
+  readonly judge: AuditJudge;
+  readonly #options: BookOptions;
+  readonly #notes: LeafNote[] = [];
+  readonly #byHash = new Map<string, LeafNote>();
+  /** Sequence at which the event, or what put it back, was last delivered; by hash. */
+  readonly #places = new Map<string, number>();
+  readonly #bySaga = new Map<string, LeafNote[]>();
+  readonly #ledger: LeafNote[] = [];
+  readonly #openRequests = new Map<string, LeafNote>();
+
+  constructor(options: BookOptions) {
+    this.#options = options;
+    const { crypto, trust, addressOf } = options;
+    this.judge = new AuditJudge(judgeOptions(crypto, trust, addressOf));
+    this.tree = new AuditTree((bytes) => crypto.sha256(bytes));
+  }
+
+  get size(): number {
+    return this.#notes.length;
+  }
+
+  /** Leaves that count towards the next checkpoint, from `leafIndex` on. */
+  hasSubstanceFrom(leafIndex: number): boolean {
+    return this.#notes.slice(leafIndex).some(({ isCheckpointNote }) => !isCheckpointNote);
+  }
+
+  noteOf(hash: string): LeafNote | undefined {
+    return this.#byHash.get(hash);
+  }
+
+  notes(from: number, to: number): readonly LeafNote[] {
+    return this.#notes.slice(from, to);
+  }
+
+  /** Where the event was last seen on the bus: a sequence of the control stream. */
+  placeOf(hash: string): number {
+    return this.#places.get(hash) ?? 0;
+  }
+
+  seenAt(hash: string, sequence: number): void {
+    this.#places.set(hash, Math.max(sequence, this.placeOf(hash)));
+  }
+
+  /** The bus began its sequences anew: what it said of places holds no more. */
+  forgetPlaces(): void {
+    this.#places.clear();
+  }
+
+  /** Rotations that are not at rest: what the bus must not forget. */
+  liveSagas(): string[] {
+    return this.judge
+      .rotations()
+      .filter(({ phase, outstanding }) => !endPhases.has(phase) || outstanding.length > 0)
+      .map(({ sagaId }) => sagaId);
+  }
+
+  /** Accepted events of a saga, in the order of the leaves. */
+  eventsOf(sagaId: string): readonly LeafNote[] {
+    return this.#bySaga.get(sagaId) ?? [];
+  }
+
+  /** Accepted entries of the slots' ledger. */
+  ledger(): readonly LeafNote[] {
+    return this.#ledger;
+  }
+
+  /** Accepted entries of all sagas and of the ledger, from a leaf index on. */
+  *entriesFrom(leafIndex: number): Iterable<LeafNote> {
+    for (let at = leafIndex; at < this.#notes.length; at += 1) {
+      const note = this.#notes[at];
+      if (note?.type === 'saga-entry' && note.verdict === 'accepted') yield note;
+    }
+  }
+
+  /** Requests for a rotation that no plan and no refusal has answered. */
+  openRequests(): LeafNote[] {
+    return [...this.#openRequests.values()];
+  }
+
+  /** Structure, sender and seal of a received frame. What fails here is no leaf. */
+  examine(frame: Uint8Array, subject: string): Examination {
+    const { crypto, trust } = this.#options;
+    const reading = readAuditedFrame(crypto, trust, frame);
+    if (!reading.ok) return { status: 'refused', code: reading.code };
+    const { audited } = reading;
+    // A copy on another subject must not take the place of the original.
+    if (audited.announced.subject !== subject)
+      return { status: 'refused', code: 'SUBJECT_MISMATCH' };
+    if (!isSealedBySender(crypto, audited)) return { status: 'refused', code: 'SIGNATURE_INVALID' };
+    return { status: 'authentic', audited };
+  }
+
+  /** The verdict on the next leaf. The caller must see it into the log, or stop. */
+  judgeNext(audited: AuditedFrame, leafIndex: number): Judged {
+    const { crypto, trust } = this.#options;
+    const content = this.open(audited);
+    const event = auditEvent(crypto, trust, { audited, leafIndex, body: content?.body });
+    const judgement = this.judge.judge(event);
+    const readable = event.content.status === 'read' ? event.content.body : undefined;
+    const note = noteFrom(audited, leafIndex, judgement, readable);
+    const leafHash = auditLeafHash(crypto, audited.frame, judgement.verdict);
+    return { audited, judgement, note, leafHash };
+  }
+
+  /** The event is in the log: it becomes visible. */
+  note({ note, leafHash }: Judged, sequence: number): void {
+    this.tree.append(leafHash);
+    this.#notes.push(note);
+    this.#byHash.set(note.hash, note);
+    this.seenAt(note.hash, sequence);
+    if (note.verdict === 'accepted') this.#file(note, sequence);
+  }
+
+  /** @throws AuditLogError AUDIT_LOG_DAMAGED where the verdict in the log does not follow any more */
+  replay(record: LogRecord): void {
+    const { crypto, trust } = this.#options;
+    const reading = readAuditedFrame(crypto, trust, record.frame);
+    if (!reading.ok) throw damaged(record, `the frame is refused now: ${reading.code}`);
+    const judged = this.judgeNext(reading.audited, record.leafIndex);
+    if (judged.judgement.verdict !== record.verdict)
+      throw damaged(record, 'another verdict follows');
+    this.note(judged, record.sequence);
+  }
+
+  /** Content as an auditor reads it, being a member of every channel. */
+  open({ frame }: AuditedFrame): OpenedContent | undefined {
+    const { crypto, keyring } = this.#options;
+    const { channel, epoch } = frame.header;
+    const secret = keyring.secretOf({ channel, epoch });
+    const opened = secret === undefined ? undefined : openFrame(crypto, frame, secret);
+    if (opened === undefined || !opened.ok) return undefined;
+    const { body, salt, bodyBytes } = opened;
+    return { body, salt, bodyBytes, disclosure: disclose(crypto, frame, opened) };
+  }
+
+  /** A frame of the log, read again. */
+  reread(record: LogRecord): AuditedFrame {
+    const reading = readAuditedFrame(this.#options.crypto, this.#options.trust, record.frame);
+    if (!reading.ok) throw damaged(record, `the frame is refused now: ${reading.code}`);
+    return reading.audited;
+  }
+
+  rootHash(): string {
+    return toHex(this.tree.root());
+  }
+
+  #file(note: LeafNote, sequence: number): void {
+    if (note.restores !== undefined) this.seenAt(note.restores, sequence);
+    if (note.answers !== undefined) this.#openRequests.delete(note.answers);
+    if (note.type === 'rotation-requested') this.#openRequests.set(note.hash, note);
+    if (note.saga !== undefined && note.saga.phase === undefined) this.#ledger.push(note);
+    if (note.sagaId === undefined) return;
+    for (const hash of note.consumed ?? []) {
+      const request = this.#openRequests.get(hash);
+      if (request === undefined) continue;
+      this.#openRequests.delete(hash);
+      this.#fileUnder(note.sagaId, request);
+    }
+    this.#fileUnder(note.sagaId, note);
+  }
+
+  #fileUnder(sagaId: string, note: LeafNote): void {
+    const notes = this.#bySaga.get(sagaId);
+    if (notes === undefined) this.#bySaga.set(sagaId, [note]);
+    else notes.push(note);
+  }
+}
+
+/** Phases from which nothing follows once no command is outstanding. */
+const endPhases: ReadonlySet<RotationPhase> = new Set(['refused', 'retired', 'rolled_back']);
+
+/** Types that are put back with their saga; steps are commanded again by whoever drives it. */
+const sagaTypes: ReadonlySet<string> = new Set([
+  'saga-entry',
+  'step-reported',
+  'plan-approved',
+  'execution-requested',
+  'rollback-requested',
+  'recovery-requested',
+  'recovery-approved',
+]);
+
+function noteFrom(
+  audited: AuditedFrame,
+  leafIndex: number,
+  judgement: Judgement,
+  body: unknown,
+): LeafNote {
+  const { hash, announced } = audited;
+  const { type, subject, channel, expiresMs } = announced;
+  const fields = new Map<string, unknown>(
+    typeof body === 'object' && body !== null ? Object.entries(body) : [],
+  );
+  const sagaName = fields.get('sagaId') ?? fields.get('planId');
+  const sagaId = sagaTypes.has(type) && typeof sagaName === 'string' ? sagaName : undefined;
+  const answered = type === 'request-refused' ? fields.get('request') : undefined;
+  const restored = type === 'event-restored' ? fields.get('statementHash') : undefined;
+  const consumed = type === 'saga-entry' ? fields.get('consumed') : undefined;
+  const sagaIndex = fields.get('index');
+  const saga =
+    judgement.verdict === 'accepted'
+      ? judgement.saga
+      : type === 'saga-entry' && sagaId !== undefined && typeof sagaIndex === 'number'
+        ? { sagaId, sagaIndex }
+        : undefined;
+  return {
+    hash,
+    leafIndex,
+    verdict: judgement.verdict,
+    type,
+    subject,
+    channel,
+    expiresMs,
+    ...(saga === undefined ? {} : { saga }),
+    ...(sagaId === undefined ? {} : { sagaId }),
+    ...(typeof restored === 'string' ? { restores: restored } : {}),
+    ...(typeof answered === 'string' ? { answers: answered } : {}),
+    ...(Array.isArray(consumed) ? { consumed: consumed.filter(isText) } : {}),
+    isCheckpointNote: type === 'statement-signed' && fields.get('statement') === 'audit-checkpoint',
+  };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
+}
+
+function damaged({ leafIndex }: LogRecord, what: string): AuditLogError {
+  return new AuditLogError('AUDIT_LOG_DAMAGED', `leaf ${leafIndex}: ${what}`);
+}

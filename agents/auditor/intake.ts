@@ -1,0 +1,193 @@
+/**
+ * From the control stream into the log: follows the stream in its own order, from behind the last
+ * message that the log holds, takes what is there as one batch, judges it, makes it durable with one
+ * barrier, and has receipts issued. It is the second holder of invariant 5.
+ *
+ * The stream is followed and not worked off through a durable consumer: after a crash a durable
+ * delivers what was under way only once its wait is over, behind newer messages, and an entry that
+ * arrives behind its successor would be refused for ever. The log itself says where to go on.
+ *
+ * What is not authentic is counted, logged and passed over: nobody without an enrolled key can make
+ * the log grow. A copy of a known event is no second leaf; its receipt is issued once more.
+ */
+
+import type { RefusalCode } from '#schemas/errors.ts';
+import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { AuditBook, Judged, LeafNote } from './book.ts';
+import { AuditLogError } from './log-file.ts';
+import type { AuditLog, LogRecord } from './log.ts';
+import type { ReceiptWriter } from './receipts.ts';
+
+/** Messages judged and synced at once. */
+const batchMax = 64;
+/** Messages read ahead of the log. */
+const queueMax = 256;
+const diskFullRetryMs = 1_000;
+
+export interface IntakePorts {
+  readonly bus: Bus;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly book: AuditBook;
+  readonly records: AuditLog;
+  readonly receipts: ReceiptWriter;
+  /** Patterns of the control stream. */
+  readonly subjects: readonly string[];
+  /** Called when leaves have been added. */
+  readonly onLeaves: () => void;
+}
+
+interface Arrival {
+  readonly message: BusMessage;
+  readonly judged: Judged;
+}
+
+export class Intake {
+  readonly #ports: IntakePorts;
+  readonly #queue: BusMessage[] = [];
+  readonly #room: (() => void)[] = [];
+  readonly #refusals: Partial<Record<RefusalCode, number>> = {};
+  #subscription: Subscription | undefined;
+  #working: Promise<void> | undefined;
+  #lastSequence: number;
+  #stopped = false;
+
+  constructor(ports: IntakePorts, lastSequence: number) {
+    this.#ports = ports;
+    this.#lastSequence = lastSequence;
+  }
+
+  /** Sequence of the last message that was taken in or passed over. */
+  get lastSequence(): number {
+    return this.#lastSequence;
+  }
+
+  /** Messages that were no leaves, by code. */
+  refusals(): Readonly<Partial<Record<RefusalCode, number>>> {
+    return this.#refusals;
+  }
+
+  refusedCount(): number {
+    return Object.values(this.#refusals).reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Follows the stream from behind the last message. Resolves `ended` when that is over. */
+  async start(): Promise<Subscription> {
+    const { bus, subjects } = this.#ports;
+    this.#subscription = await bus.follow(
+      { stream: 'GYRE_CONTROL', subjects, fromSequence: this.#lastSequence + 1 },
+      (message) => this.#receive(message),
+    );
+    return this.#subscription;
+  }
+
+  /** The stream began its sequences anew: goes through all of it; what is known is no new leaf. */
+  async startOver(): Promise<Subscription> {
+    await this.#subscription?.stop();
+    await this.#working;
+    this.#lastSequence = 0;
+    this.#ports.book.forgetPlaces();
+    return await this.start();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const resolve of this.#room.splice(0)) resolve();
+    await this.#subscription?.stop();
+    await this.#working;
+  }
+
+  async #receive(message: BusMessage): Promise<void> {
+    if (this.#stopped) return;
+    this.#queue.push(message);
+    this.#working ??= this.#work();
+    while (this.#queue.length >= queueMax && !this.#stopped) {
+      await new Promise<void>((resolve) => this.#room.push(resolve));
+    }
+  }
+
+  async #work(): Promise<void> {
+    // Messages of one delivery are handed over one by one: let all of them arrive first.
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    try {
+      while (this.#queue.length > 0 && !this.#stopped) {
+        const batch = this.#queue.splice(0, batchMax);
+        for (const resolve of this.#room.splice(0)) resolve();
+        await this.#take(batch);
+      }
+    } catch (error) {
+      // The judge may be ahead of the log: nothing more can be taken in before a new start.
+      this.#stopped = true;
+      throw error;
+    }
+    this.#working = undefined;
+  }
+
+  async #take(batch: readonly BusMessage[]): Promise<void> {
+    const { book, receipts, onLeaves } = this.#ports;
+    const arrivals: Arrival[] = [];
+    const copies: LeafNote[] = [];
+    const inBatch = new Set<string>();
+    for (const message of batch) {
+      const audited = this.#authentic(message);
+      if (audited === undefined) continue;
+      const known = book.noteOf(audited.hash);
+      if (known !== undefined) {
+        copies.push(known);
+        book.seenAt(known.hash, message.sequence);
+      } else if (!inBatch.has(audited.hash)) {
+        inBatch.add(audited.hash);
+        const judged = book.judgeNext(audited, book.size + arrivals.length);
+        this.#report(judged);
+        arrivals.push({ message, judged });
+      }
+    }
+    if (!(await this.#append(arrivals))) return;
+    for (const { message, judged } of arrivals) book.note(judged, message.sequence);
+    this.#lastSequence = batch.at(-1)?.sequence ?? this.#lastSequence;
+    receipts.issue([...copies, ...arrivals.map(({ judged }) => judged.note)]);
+    if (arrivals.length > 0) onLeaves();
+    await receipts.room();
+  }
+
+  #authentic(message: BusMessage) {
+    const examination = this.#ports.book.examine(message.data, message.subject);
+    if (examination.status === 'authentic') return examination.audited;
+    const { code } = examination;
+    this.#refusals[code] = (this.#refusals[code] ?? 0) + 1;
+    const { sequence, subject } = message;
+    this.#ports.log.warn({ code, sequence, subject }, 'message is no authentic event');
+    return undefined;
+  }
+
+  #report({ judgement, note }: Judged): void {
+    if (judgement.verdict === 'accepted') return;
+    const { code, reason } = judgement;
+    const { hash, type, subject } = note;
+    this.#ports.log.warn({ code, reason, event: hash, type, subject }, 'event refused');
+  }
+
+  /** Waits for the disk as long as it is full: what was judged is appended, or nothing is. */
+  async #append(arrivals: readonly Arrival[]): Promise<boolean> {
+    const { records, clock, log } = this.#ports;
+    const receivedAtMs = clock.nowMs();
+    const entries = arrivals.map(({ message, judged }): LogRecord => {
+      const { audited, note } = judged;
+      const { leafIndex, verdict } = note;
+      const { sequence } = message;
+      return { leafIndex, sequence, receivedAtMs, verdict, frame: audited.frame.bytes };
+    });
+    while (!this.#stopped) {
+      try {
+        await records.append(entries);
+        return true;
+      } catch (error) {
+        if (!(error instanceof AuditLogError && error.code === 'AUDIT_DISK_FULL')) throw error;
+        log.error({ code: error.code }, 'no receipts until there is room on the disk');
+        await new Promise<void>((resolve) => clock.after(diskFullRetryMs, resolve));
+      }
+    }
+    return false;
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Whether a sender may say what its header announces: type, lane, channel, subject, time of enrolment,
+ * documents in force. A pure function of header and trust, without the time of receipt, so that an
+ * auditor and everyone who checks its log later come to the same verdict (invariant 12).
+ */
+
+import type { RefusalCode } from '#schemas/errors.ts';
+import { eventTypes, isEventType } from '#schemas/events.ts';
+import type { Header } from '#schemas/frame.ts';
+import type { AgentKind } from '#schemas/trust.ts';
+
+/** What a subject says, once parsed; null for a subject that is not of this mesh. */
+export type AddressOf = (subject: string) => {
+  readonly kind: string;
+  readonly sagaId?: string;
+  readonly agentId?: string;
+  readonly operatorId?: string;
+  readonly layer?: number;
+} | null;
+
+/** Of an enrolment, what entitlement rests on. */
+export interface AuditedSender {
+  readonly agentId: string;
+  readonly kind: AgentKind;
+  readonly layer?: number;
+  readonly issuedAtMs: number;
+  readonly expiresAtMs: number;
+}
+
+export interface InForce {
+  readonly addressOf: AddressOf;
+  /** Hexadecimal. */
+  readonly policyDigest: string;
+  readonly registryDigest: string;
+  readonly clockSkewMs: number;
+}
+
+/** Header fields that entitlement looks at, digests in hexadecimal. */
+export interface AnnouncedEvent extends Pick<
+  Header,
+  'type' | 'schemaVersion' | 'lane' | 'subject' | 'channel' | 'audience' | 'timeMs' | 'expiresMs'
+> {
+  readonly policyDigest: string;
+  readonly registryDigest: string;
+}
+
+/** The first thing that does not fit, or undefined. */
+export function entitlementMisfit(
+  event: AnnouncedEvent,
+  sender: AuditedSender,
+  inForce: InForce,
+): RefusalCode | undefined {
+  if (!isEventType(event.type)) return 'TYPE_UNKNOWN';
+  const type = eventTypes[event.type];
+  const senders: readonly AgentKind[] = type.senders;
+  const channels: readonly string[] = type.channels;
+  if (event.schemaVersion !== type.schemaVersion) return 'VERSION_UNKNOWN';
+  if (!senders.includes(sender.kind)) return 'SENDER_NOT_ENTITLED';
+  if (!ownsSubject(event, sender, inForce.addressOf)) return 'SUBJECT_MISMATCH';
+  const isLayerChannel = /^layer-[1-7]$/.test(event.channel);
+  if (event.lane !== type.lane || !channels.includes(isLayerChannel ? 'layer' : event.channel)) {
+    return 'CHANNEL_MISMATCH';
+  }
+  if (sender.kind === 'layer' && isLayerChannel && event.channel !== `layer-${sender.layer}`) {
+    return 'CHANNEL_MISMATCH';
+  }
+  const spanMs = event.expiresMs - event.timeMs;
+  if (spanMs < 0 || spanMs > type.validMs) return 'TIME_OUT_OF_RANGE';
+  const early = event.timeMs < sender.issuedAtMs - inForce.clockSkewMs;
+  if (early || event.timeMs > sender.expiresAtMs) return 'SENDER_EXPIRED';
+  if (event.policyDigest !== inForce.policyDigest) return 'POLICY_NOT_IN_FORCE';
+  if (event.registryDigest !== inForce.registryDigest) return 'REGISTRY_NOT_IN_FORCE';
+  return undefined;
+}
+
+/** Whether the sender may speak on the subject, whatever the bus let through. */
+function ownsSubject(event: AnnouncedEvent, sender: AuditedSender, addressOf: AddressOf): boolean {
+  const address = addressOf(event.subject);
+  if (address === null) return false;
+  if (event.type === 'event-restored') return sender.kind === 'auditor';
+  switch (address.kind) {
+    case 'saga-rotation':
+    case 'saga-slots':
+    case 'saga-requests':
+      return sender.kind === 'orchestrator';
+    case 'step':
+      return sender.kind === 'orchestrator' && event.audience === address.agentId;
+    case 'report':
+    case 'capability':
+      return sender.agentId === address.agentId && sender.layer === address.layer;
+    case 'request':
+      return sender.agentId === address.operatorId;
+    case 'signer-log':
+      return sender.kind === 'signer';
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * What an entry of a saga rests on. Everything that an entry consumed must be an accepted leaf before
+ * it and must say what the entry makes of it: reports equal the report events, an approval is by the
+ * operator and over the plan's exact digest, documents are signed and about this plan. An orchestrator
+ * that was stolen cannot make up any of it (invariants 2, 5 and 10).
+ */
+
+import type {
+  ExecutionRequested,
+  PlanApproved,
+  RecoveryApproved,
+  RecoveryRequested,
+  RollbackRequested,
+  RotationRequested,
+  StepReported,
+} from '#schemas/events.ts';
+import type { SignedDocument } from '#schemas/document.ts';
+import type { RotationEvent, SagaEntry, StepReport } from '#schemas/saga.ts';
+import { sameData } from './equality.ts';
+
+/** Bodies of the events that entries consume; others are known by name alone. */
+export type ConsumableBody =
+  | { readonly type: 'rotation-requested'; readonly body: RotationRequested }
+  | { readonly type: 'plan-approved'; readonly body: PlanApproved }
+  | { readonly type: 'execution-requested'; readonly body: ExecutionRequested }
+  | { readonly type: 'rollback-requested'; readonly body: RollbackRequested }
+  | { readonly type: 'recovery-requested'; readonly body: RecoveryRequested }
+  | { readonly type: 'recovery-approved'; readonly body: RecoveryApproved }
+  | { readonly type: 'step-reported'; readonly body: ReportFacts };
+
+/** A report as entries repeat it: without public keys and proofs. */
+export type ReportFacts = Omit<StepReport, 'report' | 'agentId'> & {
+  readonly sagaId: string;
+  readonly planDigest: string;
+};
+
+/** An accepted leaf. */
+export interface KnownLeaf {
+  readonly leafIndex: number;
+  readonly type: string;
+  readonly senderId: string;
+  /** Undefined for types that no entry takes anything from, and for leaves without content. */
+  readonly consumable?: ConsumableBody;
+}
+
+export type EvidenceCode =
+  /** A consumed event is not an accepted leaf before the entry. */
+  | 'CONSUMED_UNKNOWN'
+  /** What the entry says of a consumed event is not what the event says. */
+  | 'CONSUMED_DIFFERS'
+  /** The entry does not name the event that it rests on. */
+  | 'CONSUMED_MISSING'
+  /** A document is not signed by the orchestration role, or is about something else. */
+  | 'DOCUMENT_INVALID';
+
+export interface EvidenceMisfit {
+  readonly code: EvidenceCode;
+  readonly reason: string;
+}
+
+export interface EvidenceContext {
+  readonly leafOf: (hash: string) => KnownLeaf | undefined;
+  /** Whether the orchestration role signed the document. */
+  readonly isSigned: (document: SignedDocument<{ kind: string }>) => boolean;
+  /** SHA3-256 of a document's body, hexadecimal. */
+  readonly digestOf: (document: SignedDocument<{ kind: string }>) => string;
+  /** Digest of the saga's plan; undefined before its first entry. */
+  readonly planDigest: string | undefined;
+  /** Times that the saga was locked out so far. */
+  readonly lockouts: number;
+}
+
+type RotationEntry = Extract<SagaEntry, { saga: 'rotation' }>;
+type OperatorEvent = Exclude<ConsumableBody['type'], 'step-reported' | 'rotation-requested'>;
+
+/** The facts of a report event, without what only its receiver needs. */
+export function reportFacts(body: StepReported): ReportFacts {
+  const { commandId, sagaId, planDigest, operation, status, code, reason, slots } = body;
+  return {
+    commandId,
+    sagaId,
+    planDigest,
+    operation,
+    status,
+    ...(code === undefined ? {} : { code }),
+    ...(reason === undefined ? {} : { reason }),
+    slots: slots.map(({ publicKey: _key, proof: _proof, ...outcome }) => outcome),
+  };
+}
+
+/** Whether every consumed event of any entry is an accepted leaf before it. */
+export function consumedMisfit(
+  consumed: readonly string[],
+  leafOf: EvidenceContext['leafOf'],
+): EvidenceMisfit | undefined {
+  if (new Set(consumed).size !== consumed.length) {
+    return misfit('CONSUMED_DIFFERS', 'an event is consumed twice');
+  }
+  const unknown = consumed.find((hash) => leafOf(hash) === undefined);
+  return unknown === undefined
+    ? undefined
+    : misfit('CONSUMED_UNKNOWN', `the consumed event ${unknown} is not known`);
+}
+
+/** The first thing about a rotation's entry that its evidence does not bear out, or undefined. */
+export function evidenceMisfit(
+  entry: RotationEntry,
+  context: EvidenceContext,
+): EvidenceMisfit | undefined {
+  const { event } = entry;
+  switch (event.type) {
+    case 'plan-drafted':
+      return planMisfit(entry, event, context);
+    case 'approval-recorded':
+      return operatorMisfit(entry, context, 'plan-approved', event.operatorId);
+    case 'execution-requested':
+      return operatorMisfit(entry, context, 'execution-requested', event.operatorId, false);
+    case 'dry-run-completed':
+      return operatorMisfit(entry, context, 'execution-requested', event.operatorId, true);
+    case 'rollback-requested':
+      return operatorMisfit(entry, context, 'rollback-requested', event.operatorId);
+    case 'recovery-requested':
+      return operatorMisfit(entry, context, 'recovery-requested', event.operatorId);
+    case 'recovery-approved':
+      return operatorMisfit(entry, context, 'recovery-approved', event.operatorId);
+    case 'reports-received':
+      return reportsMisfit(entry, event.reports, context);
+    case 'execution-authorized':
+    case 'recovery-authorized':
+      return statementMisfit(event.authorization, context, approvalsOf(event.authorization.body));
+    case 'commit-decided':
+      return statementMisfit(event.commit, context, event.commit.body.reports);
+    case 'plan-validated':
+    case 'plan-refused':
+    case 'execution-refused':
+    case 'slots-reserved':
+    case 'statement-refused':
+    case 'timer-fired':
+    case 'slots-released':
+      return undefined;
+  }
+}
+
+function planMisfit(
+  entry: RotationEntry,
+  { plan }: Extract<RotationEvent, { type: 'plan-drafted' }>,
+  context: EvidenceContext,
+): EvidenceMisfit | undefined {
+  if (!context.isSigned(plan)) return misfit('DOCUMENT_INVALID', 'the plan is not signed');
+  if (plan.body.rotation_plan_id !== entry.sagaId) {
+    return misfit('DOCUMENT_INVALID', 'the plan is of another saga');
+  }
+  if (!entry.consumed.includes(plan.body.request)) {
+    return misfit('CONSUMED_MISSING', 'the request of the plan is not consumed');
+  }
+  const request = context.leafOf(plan.body.request);
+  const asked = request?.consumable?.type === 'rotation-requested';
+  return asked && request.senderId === plan.body.requested_by
+    ? undefined
+    : misfit('CONSUMED_DIFFERS', 'the request is not the one that the plan names');
+}
+
+/** The entry names exactly one event of that type, by that operator, over this exact plan. */
+function operatorMisfit(
+  entry: RotationEntry,
+  context: EvidenceContext,
+  type: OperatorEvent,
+  operatorId: string,
+  dryRun?: boolean,
+): EvidenceMisfit | undefined {
+  const leaves = entry.consumed.map((hash) => context.leafOf(hash));
+  const [leaf, ...others] = leaves.filter((known) => known?.type === type);
+  if (leaf?.consumable === undefined || others.length > 0) {
+    return misfit('CONSUMED_MISSING', `the entry rests on one ${type} event`);
+  }
+  const { consumable } = leaf;
+  if (consumable.type === 'step-reported' || consumable.type === 'rotation-requested') {
+    return misfit('CONSUMED_DIFFERS', `the consumed event is no ${type}`);
+  }
+  const { planId, planDigest } = consumable.body;
+  const isDryRun = consumable.type === 'execution-requested' ? consumable.body.dryRun : undefined;
+  const isOfLockout =
+    consumable.type !== 'recovery-approved' || consumable.body.lockout === context.lockouts;
+  const holds =
+    isOfLockout &&
+    leaf.senderId === operatorId &&
+    planId === entry.sagaId &&
+    planDigest === context.planDigest &&
+    isDryRun === dryRun;
+  return holds
+    ? undefined
+    : misfit('CONSUMED_DIFFERS', `the ${type} event is not over this plan, or by someone else`);
+}
+
+function reportsMisfit(
+  entry: RotationEntry,
+  reports: readonly StepReport[],
+  context: EvidenceContext,
+): EvidenceMisfit | undefined {
+  const consumed = new Set(entry.consumed);
+  for (const { report, agentId, ...facts } of reports) {
+    if (!consumed.has(report))
+      return misfit('CONSUMED_MISSING', `report ${report} is not consumed`);
+    const leaf = context.leafOf(report);
+    if (leaf?.consumable?.type !== 'step-reported' || leaf.senderId !== agentId) {
+      return misfit('CONSUMED_DIFFERS', `${report} is no report of ${agentId}`);
+    }
+    const { sagaId, planDigest, ...reported } = leaf.consumable.body;
+    const isOurs = sagaId === entry.sagaId && planDigest === context.planDigest;
+    if (!isOurs || !sameData(reported, facts)) {
+      return misfit('CONSUMED_DIFFERS', `the entry differs from report ${report}`);
+    }
+  }
+  return undefined;
+}
+
+function statementMisfit(
+  document: SignedDocument<{ kind: string; plan_digest: string; rotation_plan_id: string }>,
+  context: EvidenceContext,
+  events: readonly string[],
+): EvidenceMisfit | undefined {
+  const { kind, plan_digest: planDigest } = document.body;
+  if (!context.isSigned(document)) return misfit('DOCUMENT_INVALID', `the ${kind} is not signed`);
+  if (planDigest !== context.planDigest) {
+    return misfit('DOCUMENT_INVALID', `the ${kind} is about another plan`);
+  }
+  return consumedMisfit(events, context.leafOf);
+}
+
+function approvalsOf(body: { approvals: readonly { event: string }[] }): string[] {
+  return body.approvals.map(({ event }) => event);
+}
+
+function misfit(code: EvidenceCode, reason: string): EvidenceMisfit {
+  return { code, reason };
+}

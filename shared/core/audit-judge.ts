@@ -1,0 +1,267 @@
+/**
+ * The auditor's verdicts, as a pure fold over the leaves of its log: sender chains, entitlement, and
+ * for entries of sagas the evidence and the state machines themselves. The auditor that issued the
+ * receipts and everyone who checks them later run this same code over the same leaves, so a verdict
+ * that does not follow shows (invariants 2, 5, 7, 10).
+ *
+ * A refused leaf stays in the log, changes nothing, and cannot be consumed.
+ */
+
+import type { RefusalCode } from '#schemas/errors.ts';
+import { eventTypes, isEventType } from '#schemas/events.ts';
+import type { SignedDocument } from '#schemas/document.ts';
+import type { RotationPhase, SagaEntry } from '#schemas/saga.ts';
+import type { PolicyBody } from '#schemas/trust.ts';
+import { ChainBook, noPrevious, type ChainFinding, type ChainLink } from './audit-chain.ts';
+import {
+  entitlementMisfit,
+  type AnnouncedEvent,
+  type AuditedSender,
+  type InForce,
+} from './audit-entitlement.ts';
+import {
+  consumedMisfit,
+  evidenceMisfit,
+  reportFacts,
+  type ConsumableBody,
+  type EvidenceCode,
+  type KnownLeaf,
+} from './audit-evidence.ts';
+import { beginRotation } from './rotation/begin.ts';
+import type { RejectionCode, RotationState } from './rotation/state.ts';
+import { stepRotation } from './rotation/step.ts';
+import { initialSlots, stepSlots, type SlotsRejection, type SlotsState } from './slots.ts';
+
+export type AuditContent =
+  | { readonly status: 'read'; readonly body: unknown }
+  /** Readable, and not of the type's schema. */
+  | { readonly status: 'malformed' }
+  /** Not sealed under the channel's secret, or not disclosed. */
+  | { readonly status: 'unreadable' };
+
+/** One authentic event: signed by its enrolled sender. */
+export interface AuditEvent {
+  readonly hash: string;
+  readonly leafIndex: number;
+  readonly sender: AuditedSender;
+  readonly link: ChainLink;
+  readonly announced: AnnouncedEvent;
+  readonly content: AuditContent;
+  /** Hash of the event inside an `event-restored`. */
+  readonly restored?: string;
+}
+
+export type JudgementCode =
+  | Exclude<ChainFinding, 'linked'>
+  | RefusalCode
+  | EvidenceCode
+  | RejectionCode
+  | SlotsRejection['rejected']
+  /** Index or link of the entry is not the next of its saga, or the subject is another saga's. */
+  | 'SAGA_CHAIN'
+  | 'CONTENT_UNREADABLE'
+  /** An `event-restored` that does not carry the leaf it names. */
+  | 'RESTORED_UNKNOWN';
+
+/** Where a saga stands once an accepted entry has taken effect. */
+export interface SagaPosition {
+  readonly sagaId: string;
+  readonly sagaIndex: number;
+  /** Absent for the ledger of slots. */
+  readonly phase?: RotationPhase;
+}
+
+export type Judgement =
+  | { readonly verdict: 'accepted'; readonly saga?: SagaPosition }
+  | { readonly verdict: 'refused'; readonly code: JudgementCode; readonly reason: string };
+
+export interface JudgeOptions {
+  readonly inForce: InForce;
+  readonly policy: PolicyBody;
+  /** Whether the orchestration role signed the document. */
+  readonly isSigned: (document: SignedDocument<{ kind: string }>) => boolean;
+  /** SHA3-256 of the document's body, hexadecimal. */
+  readonly digestOf: (document: SignedDocument<{ kind: string }>) => string;
+}
+
+interface Saga {
+  /** Accepted entries, by hash. */
+  readonly entries: string[];
+  readonly phases: RotationPhase[];
+  state: RotationState | null;
+}
+
+type RotationEntry = Extract<SagaEntry, { saga: 'rotation' }>;
+type SlotsEntry = Extract<SagaEntry, { saga: 'slots' }>;
+
+export class AuditJudge {
+  readonly #options: JudgeOptions;
+  readonly #chains = new ChainBook();
+  readonly #leaves = new Map<string, KnownLeaf>();
+  readonly #sagas = new Map<string, Saga>();
+  readonly #ledger: string[] = [];
+  #slots: SlotsState = initialSlots();
+
+  constructor(options: JudgeOptions) {
+    this.#options = options;
+  }
+
+  /** Senders' events whose predecessor is not among the leaves so far. */
+  get chains(): ChainBook {
+    return this.#chains;
+  }
+
+  /** The folded state of a rotation, or null where no entry of it was accepted. */
+  rotation(sagaId: string): RotationState | null {
+    return this.#sagas.get(sagaId)?.state ?? null;
+  }
+
+  rotations(): RotationState[] {
+    return [...this.#sagas.values()].flatMap(({ state }) => (state === null ? [] : [state]));
+  }
+
+  /** Phase after entry `sagaIndex` of a rotation; undefined where there is no such entry. */
+  phaseAt(sagaId: string, sagaIndex: number): RotationPhase | undefined {
+    return this.#sagas.get(sagaId)?.phases[sagaIndex];
+  }
+
+  /** Judges the next leaf and takes it in. Every event is judged once. */
+  judge(event: AuditEvent): Judgement {
+    const judgement = this.#judge(event);
+    if (judgement.verdict === 'accepted') this.#know(event);
+    return judgement;
+  }
+
+  /** Takes in an accepted leaf whose content is not at hand, and that is no entry of a saga. */
+  admit(event: AuditEvent): void {
+    this.#chains.note(event.link);
+    this.#know(event);
+  }
+
+  #judge(event: AuditEvent): Judgement {
+    const finding = this.#chains.note(event.link);
+    if (finding !== 'linked') return refused(finding, 'the event does not link into its chain');
+    const misfit = entitlementMisfit(event.announced, event.sender, this.#options.inForce);
+    if (misfit !== undefined) return refused(misfit, 'the sender may not say this');
+    const { content } = event;
+    if (content.status === 'unreadable') {
+      return refused('CONTENT_UNREADABLE', 'the content cannot be read');
+    }
+    if (content.status === 'malformed') {
+      return refused('BODY_MALFORMED', 'the body is not of its schema');
+    }
+    if (isBody('saga-entry', event, content.body)) return this.#judgeEntry(event, content.body);
+    if (isBody('event-restored', event, content.body)) {
+      const known = this.#leaves.get(content.body.statementHash);
+      const isSame =
+        known?.leafIndex === content.body.leafIndex &&
+        event.restored === content.body.statementHash;
+      return isSame
+        ? { verdict: 'accepted' }
+        : refused('RESTORED_UNKNOWN', 'the restored event is no accepted leaf');
+    }
+    return { verdict: 'accepted' };
+  }
+
+  #judgeEntry(event: AuditEvent, entry: SagaEntry): Judgement {
+    const { addressOf } = this.#options.inForce;
+    const address = addressOf(event.announced.subject);
+    const isAtHome =
+      entry.saga === 'slots'
+        ? address?.kind === 'saga-slots'
+        : address?.kind === 'saga-rotation' && address.sagaId === entry.sagaId;
+    if (!isAtHome) return refused('SAGA_CHAIN', 'the entry is on the subject of another saga');
+    const entries = entry.saga === 'slots' ? this.#ledger : this.#entriesOf(entry.sagaId);
+    const previous = entries.at(-1) ?? noPrevious;
+    if (entry.index !== entries.length || entry.previous !== previous) {
+      return refused('SAGA_CHAIN', `the next entry has index ${entries.length}`);
+    }
+    const unknown = consumedMisfit(entry.consumed, (hash) => this.#leaves.get(hash));
+    if (unknown !== undefined) return refused(unknown.code, unknown.reason);
+    return entry.saga === 'slots'
+      ? this.#judgeSlots(event, entry)
+      : this.#judgeRotation(event, entry);
+  }
+
+  #judgeRotation({ hash }: AuditEvent, entry: RotationEntry): Judgement {
+    const { policy, isSigned, digestOf } = this.#options;
+    const { sagaId, index, consumed, event } = entry;
+    const saga = this.#sagas.get(sagaId) ?? { entries: [], phases: [], state: null };
+    const misfit = evidenceMisfit(entry, {
+      leafOf: (leaf) => this.#leaves.get(leaf),
+      isSigned,
+      digestOf,
+      planDigest: saga.state?.planDigest,
+      lockouts: saga.state?.lockouts ?? 0,
+    });
+    if (misfit !== undefined) return refused(misfit.code, misfit.reason);
+    if (saga.state === null) {
+      if (event.type !== 'plan-drafted') return refused('SAGA_CHAIN', 'a saga begins with a plan');
+      const opening = { sagaId, planDigest: digestOf(event.plan), entryHash: hash };
+      saga.state = beginRotation(opening, { index: 0, consumed, event });
+      this.#sagas.set(sagaId, saga);
+    } else {
+      const step = stepRotation(saga.state, { index, consumed, event }, policy);
+      if ('rejected' in step) return refused(step.rejected, step.reason);
+      saga.state = step.state;
+    }
+    saga.entries.push(hash);
+    saga.phases.push(saga.state.phase);
+    return { verdict: 'accepted', saga: { sagaId, sagaIndex: index, phase: saga.state.phase } };
+  }
+
+  #judgeSlots({ hash }: AuditEvent, { sagaId, index, event }: SlotsEntry): Judgement {
+    const holder = this.rotation(event.sagaId);
+    if (holder === null || event.sagaIndex > holder.index) {
+      return refused('SAGA_CHAIN', 'no entry of a rotation commands this');
+    }
+    const step = stepSlots(this.#slots, event);
+    if ('rejected' in step) return refused(step.rejected, step.reason);
+    this.#slots = step.state;
+    this.#ledger.push(hash);
+    return { verdict: 'accepted', saga: { sagaId, sagaIndex: index } };
+  }
+
+  #entriesOf(sagaId: string): readonly string[] {
+    return this.#sagas.get(sagaId)?.entries ?? [];
+  }
+
+  #know(event: AuditEvent): void {
+    const { hash, leafIndex, sender, announced, content } = event;
+    const consumable = content.status === 'read' ? consumableOf(event, content.body) : undefined;
+    this.#leaves.set(hash, {
+      leafIndex,
+      type: announced.type,
+      senderId: sender.agentId,
+      ...(consumable === undefined ? {} : { consumable }),
+    });
+  }
+}
+
+/** What later entries can take from an event. */
+function consumableOf(event: AuditEvent, body: unknown): ConsumableBody | undefined {
+  if (isBody('step-reported', event, body))
+    return { type: 'step-reported', body: reportFacts(body) };
+  if (isBody('rotation-requested', event, body)) return { type: 'rotation-requested', body };
+  if (isBody('plan-approved', event, body)) return { type: 'plan-approved', body };
+  if (isBody('execution-requested', event, body)) return { type: 'execution-requested', body };
+  if (isBody('rollback-requested', event, body)) return { type: 'rollback-requested', body };
+  if (isBody('recovery-requested', event, body)) return { type: 'recovery-requested', body };
+  if (isBody('recovery-approved', event, body)) return { type: 'recovery-approved', body };
+  return undefined;
+}
+
+/** Whether the event is of the type; its body has been checked against the type's schema. */
+function isBody<Name extends keyof typeof eventTypes>(
+  name: Name,
+  event: AuditEvent,
+  body: unknown,
+): body is BodyOf<Name> {
+  return isEventType(event.announced.type) && event.announced.type === name && body !== undefined;
+}
+
+type BodyOf<Name extends keyof typeof eventTypes> = import('#schemas/events.ts').EventBody<Name>;
+
+function refused(code: JudgementCode, reason: string): Judgement {
+  return { verdict: 'refused', code, reason };
+}

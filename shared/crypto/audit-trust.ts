@@ -1,0 +1,57 @@
+/**
+ * What judging and verifying an audit take from the trust documents: what is in force, who may sign
+ * what, and a stricter reading of signed documents, in which no signature is passed over.
+ */
+
+import type { SignedDocument } from '#schemas/document.ts';
+import type { RoleName } from '#schemas/trust.ts';
+import type { AddressOf } from '#shared/core/audit-entitlement.ts';
+import type { JudgeOptions } from '#shared/core/audit-judge.ts';
+import type { CryptoProvider } from './provider.ts';
+import { documentDigest, verifyDocument } from './signed-document.ts';
+import type { TrustView } from './trust.ts';
+
+type Document = SignedDocument<{ kind: string }>;
+
+/** The judge's view of a mesh. */
+export function judgeOptions(
+  crypto: CryptoProvider,
+  trust: TrustView,
+  addressOf: AddressOf,
+): JudgeOptions {
+  return {
+    inForce: {
+      addressOf,
+      policyDigest: trust.policyDigest,
+      registryDigest: trust.registryDigest,
+      clockSkewMs: trust.policy.policies.rotation.clock_skew_ms,
+    },
+    policy: trust.policy,
+    isSigned: (document) => trust.verifyStatement(document, 'orchestration') === 'ok',
+    digestOf: (document) => documentDigest(crypto, document.body),
+  };
+}
+
+/**
+ * Whether every signature of the document is by a distinct key of the role and holds, and there are
+ * enough of them. `verifyStatement` passes over signatures by keys that it does not ask for; where
+ * each byte of a file must count, nothing may be passed over.
+ */
+export function isSignedStrictly(
+  crypto: CryptoProvider,
+  trust: TrustView,
+  document: Document,
+  role: RoleName,
+): boolean {
+  const keys = trust.roleKeys(role);
+  const { body, signatures } = document;
+  const distinct = new Set(signatures.map(({ key_id }) => key_id));
+  if (distinct.size !== signatures.length) return false;
+  const all = { keys, threshold: 1 };
+  return (
+    trust.verifyStatement(document, role) === 'ok' &&
+    signatures.every(
+      (signature) => verifyDocument(crypto, { body, signatures: [signature] }, all) === 'ok',
+    )
+  );
+}

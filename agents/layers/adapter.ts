@@ -24,6 +24,8 @@ export interface SlotInspection {
   readonly keyKind: KeyKind;
   readonly algorithm: string;
   readonly frozen: boolean;
+  /** Highest number that was ever given to a key of this slot, destroyed keys included. */
+  readonly highestVersion: number;
   /** Newest first. `withdrawn` keys were rolled back and still verify and decrypt. */
   readonly versions: readonly KeyVersion[];
 }

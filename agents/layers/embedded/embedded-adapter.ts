@@ -76,13 +76,14 @@ export class EmbeddedAdapter implements LayerAdapter {
   }
 
   async inspect(): Promise<readonly SlotInspection[]> {
-    return this.store.slots().map(({ slot, keyKind, algorithm, frozen }) => ({
-      slot,
-      keyKind,
-      algorithm,
-      frozen,
-      versions: this.store.versions(slot).flatMap((stored) => keyVersionOf(stored) ?? []),
-    }));
+    return this.store.slots().map((stored) => {
+      const versions = this.store.versions(stored.slot);
+      return {
+        ...stored,
+        highestVersion: versions[0]?.version ?? 0,
+        versions: versions.flatMap((version) => keyVersionOf(version) ?? []),
+      };
+    });
   }
 
   async prepare(slot: string, version: number): Promise<KeyVersion> {

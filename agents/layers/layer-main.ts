@@ -1,0 +1,106 @@
+/**
+ * The wiring of a layer agent's process: configuration, bus and identity from `bootAgent`, the two
+ * databases, the adapter, the key service on its socket, the agent itself. SIGTERM ends it after the
+ * step that is running; a crash ends it anywhere, and the next start finds what was interrupted.
+ */
+
+import path from 'node:path';
+import type { DatabaseSync } from 'node:sqlite';
+import type { LayerNumber } from '#schemas/layers.ts';
+import { invariant } from '#shared/crypto/errors.ts';
+import { BootError, bootAgent, runAgent, type BootedAgent } from '#shared/runtime/boot.ts';
+import { Outbox } from '#shared/runtime/outbox.ts';
+import type { EmbeddedAdapter, EmbeddedOptions } from './embedded/embedded-adapter.ts';
+import { EmbeddedWorkload } from './embedded/embedded-workload.ts';
+import { KeyService } from './key-service.ts';
+import { LayerAgent } from './layer-agent.ts';
+import { ReportOutbox } from './report-outbox.ts';
+import { openDatabase } from './sqlite.ts';
+import { StepStore } from './step-store.ts';
+
+export interface LayerProcess {
+  readonly layer: LayerNumber;
+  readonly openAdapter: (options: Omit<EmbeddedOptions, 'layer'>) => EmbeddedAdapter;
+  readonly configPath: string | undefined;
+}
+
+/** How long an old key counts as used after its last use, unless the configuration says otherwise. */
+const recentUseMsDefault = 1_000;
+
+/** Runs until SIGTERM or SIGINT; exit code 1 where it cannot begin. */
+export function runLayerAgent(processOf: LayerProcess): void {
+  runAgent(() => startLayerAgent(processOf));
+}
+
+async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess) {
+  if (configPath === undefined) {
+    throw new BootError('CONFIG_UNREADABLE', 'no configuration file was named', 'name one');
+  }
+  const booted = await bootAgent(configPath);
+  const { config, crypto, clock, log, trust, exchange, bus, stateDirectory } = booted;
+  if (config.layer !== layer) {
+    const remedy = `use the configuration of a layer ${layer} agent`;
+    throw new BootError('CONFIG_INVALID', `the configuration is not for layer ${layer}`, remedy);
+  }
+  const adapter = openAdapter({
+    databasePath: path.join(stateDirectory, 'keystore.db'),
+    storeKeyPath: path.join(stateDirectory, 'keystore.key'),
+    crypto,
+    clock,
+    usageWindowMs: config.recentUseMs ?? recentUseMsDefault,
+  });
+  const database = openDatabase(path.join(stateDirectory, 'store.db'));
+  const outbox = reportOutboxOf(booted, database);
+  const store = new StepStore(database);
+  const service = keyServiceOf(booted, adapter, layer);
+  const agent = new LayerAgent({
+    layer,
+    exchange,
+    bus,
+    outbox,
+    store,
+    adapter,
+    trust,
+    crypto,
+    clock,
+    log,
+  });
+  await service?.start();
+  await outbox.start();
+  await agent.start();
+  log.info({ layer, adapter: adapter.name }, 'the layer agent is ready');
+  return {
+    stop: async (): Promise<void> => {
+      await agent.stop();
+      await service?.stop();
+      await outbox.stop();
+      await bus.close();
+      adapter.close();
+      database.close();
+    },
+  };
+}
+
+function reportOutboxOf(
+  { bus, exchange, clock, log }: BootedAgent,
+  database: DatabaseSync,
+): ReportOutbox {
+  const outbox = new Outbox({
+    database,
+    clock,
+    onConflict: ({ messageId }) => invariant(false, `report ${messageId} expects no place`),
+    onTrouble: (error) => log.warn({ code: error.code }, 'a report waits in the outbox'),
+  });
+  return new ReportOutbox({ outbox, bus, exchange, log });
+}
+
+function keyServiceOf(
+  booted: BootedAgent,
+  { store, usage }: EmbeddedAdapter,
+  layer: LayerNumber,
+): KeyService | undefined {
+  const { config, crypto, clock, log } = booted;
+  if (config.keyServiceSocket === undefined) return undefined;
+  const workload = new EmbeddedWorkload({ layer, store, usage, crypto, clock });
+  return new KeyService({ workload, socketPath: booted.resolve(config.keyServiceSocket), log });
+}

@@ -137,7 +137,11 @@ export class OperatorSession {
   }
 
   /** Publishes a request and waits for what becomes of it: the plan's id, or the refusal's fault. */
-  async request<Name extends RequestName>(type: Name, body: EventBody<Name>): Promise<string> {
+  async request<Name extends RequestName>(
+    type: Name,
+    body: EventBody<Name>,
+    planId?: string,
+  ): Promise<string> {
     const { exchange, trust } = this.#agent;
     const subject = subjectsOf(trust.mesh).request(this.operatorId);
     const { hash } = await exchange.publish({ type, subject, channel, body });
@@ -145,7 +149,9 @@ export class OperatorSession {
     for (;;) {
       const outcome: RequestOutcome = await this.askOrchestrator(query, checks.requestOutcome);
       if (outcome.status === 'accepted') return outcome.planId;
-      if (outcome.status === 'refused') throw orchestrationFault(outcome.code, outcome.reason);
+      if (outcome.status === 'refused') {
+        throw orchestrationFault(outcome.code, outcome.reason, planId);
+      }
       if (performance.now() > this.deadlineMs) throw undecided();
     }
   }

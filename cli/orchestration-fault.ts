@@ -29,11 +29,12 @@ const hints: Readonly<Record<OrchCode, string>> = {
   'ORCH-8015': 'Have another operator approve it: gyre rotation approve ID --as op-2.',
 };
 
-export function orchestrationFault(code: OrchCode, reason: string): CliFault {
+/** `planId` goes into the hint, so that what it says to type can be typed. */
+export function orchestrationFault(code: OrchCode, reason: string, planId = 'ID'): CliFault {
   return new CliFault({
     code,
     reason: `${orchestrationCodes[code].meaning}: ${reason}`,
-    hint: hints[code],
+    hint: hints[code].replaceAll(' ID', ` ${planId}`),
     exitCode: exitCodeOf[code] ?? exitCodes.failed,
   });
 }

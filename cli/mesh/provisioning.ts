@@ -241,8 +241,9 @@ async function moveIntoPlace(building: string, root: string): Promise<void> {
 }
 
 function checkSocketPaths(root: string): void {
-  const longest = layoutOf(root).keyServiceSocket(agents.at(-1)?.id ?? '');
-  if (Buffer.byteLength(longest) <= socketPathBytesMax) return;
+  const layout = layoutOf(root);
+  const lengths = agents.map(({ id }) => Buffer.byteLength(layout.keyServiceSocket(id)));
+  if (Math.max(...lengths) <= socketPathBytesMax) return;
   throw usageFault(
     `the path ${root} is too long: unix sockets in it would exceed ${socketPathBytesMax} bytes`,
     'Choose a shorter one with --dir.',

@@ -5,6 +5,7 @@
  */
 import { rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { layerNames } from '#schemas/layers.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { CliFault } from '../fault.ts';
 import { lastFault, lastLines, logSize, type LoggedFault } from './agent-log.ts';
@@ -214,7 +215,10 @@ export class Supervisor {
 }
 
 function agentSpec(layout: MeshLayout, agent: Member): ProcessSpec {
-  const folder = agent.kind === 'layer' ? 'layers' : agent.kind;
+  const folder =
+    agent.layer === undefined
+      ? agent.kind
+      : join('layers', `${agent.layer}-${layerNames[agent.layer]}`);
   const main = join(projectRoot, 'agents', folder, 'main.ts');
   return {
     id: agent.id,

@@ -1,0 +1,226 @@
+/**
+ * What an operator can do with rotations. Whatever an operator signs is checked first: the plan must
+ * bear the orchestration role's signature and have the digest that the request will name.
+ */
+import type { LayerNumber } from '#schemas/layers.ts';
+import type { RotationType } from '#schemas/plan.ts';
+import type { RotationPhase } from '#schemas/saga.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
+import { documentDigest } from '#shared/crypto/signed-document.ts';
+import { checks, type RotationDetails, type RotationSummary } from '../answers.ts';
+import { CliFault, exitCodes } from '../fault.ts';
+import { longPollMs, type OperatorSession } from '../operator-session.ts';
+import { orchestrationFault } from '../orchestration-fault.ts';
+import type { WindowMs } from './arguments.ts';
+
+export interface PlanRequest {
+  readonly layers: readonly LayerNumber[];
+  readonly rotationType: RotationType;
+  readonly window?: WindowMs;
+  readonly reason: string;
+}
+
+export type Watcher = (details: RotationDetails) => void;
+
+/** Phases in which nothing more happens without somebody's doing. */
+export const restingPhases: ReadonlySet<RotationPhase> = new Set([
+  'refused',
+  'retired',
+  'rolled_back',
+  'locked_out',
+]);
+
+/** Asks for a plan and waits until the layers have been asked whether it can run. */
+export async function planRotation(
+  session: OperatorSession,
+  request: PlanRequest,
+): Promise<RotationDetails> {
+  const { layers, rotationType, window, reason } = request;
+  const planId = await session.request('rotation-requested', {
+    requestId: toHex(session.crypto.randomBytes(16)),
+    rotationType,
+    layers: [...layers],
+    ...(window === undefined ? {} : { windowStartMs: window.startMs, windowEndMs: window.endMs }),
+    reason,
+  });
+  const details = await follow(session, planId, ({ phase }) => phase !== 'drafted');
+  if (details.phase !== 'refused') return details;
+  throw orchestrationFault(
+    details.failure?.code ?? 'ORCH-8004',
+    `${planId}: ${details.failure?.reason ?? 'refused'}`,
+  );
+}
+
+/** Signs the plan as another operator; on a locked-out plan, its recovery. */
+export async function approveRotation(
+  session: OperatorSession,
+  planId: string,
+): Promise<RotationDetails> {
+  const { bound, details } = await checkedPlan(session, planId);
+  if (details.phase === 'locked_out') {
+    await session.request(
+      'recovery-approved',
+      { ...bound, lockout: details.state.lockouts },
+      planId,
+    );
+    return follow(session, planId, ({ phase }) => phase !== 'locked_out');
+  }
+  await session.request('plan-approved', bound, planId);
+  return follow(session, planId, ({ state }) =>
+    state.approvals.some(({ operatorId }) => operatorId === session.operatorId),
+  );
+}
+
+/** Checks the plan against the live agents, as an execution would, and stops there. */
+export async function dryRunRotation(
+  session: OperatorSession,
+  planId: string,
+): Promise<RotationDetails> {
+  const { bound, details } = await checkedPlan(session, planId);
+  await session.request('execution-requested', { ...bound, dryRun: true }, planId);
+  return follow(session, planId, ({ index }) => index > details.index);
+}
+
+/** Executes the plan and watches until it is decided. */
+export async function executeRotation(
+  session: OperatorSession,
+  planId: string,
+  watcher: Watcher,
+): Promise<RotationDetails> {
+  const { bound, details: before } = await checkedPlan(session, planId);
+  await session.request('execution-requested', { ...bound, dryRun: false }, planId);
+  const isDecided = ({ phase, index, state }: RotationDetails): boolean =>
+    index > before.index &&
+    (state.decision === 'commit' ||
+      restingPhases.has(phase) ||
+      (phase === 'approved' && state.refusal !== null));
+  const after = await follow(session, planId, isDecided, watcher);
+  if (after.phase === 'approved' && after.state.refusal !== null) {
+    const { code, reason } = after.state.refusal;
+    throw orchestrationFault(code, `${planId}: ${reason}`);
+  }
+  checkCommit(session, after);
+  return after;
+}
+
+/** Goes back to the old keys, where the rotation is not committed yet. */
+export async function rollbackRotation(
+  session: OperatorSession,
+  planId: string,
+  { reason, watcher }: { readonly reason: string; readonly watcher: Watcher },
+): Promise<RotationDetails> {
+  const { bound } = await checkedPlan(session, planId);
+  await session.request('rollback-requested', { ...bound, reason }, planId);
+  return follow(session, planId, ({ phase }) => restingPhases.has(phase), watcher);
+}
+
+/** Asks for the recovery of a locked-out rotation. */
+export async function requestRecovery(
+  session: OperatorSession,
+  planId: string,
+): Promise<RotationDetails> {
+  const { bound } = await checkedPlan(session, planId);
+  await session.request('recovery-requested', bound, planId);
+  return follow(
+    session,
+    planId,
+    ({ phase, state }) => phase !== 'locked_out' || state.recoveryRequest !== null,
+  );
+}
+
+/** Watches until the rotation rests, from wherever it stands. */
+export async function watchRotation(
+  session: OperatorSession,
+  planId: string,
+  watcher: Watcher,
+): Promise<RotationDetails> {
+  return follow(session, planId, ({ phase }) => restingPhases.has(phase), watcher);
+}
+
+export async function showRotation(
+  session: OperatorSession,
+  planId: string,
+): Promise<RotationDetails> {
+  return ask(session, planId, undefined);
+}
+
+export async function listRotations(session: OperatorSession): Promise<RotationSummary[]> {
+  return session.askOrchestrator({ ask: 'rotation-list' }, checks.rotationList);
+}
+
+/** Asks again and again, each time past the index seen last, until `until` holds. */
+async function follow(
+  session: OperatorSession,
+  planId: string,
+  until: (details: RotationDetails) => boolean,
+  watcher: Watcher = () => undefined,
+): Promise<RotationDetails> {
+  let seen: RotationDetails | undefined;
+  for (;;) {
+    const details = await ask(session, planId, seen?.index);
+    // The other orchestrator may be a little behind; what was seen stays seen.
+    if (seen === undefined || details.index > seen.index) {
+      seen = details;
+      watcher(details);
+    }
+    if (until(seen)) return seen;
+    if (performance.now() > session.deadlineMs) throw undecided(seen);
+  }
+}
+
+function ask(
+  session: OperatorSession,
+  planId: string,
+  afterIndex: number | undefined,
+): Promise<RotationDetails> {
+  const past = afterIndex === undefined ? {} : { afterIndex };
+  const waitMs = afterIndex === undefined ? 0 : longPollMs;
+  return session.askOrchestrator(
+    { ask: 'rotation-show', planId, waitMs, ...past },
+    checks.rotationDetails,
+  );
+}
+
+/** The plan as an operator may rely on it. */
+async function checkedPlan(session: OperatorSession, planId: string) {
+  const details = await showRotation(session, planId);
+  const { plan, planDigest } = details;
+  const signature = session.trust.verifyStatement(plan, 'orchestration');
+  const digest = documentDigest(session.crypto, plan.body);
+  const holds =
+    signature === 'ok' && digest === planDigest && plan.body.rotation_plan_id === planId;
+  if (holds) return { details, bound: { planId, planDigest } };
+  throw new CliFault({
+    code: signature === 'ok' ? 'PLAN_DIGEST_MISMATCH' : signature,
+    reason: `what the orchestrator shows as ${planId} is not a plan that the signer stated`,
+    hint: 'Do not approve or execute it; look at the logs of the orchestrators.',
+  });
+}
+
+/** A commit counts by the signer's statement, not by an orchestrator's word. */
+function checkCommit(
+  session: OperatorSession,
+  { planId, planDigest, state }: RotationDetails,
+): void {
+  if (state.decision !== 'commit') return;
+  const { commit } = state;
+  const holds =
+    commit !== null &&
+    commit.body.plan_digest === planDigest &&
+    session.trust.verifyStatement(commit, 'orchestration') === 'ok';
+  if (holds) return;
+  throw new CliFault({
+    code: 'COMMIT_UNPROVEN',
+    reason: `${planId} is said to be committed, but the signer's statement does not hold`,
+    hint: 'Export and verify the audit: gyre audit export, gyre audit verify.',
+  });
+}
+
+function undecided({ planId, phase }: RotationDetails): CliFault {
+  return new CliFault({
+    code: 'TIMEOUT',
+    reason: `${planId} is still ${phase}; it goes on by itself`,
+    hint: `Follow it: gyre rotation watch ${planId} --timeout MS.`,
+    exitCode: exitCodes.failed,
+  });
+}

@@ -1,0 +1,134 @@
+/** Rotations as text: plans, results, lists and the grid of layers and steps. Pure functions. */
+import { layerNames } from '#schemas/layers.ts';
+import { gridSteps, type GridStatus } from '#shared/core/rotation/grid.ts';
+import type { RotationDetails, RotationSummary } from '../answers.ts';
+import { fingerprint, plainStyle, span, table, type Style } from '../style.ts';
+import type { RotationResult } from './result.ts';
+
+const marks: Readonly<Record<GridStatus, string>> = {
+  waiting: '·',
+  running: '▸',
+  done: '✔',
+  failed: '✘',
+  skipped: '–',
+};
+
+/** Phases that alternate while layer after layer goes through them: its own lines say more. */
+const perLayerPhases: ReadonlySet<string> = new Set(['activating', 'verifying']);
+
+export type GridView = Pick<RotationDetails, 'planId' | 'phase' | 'grid'>;
+
+/** One row per layer in the order in which it is turned, one column per step. */
+export function renderGrid({ planId, phase, grid }: GridView, style: Style): string {
+  const head = ['', 'layer', ...gridSteps].map((name) => style.dim(name));
+  const rows = grid.map(({ layer, name, steps }) => [
+    String(layer),
+    name,
+    ...gridSteps.map((step) => mark(steps[step], style)),
+  ]);
+  return `${style.strong(planId)}  ${phaseText(phase, style)}\n${table([head, ...rows], 2)}`;
+}
+
+/** What has changed between two looks at a rotation, one line each. */
+export function renderChanges(before: GridView | undefined, after: GridView): string[] {
+  const isNewPhase = before?.phase !== after.phase && !perLayerPhases.has(after.phase);
+  const lines = isNewPhase ? [`${after.planId}: ${after.phase}`] : [];
+  const seen = new Map(before?.grid.map((row) => [row.layer, row.steps]));
+  const news = after.grid.flatMap(({ layer, name, steps }) =>
+    gridSteps.flatMap((step) => {
+      const status = steps[step];
+      const isOutcome = step !== 'commit' && (status === 'done' || status === 'failed');
+      const isNews = isOutcome && seen.get(layer)?.[step] !== status;
+      return isNews ? [`${after.planId}: layer ${layer} ${name}: ${step} ${status}`] : [];
+    }),
+  );
+  return [...news, ...lines];
+}
+
+export function renderPlan(result: RotationResult, style: Style): string {
+  const needed = result.approvalsRequired;
+  const lines = [
+    `${style.strong(result.planId)}  ${phaseText(result.phase, style)}`,
+    `  type      ${result.rotationType}, asked for by ${result.requestedBy}`,
+    `  sequence  ${result.sequence.map((layer) => `${layer} ${layerNames[layer]}`).join(' → ')}`,
+    `  keys      ${result.slots.length} slots, estimated ${span(result.estimatedDurationMs)}`,
+    `  approvals ${result.approvals.length} of ${needed}${approvers(result)}`,
+    `  digest    ${result.planDigest}`,
+    `  expires   ${result.expiresAt}`,
+  ];
+  return lines.join('\n');
+}
+
+/** Old and new key of every slot, and how it ended. */
+export function renderResult(result: RotationResult, style: Style): string {
+  const { executeToCommittedMs, executeToRolledBackMs } = result.timings;
+  const took = executeToCommittedMs ?? executeToRolledBackMs;
+  const head = `${style.strong(result.planId)}  ${phaseText(result.phase, style)}${
+    took === undefined ? '' : ` in ${span(took)}`
+  }`;
+  const rows = result.slots.map(({ slot, old, new: fresh }) => [
+    slot,
+    `${fingerprint(old.keyId)} v${old.version}`,
+    ...(fresh === undefined
+      ? ['no new key']
+      : ['→', `${fingerprint(fresh.keyId)} v${fresh.version}`]),
+  ]);
+  const faults = [result.failure, result.lockout].flatMap((fault) =>
+    fault === undefined ? [] : [`  ${style.failed(fault.code)} ${fault.reason}`],
+  );
+  return [head, ...faults, table(rows, 2)].join('\n');
+}
+
+export function renderList(rotations: readonly RotationSummary[], style: Style): string {
+  if (rotations.length === 0) return 'no rotations yet: gyre rotation plan --layers 1-7';
+  const head = ['plan', 'phase', 'type', 'layers', 'asked for by', 'last change'].map((name) =>
+    style.dim(name),
+  );
+  const rows = rotations.map((rotation) => [
+    rotation.planId,
+    phaseText(rotation.phase, style),
+    rotation.rotationType,
+    rotation.layers.join(','),
+    rotation.requestedBy,
+    new Date(rotation.atMs).toISOString(),
+  ]);
+  return table([head, ...rows]);
+}
+
+export function phaseText(phase: string, style: Style = plainStyle): string {
+  switch (phase) {
+    case 'committed':
+    case 'retiring':
+    case 'retired':
+    case 'approved':
+    case 'validated':
+      return style.good(phase);
+    case 'rolled_back':
+    case 'rolling_back':
+      return style.warning(phase);
+    case 'locked_out':
+    case 'refused':
+      return style.failed(phase);
+    default:
+      return style.busy(phase);
+  }
+}
+
+function approvers({ approvals }: RotationResult): string {
+  return approvals.length === 0 ? '' : ` (${approvals.join(', ')})`;
+}
+
+function mark(status: GridStatus, style: Style): string {
+  const text = marks[status];
+  switch (status) {
+    case 'done':
+      return style.good(text);
+    case 'running':
+      return style.busy(text);
+    case 'failed':
+      return style.failed(text);
+    case 'waiting':
+    case 'skipped':
+      return style.dim(text);
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * What a rotation came to, as one document for scripts and for the renderer: pure functions of the
+ * details that an orchestrator answered with.
+ */
+import type { LayerNumber } from '#schemas/layers.ts';
+import type { RotationPhase } from '#schemas/saga.ts';
+import type { Failure, RotationDetails } from '../answers.ts';
+import { exitCodes, type ExitCode } from '../fault.ts';
+
+export interface SlotResult {
+  readonly slot: string;
+  readonly layer: LayerNumber;
+  readonly old: { readonly keyId: string; readonly version: number };
+  /** Absent where no new key was made. */
+  readonly new?: { readonly keyId: string; readonly version: number };
+}
+
+export interface RotationResult {
+  readonly planId: string;
+  readonly planDigest: string;
+  readonly phase: RotationPhase;
+  readonly rotationType: string;
+  readonly sequence: readonly LayerNumber[];
+  readonly requestedBy: string;
+  readonly approvals: readonly string[];
+  readonly approvalsRequired: number;
+  readonly estimatedDurationMs: number;
+  readonly expiresAt: string;
+  readonly slots: readonly SlotResult[];
+  readonly timings: Timings;
+  readonly failure?: Failure;
+  readonly lockout?: Failure;
+}
+
+/** Spans between entries of the saga; absent where it has not come so far. */
+export interface Timings {
+  /** From the request to execute to the commit decision. */
+  readonly executeToCommittedMs?: number;
+  /** From the request to execute to the end of the rollback. */
+  readonly executeToRolledBackMs?: number;
+}
+
+export function resultOf(details: RotationDetails): RotationResult {
+  const { plan, state } = details;
+  const { failure, lockout } = state;
+  return {
+    planId: details.planId,
+    planDigest: details.planDigest,
+    phase: details.phase,
+    rotationType: details.rotationType,
+    sequence: plan.body.coordination_sequence,
+    requestedBy: details.requestedBy,
+    approvals: state.approvals.map(({ operatorId }) => operatorId),
+    approvalsRequired: plan.body.approvals_required,
+    estimatedDurationMs: plan.body.estimated_duration_ms,
+    expiresAt: plan.body.expires_at,
+    slots: state.slots.map(({ slot, layer, checkpoint, candidate }) => ({
+      slot,
+      layer,
+      old: keyOf(checkpoint),
+      ...(candidate === null ? {} : { new: keyOf(candidate) }),
+    })),
+    timings: timingsOf(details),
+    ...(failure === null ? {} : { failure: failureOf(failure) }),
+    ...(lockout === null ? {} : { lockout: failureOf(lockout) }),
+  };
+}
+
+/** The exit code of a command that waited for this phase. */
+export function exitCodeOf(phase: RotationPhase): ExitCode {
+  switch (phase) {
+    case 'rolled_back':
+      return exitCodes.rolledBack;
+    case 'locked_out':
+      return exitCodes.lockedOut;
+    case 'refused':
+      return exitCodes.failed;
+    default:
+      return exitCodes.done;
+  }
+}
+
+function timingsOf({ state, phase, atMs }: RotationDetails): Timings {
+  const { execution, decision, decidedAtMs } = state;
+  if (execution === null) return {};
+  if (decision === 'commit' && decidedAtMs !== null) {
+    return { executeToCommittedMs: decidedAtMs - execution.atMs };
+  }
+  if (phase === 'rolled_back') return { executeToRolledBackMs: atMs - execution.atMs };
+  return {};
+}
+
+function keyOf({ keyId, version }: { keyId: string; version: number }) {
+  return { keyId, version };
+}
+
+function failureOf({ code, reason }: Failure): Failure {
+  return { code, reason };
+}

@@ -1,0 +1,86 @@
+/**
+ * How a mesh is: its processes as this machine sees them, and what orchestrator, signer and auditor
+ * answer. An agent that does not answer is part of the status, not a reason to say nothing.
+ */
+import type { AuditHead, SignerDescription } from '#schemas/queries.ts';
+import { checks, type MeshStatus } from '../answers.ts';
+import { CliFault } from '../fault.ts';
+import type { MeshLayout } from '../mesh/layout.ts';
+import type { MeshFile } from '../mesh/mesh-file.ts';
+import { isRunning } from '../mesh/process-identity.ts';
+import { readProcesses, runningSupervisor } from '../mesh/supervisor-record.ts';
+import type { OperatorSession } from '../operator-session.ts';
+
+export interface ProcessStatus {
+  readonly id: string;
+  readonly pid: number | null;
+  readonly alive: boolean;
+  readonly ready: boolean;
+  readonly restarts: number;
+}
+
+/** An answer, or why there is none. */
+export type Answered<Value> =
+  | { readonly ok: true; readonly value: Value }
+  | { readonly ok: false; readonly code: string; readonly reason: string };
+
+export interface Status {
+  readonly dir: string;
+  readonly rootDigest: string;
+  readonly supervisorPid: number | null;
+  readonly processes: readonly ProcessStatus[];
+  readonly mesh: Answered<MeshStatus>;
+  readonly signer: Answered<SignerDescription>;
+  readonly audit: Answered<AuditHead>;
+}
+
+export async function collectStatus(
+  session: OperatorSession,
+  layout: MeshLayout,
+  { rootDigest }: MeshFile,
+): Promise<Status> {
+  const [mesh, signer, audit, processes, supervisor] = await Promise.all([
+    answered(session.askOrchestrator({ ask: 'mesh-status' }, checks.meshStatus)),
+    answered(
+      session.askAgent(
+        session.agentOf('signer'),
+        { ask: 'signer-describe' },
+        checks.signerDescription,
+      ),
+    ),
+    answered(session.askAgent(session.agentOf('auditor'), { ask: 'audit-head' }, checks.auditHead)),
+    processStatus(layout),
+    runningSupervisor(layout),
+  ]);
+  const supervisorPid = supervisor?.pid ?? null;
+  return { dir: layout.root, rootDigest, supervisorPid, processes, mesh, signer, audit };
+}
+
+/** Whether everything runs and answers. */
+export function isHealthy({ processes, mesh, signer, audit }: Status): boolean {
+  return (
+    processes.every(({ alive, ready }) => alive && ready) &&
+    mesh.ok &&
+    mesh.value.layers.every(({ ready }) => ready) &&
+    signer.ok &&
+    signer.value.canaryOk &&
+    audit.ok
+  );
+}
+
+async function processStatus(layout: MeshLayout): Promise<ProcessStatus[]> {
+  const records = await readProcesses(layout);
+  return records.map(({ id, pid, mark, ready, restarts }) => {
+    const alive = pid !== null && mark !== null && isRunning({ pid, mark });
+    return { id, pid, alive, ready: alive && ready, restarts };
+  });
+}
+
+async function answered<Value>(answer: Promise<Value>): Promise<Answered<Value>> {
+  try {
+    return { ok: true, value: await answer };
+  } catch (error) {
+    if (!(error instanceof CliFault)) throw error;
+    return { ok: false, code: error.code, reason: error.reason };
+  }
+}

@@ -9,6 +9,7 @@ import { attemptsMetadataKey } from './nats-consume.ts';
 import { apiCodes, apiFault, translate } from './nats-errors.ts';
 import { nanos, NatsLink } from './nats-link.ts';
 import type { ConsumerDefinition, ProvisionPlan, StreamDefinition } from './streams.ts';
+import { jetstreamSubjects } from './subjects.ts';
 
 export interface ProvisionConnection {
   /** `host:port`, one or several. */
@@ -19,7 +20,6 @@ export interface ProvisionConnection {
 }
 
 const streamNotFound = 10059;
-const provisionAttemptsMax = 50;
 
 /** @throws BusError */
 export async function provision(
@@ -35,27 +35,15 @@ export async function provision(
     ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
   });
   try {
-    const manager = await whenReady(link);
+    // A server takes connections a moment before its JetStream answers.
+    await link.persistently(() => link.api(jetstreamSubjects.accountInfo()));
+    const manager = await jetstreamManager(link.connection, { checkAPI: false });
     for (const stream of plan.streams) await putStream(manager, stream);
     for (const consumer of plan.consumers) await putConsumer(manager, consumer);
   } catch (error) {
     throw fault(error);
   } finally {
     await link.close();
-  }
-}
-
-/** A server takes connections a moment before its JetStream answers. */
-async function whenReady(link: NatsLink): Promise<JetStreamManager> {
-  for (let attempt = 1; ; attempt++) {
-    const manager = await jetstreamManager(link.connection, { checkAPI: false });
-    try {
-      await manager.getAccountInfo();
-      return manager;
-    } catch (error) {
-      if (attempt >= provisionAttemptsMax) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
   }
 }
 

@@ -153,6 +153,7 @@ export function inboxPrefix(agentId: string): string {
 
 /** Subjects of the JetStream API and of acknowledgements. */
 export const jetstreamSubjects = {
+  accountInfo: () => '$JS.API.INFO',
   streamInfo: (stream: string) => `$JS.API.STREAM.INFO.${stream}`,
   messageGet: (stream: string) => `$JS.API.STREAM.MSG.GET.${stream}`,
   /** Last message of one subject (or pattern, in a permission), readable by its subject. */

@@ -52,6 +52,13 @@ export interface NatsForTest {
 const streamBytesMax = { GYRE_CONTROL: 256 << 20, GYRE_AUDIT: 64 << 20, GYRE_DEAD: 16 << 20 };
 const startMsMax = 10_000;
 
+/** Kills the server when descriptor 3 closes: on request, and however the test process ends. */
+const guardScript = `
+"$0" -c "$1" 3<&- & server=$!
+{ cat >/dev/null; kill -9 $server; } <&3 2>/dev/null &
+exec 3<&-
+wait $server`;
+
 /** Looks at $NATS_SERVER, $GYRE_NATS_SERVER, the PATH and the project's cache, in this order. */
 export function findNatsServer(): string {
   const named = process.env['NATS_SERVER'] ?? process.env['GYRE_NATS_SERVER'];
@@ -97,10 +104,7 @@ class TestServer implements NatsForTest {
   readonly folder: string;
   readonly #principals: readonly BusPrincipal[];
   readonly #keys = new Map<string, ReturnType<typeof createNkey>>();
-  readonly #killAtExit = (): void => {
-    this.#process?.kill('SIGKILL');
-  };
-  #process: ChildProcess | null = null;
+  #guard: ChildProcess | null = null;
 
   constructor(options: NatsForTestOptions, folder: string, port: number) {
     this.mesh = options.mesh;
@@ -111,7 +115,6 @@ class TestServer implements NatsForTest {
     for (const id of ['admin', ...options.principals.map((one) => one.id)]) {
       this.#keys.set(id, createNkey());
     }
-    process.once('exit', this.#killAtExit);
   }
 
   async configure(): Promise<void> {
@@ -143,14 +146,13 @@ class TestServer implements NatsForTest {
 
   async start(): Promise<void> {
     const log = openSync(join(this.folder, 'server.log'), 'a');
-    const child = spawn(findNatsServer(), ['-c', join(this.folder, 'server.conf')], {
-      stdio: ['ignore', log, log],
-    });
+    const args = ['-c', guardScript, findNatsServer(), join(this.folder, 'server.conf')];
+    const guard = spawn('/bin/sh', args, { stdio: ['ignore', log, log, 'pipe'] });
     closeSync(log);
-    this.#process = child;
+    this.#guard = guard;
     const deadlineMs = performance.now() + startMsMax;
     while (!(await listens(this.port))) {
-      if (child.exitCode !== null || performance.now() > deadlineMs) {
+      if (guard.exitCode !== null || performance.now() > deadlineMs) {
         const said = readFileSync(join(this.folder, 'server.log'), 'utf8');
         throw new Error(`nats-server did not start:\n${said}`);
       }
@@ -159,11 +161,11 @@ class TestServer implements NatsForTest {
   }
 
   async kill(): Promise<void> {
-    const child = this.#process;
-    this.#process = null;
-    if (child === null || child.exitCode !== null) return;
-    const gone = new Promise((resolve) => child.once('exit', resolve));
-    child.kill('SIGKILL');
+    const guard = this.#guard;
+    this.#guard = null;
+    if (guard === null || guard.exitCode !== null) return;
+    const gone = new Promise((resolve) => guard.once('exit', resolve));
+    guard.stdio[3]?.destroy();
     await gone;
   }
 
@@ -183,7 +185,6 @@ class TestServer implements NatsForTest {
 
   async remove(): Promise<void> {
     await this.kill();
-    process.off('exit', this.#killAtExit);
     await rm(this.folder, { recursive: true, force: true });
   }
 

@@ -1,8 +1,11 @@
 /** Restarts, absence, truncation by an administrator, and the end of a connection. */
+import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as pause } from 'node:timers/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { durableName } from '#shared/bus/subjects.ts';
-import { bytes, message, quick, saga, step, text } from './bus-messages.ts';
+import { Outbox } from '#shared/runtime/outbox.ts';
+import { systemClock } from '#shared/runtime/system.ts';
+import { bytes, message, quick, report, saga, step, text } from './bus-messages.ts';
 import type { Given } from './bus-messages.ts';
 import { subjects } from './bus-world.ts';
 
@@ -56,6 +59,42 @@ export function describeMisfortune(given: Given): void {
       await vi.waitFor(() => expect(seen.has('after')).toBe(true), { timeout: 8_000 });
       const answer = await bus.request(subjects.query('layer-1'), bytes('still here?'), 2_000);
       expect(text(answer)).toBe('still here?');
+    });
+
+    it('loses nothing that an outbox holds while the server is away', async () => {
+      const world = given.get();
+      const layer = await world.connect('layer-1', { ...quick, deadlineMs: 500 });
+      const reader = await world.connect('orchestrator-1', quick);
+      const fail = (fault: unknown): void => {
+        throw new Error('no conflict is possible here', { cause: fault });
+      };
+      const database = new DatabaseSync(':memory:');
+      const outbox = new Outbox({
+        database,
+        clock: systemClock,
+        limits: { republishAfterMs: 60_000 },
+        onConflict: fail,
+        onTrouble: () => undefined,
+      });
+      const drain = outbox.drain(layer);
+      outbox.enqueue(message(report, 'before'));
+      await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0), { timeout: 5_000 });
+      await world.down();
+      for (let sent = 0; sent < 20; sent++) outbox.enqueue(message(report, String(sent)));
+      await pause(700);
+      expect(outbox.counts()).toMatchObject({ rows: 21, unstored: 20 });
+      await world.up();
+      await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0), { timeout: 10_000 });
+      const { lastSequence } = await reader.streamState('GYRE_CONTROL');
+      const contents: string[] = [];
+      for (let at = 1; at <= lastSequence; at++) {
+        const found = await reader.getMessage('GYRE_CONTROL', at);
+        contents.push(text(found?.data ?? new Uint8Array()));
+      }
+      const wanted = Array.from({ length: 20 }, (_, index) => String(index));
+      expect(contents.toSorted()).toEqual(['before', ...wanted].toSorted());
+      await drain.stop();
+      database.close();
     });
 
     it('says unreachable, and nothing else, while the server is away', async () => {

@@ -1,0 +1,127 @@
+/** Allow lists: who may do what, and what nobody may. */
+import { describe, expect, it } from 'vitest';
+import { allows, allowsSubscription, permissionsOf, readScopeOf } from '#shared/bus/permissions.ts';
+import type { BusPrincipal } from '#shared/bus/streams.ts';
+import {
+  durableName,
+  followConsumerName,
+  inboxPrefix,
+  jetstreamSubjects as js,
+  subjectsOf,
+} from '#shared/bus/subjects.ts';
+
+const subjects = subjectsOf('dev');
+const orchestrator: BusPrincipal = { id: 'orchestrator-1', kind: 'orchestrator' };
+const auditor: BusPrincipal = { id: 'auditor', kind: 'auditor' };
+const signer: BusPrincipal = { id: 'signer', kind: 'signer' };
+const layer: BusPrincipal = { id: 'layer-4', kind: 'layer', layer: 4 };
+const operator: BusPrincipal = { id: 'op-1', kind: 'operator' };
+const everyone = [orchestrator, auditor, signer, layer, operator];
+
+const may = (principal: BusPrincipal, subject: string): boolean =>
+  allows(permissionsOf('dev', principal).publish, subject);
+
+/** Who of everyone may publish on a subject. */
+const whoMay = (subject: string): string[] =>
+  everyone.filter((principal) => may(principal, subject)).map(({ id }) => id);
+
+describe('who may publish', () => {
+  it.each([
+    [subjects.sagaRotation('r1'), ['orchestrator-1', 'auditor']],
+    [subjects.sagaSlots(), ['orchestrator-1', 'auditor']],
+    [subjects.step(4, 'layer-4'), ['orchestrator-1']],
+    [subjects.report(4, 'layer-4'), ['layer-4']],
+    [subjects.report(4, 'layer-4-b'), []],
+    [subjects.capability(4, 'layer-4'), ['layer-4']],
+    [subjects.request('op-1'), ['op-1']],
+    [subjects.request('op-2'), []],
+    [subjects.signerLog(), ['signer']],
+    [subjects.auditReceipt(), ['auditor']],
+    [subjects.auditCheckpoint(), ['auditor']],
+    [subjects.query('signer'), ['orchestrator-1', 'auditor', 'op-1']],
+    [subjects.dead('layer-4'), ['layer-4']],
+    [subjectsOf('other').sagaSlots(), []],
+    [js.messageGet('GYRE_CONTROL'), ['orchestrator-1', 'auditor']],
+    [js.messageGet('GYRE_DEAD'), ['auditor']],
+    [js.streamInfo('GYRE_CONTROL'), ['orchestrator-1', 'auditor', 'signer']],
+    [js.directGetLast('GYRE_CONTROL', subjects.report(4, 'layer-4')), ['layer-4']],
+    [js.directGetLast('GYRE_CONTROL', subjects.sagaSlots()), ['signer']],
+    [js.consumerNext('GYRE_CONTROL', durableName('layer-4', 'steps')), ['layer-4']],
+    [js.consumerNext('GYRE_AUDIT', durableName('layer-4', 'receipts')), ['layer-4']],
+    [js.consumerCreate('GYRE_CONTROL', followConsumerName('auditor', 0)), ['auditor']],
+    [js.consumerCreate('GYRE_CONTROL', followConsumerName('signer', 0)), []],
+    [
+      js.consumerCreate('GYRE_CONTROL', followConsumerName('signer', 0), subjects.patterns.saga),
+      ['signer'],
+    ],
+    [
+      js.consumerCreate('GYRE_CONTROL', followConsumerName('signer', 0), subjects.patterns.step),
+      [],
+    ],
+  ])('%s: %j', (subject, who) => {
+    expect(whoMay(subject)).toEqual(who);
+  });
+
+  it('is nobody where a stream would change', () => {
+    for (const stream of ['GYRE_CONTROL', 'GYRE_AUDIT', 'GYRE_DEAD', 'OTHER']) {
+      for (const build of [
+        js.streamCreate,
+        js.streamUpdate,
+        js.streamPurge,
+        js.streamDelete,
+        js.streamRestore,
+        js.messageDelete,
+      ]) {
+        expect([build(stream), whoMay(build(stream))]).toEqual([build(stream), []]);
+      }
+    }
+  });
+
+  it('is each for its own acknowledgements only', () => {
+    for (const prefix of ['$JS.ACK', '$JS.ACK._.hash']) {
+      const own = `${prefix}.GYRE_CONTROL.layer-4_steps.1.2.3.4.5`;
+      expect(whoMay(own)).toEqual(['layer-4']);
+      expect(whoMay(own.replace('layer-4_steps', 'layer-5_steps'))).toEqual([]);
+    }
+  });
+});
+
+describe('who may listen', () => {
+  it('is each to its own inbox and its own questions', () => {
+    for (const principal of everyone) {
+      const { subscribe, answers } = permissionsOf('dev', principal);
+      expect(allowsSubscription(subscribe, `${inboxPrefix(principal.id)}.x.*`)).toBe(true);
+      const questions = allowsSubscription(subscribe, subjects.query(principal.id));
+      expect([questions, answers]).toEqual(Array(2).fill(principal.kind !== 'operator'));
+      for (const other of everyone.filter((one) => one !== principal)) {
+        expect(allowsSubscription(subscribe, `${inboxPrefix(other.id)}.>`)).toBe(false);
+        expect(allowsSubscription(subscribe, subjects.query(other.id))).toBe(false);
+      }
+      for (const all of ['>', '*', '*.>', '_INBOX.>', '$JS.>', subjects.patterns.saga]) {
+        expect(allowsSubscription(subscribe, all)).toBe(false);
+      }
+    }
+  });
+
+  it('does not take a pattern for the subjects it covers', () => {
+    expect(allowsSubscription(['a.*'], 'a.>')).toBe(false);
+    expect(allowsSubscription(['a.b'], 'a.*')).toBe(false);
+    expect(allowsSubscription(['a.*'], 'a.*')).toBe(true);
+    expect(allowsSubscription(['a.>'], 'a.>')).toBe(true);
+    expect(allowsSubscription(['a.>'], 'a')).toBe(false);
+  });
+});
+
+it('reads are as wide as the office', () => {
+  expect(everyone.map(readScopeOf)).toEqual([
+    'streams',
+    'streams',
+    'own-subjects',
+    'own-subjects',
+    'none',
+  ]);
+});
+
+it('a layer agent without a layer is a broken invariant', () => {
+  expect(() => permissionsOf('dev', { id: 'layer-1', kind: 'layer' })).toThrow('has a layer');
+});

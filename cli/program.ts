@@ -5,6 +5,7 @@
 import { Command, CommanderError } from 'commander';
 import { addCommand, type CommandSpec, type Runtime } from './command.ts';
 import { exitCodes, usageFault, type ExitCode } from './fault.ts';
+import { auditCommands } from './audit/commands.ts';
 import { doctorCommand } from './doctor/commands.ts';
 import { keysCommands } from './keys/commands.ts';
 import { down, up } from './mesh/commands.ts';
@@ -67,6 +68,7 @@ export function buildProgram(runtime: Runtime, stdout: Sink): Command {
   add(program, [up, down, statusCommand, doctorCommand]);
   add(group(program, 'rotation', 'plan, approve, execute and follow rotations'), rotationCommands);
   add(group(program, 'keys', 'look at the keys of the layers'), keysCommands);
+  add(group(program, 'audit', 'export and verify the audit log'), auditCommands);
   return program;
 }
 

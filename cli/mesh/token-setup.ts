@@ -31,7 +31,7 @@ export interface PreparedSigner {
 }
 
 const pinBytes = 16;
-const tokenTimeoutMs = 2_000;
+const tokenTimeoutMs = 5_000;
 
 /** Makes the token in the signer's folder of `layout`. The caller closes it. */
 export async function prepareToken(

@@ -23,6 +23,7 @@ import { messageBytesMax } from '#shared/bus/bus.ts';
 import { permissionsOf } from '#shared/bus/permissions.ts';
 import { attemptsMax, provisionPlan, type BusPrincipal } from '#shared/bus/streams.ts';
 import { followSlotsMax, subjectsOf } from '#shared/bus/subjects.ts';
+import { auditFailureCodes } from '#shared/core/audit-verdict.ts';
 import { generatedPart, partIn, partNames, subjectsByType, withPart } from './generated-parts.ts';
 
 const path = join(import.meta.dirname, '../../../docs/protocol.md');
@@ -111,6 +112,11 @@ test('every refusal code is explained where the checks are', () => {
   const checks = section('What a receiver checks, and in which order');
   const missing = refusalCodes.filter((code) => !checks.includes(`\`${code}\``));
   expect(missing).toEqual([]);
+});
+
+test('every way in which an audit can fail is named', () => {
+  const text = section('An exported audit');
+  expect(auditFailureCodes.filter((code) => !text.includes(`\`${code}\``))).toEqual([]);
 });
 
 test('every operation of a step is explained, once', () => {

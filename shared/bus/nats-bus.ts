@@ -152,8 +152,11 @@ class NatsBus implements Bus, PublishTransport {
   ): Promise<Subscription> {
     const { connection } = this.#link;
     const life = new SubscriptionLife(() => {
-      if (!connection.isClosed()) subscription.unsubscribe();
+      if (connection.isClosed()) return;
+      subscription.unsubscribe();
+      gone = this.#settled();
     });
+    let gone = Promise.resolve();
     const subscription = connection.subscribe(subject, {
       callback: (error, message) => {
         if (error !== null) life.fail(translate(error));
@@ -166,7 +169,13 @@ class NatsBus implements Bus, PublishTransport {
       throw translate(error);
     }
     if (life.over) await life.ended;
-    return this.#kept(life);
+    this.#kept(life);
+    // Once stopped, askers hear at once that nobody answers.
+    const stop = async (): Promise<void> => {
+      await life.stop();
+      await gone;
+    };
+    return { ended: life.ended, stop };
   }
 
   onState(listener: (state: BusState) => void): void {
@@ -211,6 +220,16 @@ class NatsBus implements Bus, PublishTransport {
 
   nextFrom(subject: string, sequence: number): Promise<BusMessage | null> {
     return this.#read(this.#streamOf(subject), { seq: sequence, next_by_subj: subject });
+  }
+
+  /** Until the server has processed what was said, or the connection that said it is gone. */
+  async #settled(): Promise<void> {
+    if (!this.#link.gate.open) return;
+    try {
+      await this.#link.connection.flush();
+    } catch (error) {
+      translate(error);
+    }
   }
 
   #answer(

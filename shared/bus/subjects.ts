@@ -24,6 +24,7 @@ export type SubjectAddress =
   | { readonly kind: 'request'; readonly operatorId: string }
   | { readonly kind: 'signer-log' }
   | { readonly kind: 'audit-receipt' }
+  | { readonly kind: 'audit-verdict' }
   | { readonly kind: 'audit-checkpoint' }
   | { readonly kind: 'query'; readonly agentId: string }
   | { readonly kind: 'dead'; readonly agentId: string };
@@ -42,7 +43,10 @@ export interface Subjects {
   capability(layer: number, agentId: string): string;
   request(operatorId: string): string;
   signerLog(): string;
+  /** Receipts for what waits in outboxes: soon, in batches. */
   auditReceipt(): string;
+  /** Receipts for saga entries: at once, because they let the entries take effect. */
+  auditVerdict(): string;
   auditCheckpoint(): string;
   query(agentId: string): string;
   dead(agentId: string): string;
@@ -80,6 +84,7 @@ export function subjectsOf(mesh: string): Subjects {
     request: (operatorId) => `${prefix}request.${agent(operatorId)}`,
     signerLog: () => `${prefix}signer.log`,
     auditReceipt: () => `${prefix}audit.receipt`,
+    auditVerdict: () => `${prefix}audit.verdict`,
     auditCheckpoint: () => `${prefix}audit.checkpoint`,
     query: (agentId) => `${prefix}query.${agent(agentId)}`,
     dead: (agentId) => `${prefix}dead.${agent(agentId)}`,
@@ -123,7 +128,9 @@ export function streamOf(subjects: Subjects, subject: string): StreamName | null
   const address = subjects.parse(subject);
   if (address === null || address.kind === 'query') return null;
   if (address.kind === 'dead') return 'GYRE_DEAD';
-  return address.kind === 'audit-receipt' || address.kind === 'audit-checkpoint'
+  return address.kind === 'audit-receipt' ||
+    address.kind === 'audit-verdict' ||
+    address.kind === 'audit-checkpoint'
     ? 'GYRE_AUDIT'
     : 'GYRE_CONTROL';
 }
@@ -213,6 +220,7 @@ function parseTokens(tokens: readonly string[]): SubjectAddress | null {
   if (first === 'signer') return second === 'log' ? { kind: 'signer-log' } : null;
   if (first === 'audit') {
     if (second === 'receipt') return { kind: 'audit-receipt' };
+    if (second === 'verdict') return { kind: 'audit-verdict' };
     return second === 'checkpoint' ? { kind: 'audit-checkpoint' } : null;
   }
   if (!agentIdPattern.test(second)) return null;

@@ -29,7 +29,7 @@ export function describeConsuming(given: Given): void {
         return Promise.resolve('ack');
       });
       await publishSteps(bus, contents.slice(20));
-      await vi.waitFor(() => expect(seen).toHaveLength(40), { timeout: 5_000 });
+      await vi.waitFor(() => expect(seen).toHaveLength(40), { timeout: 12_000 });
       expect(seen.map(({ data }) => text(data))).toEqual(contents);
       expect(seen.every((one) => one.subject === step && one.deliveryCount === 1)).toBe(true);
       expect(seen.map(({ sequence }) => sequence)).toEqual(
@@ -49,14 +49,14 @@ export function describeConsuming(given: Given): void {
         return Promise.resolve(again ? { retryAfterMs: 50 } : 'ack');
       };
       const subscription = await first.consume({ ...steps, inFlightMax: 1 }, handler);
-      await vi.waitFor(() => expect(seen).toEqual(['one 1', 'two 1', 'two 2', 'three 1']), 5_000);
+      await vi.waitFor(() => expect(seen).toEqual(['one 1', 'two 1', 'two 2', 'three 1']), 12_000);
       await subscription.stop();
       await subscription.ended;
       await publishSteps(bus, ['four']);
       await pause(100);
       expect(seen).toHaveLength(4);
       await first.consume({ ...steps, inFlightMax: 1 }, handler);
-      await vi.waitFor(() => expect(seen.slice(4)).toEqual(['four 1']), 5_000);
+      await vi.waitFor(() => expect(seen.slice(4)).toEqual(['four 1']), 12_000);
     });
 
     it('gives up after its attempts, with a dead letter, and goes on', async () => {
@@ -71,7 +71,7 @@ export function describeConsuming(given: Given): void {
         if (text(data) === 'hopeless') return Promise.resolve({ retryAfterMs: 20 });
         return Promise.resolve(text(data) === 'fine' ? 'ack' : { deadLetter: 'FRAME_MALFORMED' });
       });
-      await vi.waitFor(() => expect(seen.at(-1)).toBe('fine 1'), 5_000);
+      await vi.waitFor(() => expect(seen.at(-1)).toBe('fine 1'), 12_000);
       expect(seen).toEqual(['hopeless 1', 'hopeless 2', 'hopeless 3', 'refused 1', 'fine 1']);
       expect(attemptsMax).toBe(3);
       const letters = await Promise.all([1, 2].map((at) => auditor.getMessage('GYRE_DEAD', at)));
@@ -105,7 +105,7 @@ export function describeConsuming(given: Given): void {
         counts.push(deliveryCount);
         return Promise.resolve('ack');
       });
-      await vi.waitFor(() => expect(counts).toEqual([2]), { timeout: 5_000 });
+      await vi.waitFor(() => expect(counts).toEqual([2]), { timeout: 12_000 });
     });
 
     it('holds a message for as long as its handler runs', async () => {
@@ -140,7 +140,7 @@ export function describeConsuming(given: Given): void {
         running -= 1;
         return 'ack';
       });
-      await vi.waitFor(() => expect(started).toHaveLength(30), { timeout: 5_000 });
+      await vi.waitFor(() => expect(started).toHaveLength(30), { timeout: 12_000 });
       expect(most).toBe(4);
       expect(started).toEqual(Array.from({ length: 30 }, (_, index) => String(index)));
     });

@@ -27,7 +27,7 @@ export function describeFollowing(given: Given): void {
       const wanted = Array.from({ length: 330 }, (_, index) => index).filter(
         (index) => index >= 100 && (index >= 300 || index % 3 !== 0),
       );
-      await vi.waitFor(() => expect(seen).toHaveLength(wanted.length), { timeout: 8_000 });
+      await vi.waitFor(() => expect(seen).toHaveLength(wanted.length), { timeout: 12_000 });
       expect(seen).toEqual(wanted.map(String));
       await subscription.stop();
       await bus.publish(message(saga));
@@ -52,7 +52,7 @@ export function describeFollowing(given: Given): void {
       await orchestrator.publish(message(saga));
       await orchestrator.publish(message(step));
       await auditor.publish(message(subjects.auditReceipt()));
-      await vi.waitFor(() => expect(seen).toHaveLength(3), { timeout: 5_000 });
+      await vi.waitFor(() => expect(seen).toHaveLength(3), { timeout: 12_000 });
       expect(seen.toSorted()).toEqual([subjects.auditReceipt(), saga, step].toSorted());
     });
 

@@ -24,15 +24,15 @@ export function describeMisfortune(given: Given): void {
         },
       );
       for (let sent = 0; sent < 20; sent++) await bus.publish(message(saga, String(sent)));
-      await vi.waitFor(() => expect(seen).toHaveLength(20), { timeout: 5_000 });
+      await vi.waitFor(() => expect(seen).toHaveLength(20), { timeout: 12_000 });
       await world.down();
-      await vi.waitFor(() => expect(states.at(-1)).toBe('disconnected'), { timeout: 5_000 });
+      await vi.waitFor(() => expect(states.at(-1)).toBe('disconnected'), { timeout: 12_000 });
       const publishing = bus.publish(message(saga, '20'));
       await pause(200);
       await world.up();
       expect(await publishing).toMatchObject({ status: 'stored', sequence: 21 });
       for (let sent = 21; sent < 40; sent++) await bus.publish(message(saga, String(sent)));
-      await vi.waitFor(() => expect(seen).toHaveLength(40), { timeout: 8_000 });
+      await vi.waitFor(() => expect(seen).toHaveLength(40), { timeout: 12_000 });
       await pause(100);
       expect(seen).toEqual(Array.from({ length: 40 }, (_, index) => String(index)));
       expect(states).toEqual(['connected', 'disconnected', 'connected']);
@@ -51,12 +51,12 @@ export function describeMisfortune(given: Given): void {
       });
       await layer.respond(subjects.query('layer-1'), (data) => Promise.resolve(data));
       await bus.publish(message(step, 'before'));
-      await vi.waitFor(() => expect(seen.has('before')).toBe(true), { timeout: 5_000 });
+      await vi.waitFor(() => expect(seen.has('before')).toBe(true), { timeout: 12_000 });
       await world.down();
       await pause(300);
       await world.up();
       await bus.publish(message(step, 'after'));
-      await vi.waitFor(() => expect(seen.has('after')).toBe(true), { timeout: 8_000 });
+      await vi.waitFor(() => expect(seen.has('after')).toBe(true), { timeout: 12_000 });
       const answer = await bus.request(subjects.query('layer-1'), bytes('still here?'), 2_000);
       expect(text(answer)).toBe('still here?');
     });
@@ -78,7 +78,7 @@ export function describeMisfortune(given: Given): void {
       });
       const drain = outbox.drain(layer);
       outbox.enqueue(message(report, 'before'));
-      await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0), { timeout: 5_000 });
+      await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0), { timeout: 12_000 });
       await world.down();
       for (let sent = 0; sent < 20; sent++) outbox.enqueue(message(report, String(sent)));
       await pause(700);

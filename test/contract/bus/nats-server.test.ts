@@ -90,7 +90,7 @@ describe('connecting', () => {
     seed.fill(0);
     await server.kill();
     await server.start();
-    await vi.waitFor(() => expect(bus.publish(message(saga))).resolves.toBeDefined(), 5_000);
+    await vi.waitFor(() => expect(bus.publish(message(saga))).resolves.toBeDefined(), 12_000);
     await bus.close();
   });
 });
@@ -163,7 +163,7 @@ describe('durability', () => {
       return Promise.resolve('ack');
     });
     for (let sent = 0; sent < 5; sent++) await bus.publish(message(step));
-    await vi.waitFor(() => expect(seen).toBe(5), { timeout: 5_000 });
+    await vi.waitFor(() => expect(seen).toBe(5), { timeout: 12_000 });
     expect(troubles).toEqual([]);
     await layer.close();
     await bus.close();

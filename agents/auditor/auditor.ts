@@ -69,7 +69,11 @@ export class Auditor {
     this.#ports = ports;
     this.#records = records;
     this.#book = book;
-    this.#receipts = new ReceiptWriter({ ...shared, subject: subjects.auditReceipt() });
+    this.#receipts = new ReceiptWriter({
+      ...shared,
+      verdictSubject: subjects.auditVerdict(),
+      receiptSubject: subjects.auditReceipt(),
+    });
     this.#checkpoints = new Checkpoints({
       ...shared,
       subject: subjects.auditCheckpoint(),

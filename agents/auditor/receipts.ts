@@ -1,8 +1,9 @@
 /**
- * Receipts: the auditor's signed word that leaves are on its disk, and where their sagas stand. They
- * are on the critical path of every rotation, so there is no timer and no wish for a fuller batch:
- * what is there goes out, and what arrives meanwhile goes out next. They are published without an
- * outbox, because the log is where they come from: whatever may have been lost is issued again.
+ * Receipts: the auditor's signed word that leaves are on its disk, and where their sagas stand.
+ * Those of saga entries are verdicts: a rotation waits for each one, so there is no timer and no wish
+ * for a fuller batch. All others only empty outboxes: they go out together, a little later, on a
+ * subject of their own, so that not every agent opens a receipt for every event. Both are published
+ * without an outbox, because the log is where they come from: what may be lost is issued again.
  */
 
 import type { ReceiptEntry } from '#schemas/events.ts';
@@ -17,32 +18,71 @@ export const receiptsPerEventMax = 32;
 export const receiptsWaitingMax = 256;
 const retryMs = 200;
 
+/** How long receipts that nobody waits for are gathered. */
+const gatherMs = 200;
+
 export interface ReceiptPorts {
   readonly exchange: Exchange;
   readonly clock: Clock;
   readonly log: Log;
   readonly book: AuditBook;
-  readonly subject: string;
+  /** For saga entries. */
+  readonly verdictSubject: string;
+  /** For everything else. */
+  readonly receiptSubject: string;
 }
 
 export class ReceiptWriter {
+  readonly #verdicts: ReceiptQueue;
+  readonly #others: ReceiptQueue;
+
+  constructor(ports: ReceiptPorts) {
+    const { verdictSubject, receiptSubject } = ports;
+    this.#verdicts = new ReceiptQueue(ports, { subject: verdictSubject, gatherMs: 0 });
+    this.#others = new ReceiptQueue(ports, { subject: receiptSubject, gatherMs });
+  }
+
+  /** Issues receipts for leaves that are on the disk; a leaf that waits already waits once. */
+  issue(notes: Iterable<LeafNote>): void {
+    for (const note of notes) {
+      if (note.saga === undefined) this.#others.add(note);
+      else this.#verdicts.add(note);
+    }
+  }
+
+  /** Resolves when there is room for another batch. */
+  async room(): Promise<void> {
+    await Promise.all([this.#verdicts.room(), this.#others.room()]);
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([this.#verdicts.stop(), this.#others.stop()]);
+  }
+}
+
+class ReceiptQueue {
   readonly #ports: ReceiptPorts;
+  readonly #subject: string;
+  readonly #gatherMs: number;
   readonly #waiting = new Map<string, LeafNote>();
   readonly #room: (() => void)[] = [];
   #running: Promise<void> | undefined;
   #stopped = false;
 
-  constructor(ports: ReceiptPorts) {
+  constructor(
+    ports: ReceiptPorts,
+    { subject, gatherMs: ms }: { subject: string; gatherMs: number },
+  ) {
     this.#ports = ports;
+    this.#subject = subject;
+    this.#gatherMs = ms;
   }
 
-  /** Issues receipts for leaves that are on the disk; a leaf that waits already waits once. */
-  issue(notes: Iterable<LeafNote>): void {
-    for (const note of notes) this.#waiting.set(note.hash, note);
-    if (this.#waiting.size > 0 && !this.#stopped) this.#running ??= this.#run();
+  add(note: LeafNote): void {
+    this.#waiting.set(note.hash, note);
+    if (!this.#stopped) this.#running ??= this.#run();
   }
 
-  /** Resolves when there is room for another batch. */
   async room(): Promise<void> {
     while (this.#waiting.size >= receiptsWaitingMax && !this.#stopped) {
       await new Promise<void>((resolve) => this.#room.push(resolve));
@@ -56,23 +96,30 @@ export class ReceiptWriter {
   }
 
   async #run(): Promise<void> {
+    // Whoever added the first one may have more in hand.
+    await this.#pause(this.#gatherMs);
     while (this.#waiting.size > 0 && !this.#stopped) {
       const batch = [...this.#waiting.values()].slice(0, receiptsPerEventMax);
       for (const { hash } of batch) this.#waiting.delete(hash);
       this.#makeRoom();
       if (await this.#publish(batch)) continue;
       for (const note of batch) this.#waiting.set(note.hash, note);
-      await new Promise<void>((resolve) => this.#ports.clock.after(retryMs, resolve));
+      await this.#pause(retryMs);
     }
     this.#running = undefined;
   }
 
+  #pause(ms: number): Promise<void> {
+    if (ms === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#ports.clock.after(ms, resolve));
+  }
+
   async #publish(batch: readonly LeafNote[]): Promise<boolean> {
-    const { exchange, book, subject, log } = this.#ports;
+    const { exchange, book, log } = this.#ports;
     try {
       await exchange.publish({
         type: 'receipts-issued',
-        subject,
+        subject: this.#subject,
         channel: 'mesh',
         body: { treeSize: book.size, rootHash: book.rootHash(), entries: batch.map(entryOf) },
       });

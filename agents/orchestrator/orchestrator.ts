@@ -62,7 +62,7 @@ export class Orchestrator {
     this.#lastMessageMs = this.#ports.clock.monotonicMs();
     const followed = [
       await bus.follow(
-        { stream: 'GYRE_AUDIT', subjects: [subjects.auditReceipt()], fromSequence: 1 },
+        { stream: 'GYRE_AUDIT', subjects: [subjects.auditVerdict()], fromSequence: 1 },
         (message) => this.#onReceipt(message),
       ),
       await bus.follow(

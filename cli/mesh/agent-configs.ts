@@ -21,8 +21,8 @@ export interface ConfigFields {
 const recentUseMs = 1_000;
 /** Silence of an orchestrator after which the other one goes on with its sagas. */
 const takeoverMs = 1_500;
-const checkpointLeaves = 64;
-const checkpointMs = 1_000;
+const checkpointLeaves = 512;
+const checkpointMs = 5_000;
 
 export function configOf(layout: MeshLayout, member: Member, fields: ConfigFields): AgentConfig {
   const directory = layout.memberDirectory(member);

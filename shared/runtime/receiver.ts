@@ -174,6 +174,7 @@ export class Receiver {
       case 'signer-log':
         return sender.kind === 'signer';
       case 'audit-receipt':
+      case 'audit-verdict':
       case 'audit-checkpoint':
         return sender.kind === 'auditor';
       case 'query':

@@ -229,7 +229,7 @@ export class Stage {
     const principal = this.principal('orchestrator-b');
     this.#bus = this.world.bus('orchestrator-b');
     await this.#bus.follow(
-      { stream: 'GYRE_AUDIT', subjects: [this.subjects.auditReceipt()], fromSequence: 1 },
+      { stream: 'GYRE_AUDIT', subjects: [this.subjects.patterns.audit], fromSequence: 1 },
       (message) => {
         const opening = principal.open(message);
         if (opening.status === 'refused' || opening.event.type !== 'receipts-issued') return;

@@ -37,6 +37,7 @@ describe('who may publish', () => {
     [subjects.request('op-2'), []],
     [subjects.signerLog(), ['signer']],
     [subjects.auditReceipt(), ['auditor']],
+    [subjects.auditVerdict(), ['auditor']],
     [subjects.auditCheckpoint(), ['auditor']],
     [subjects.query('signer'), ['orchestrator-1', 'auditor', 'op-1']],
     [subjects.dead('layer-4'), ['layer-4']],

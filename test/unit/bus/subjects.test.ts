@@ -22,6 +22,7 @@ const addresses = [
   [subjects.request('op-1'), { kind: 'request', operatorId: 'op-1' }, 'GYRE_CONTROL'],
   [subjects.signerLog(), { kind: 'signer-log' }, 'GYRE_CONTROL'],
   [subjects.auditReceipt(), { kind: 'audit-receipt' }, 'GYRE_AUDIT'],
+  [subjects.auditVerdict(), { kind: 'audit-verdict' }, 'GYRE_AUDIT'],
   [subjects.auditCheckpoint(), { kind: 'audit-checkpoint' }, 'GYRE_AUDIT'],
   [subjects.dead('layer-1'), { kind: 'dead', agentId: 'layer-1' }, 'GYRE_DEAD'],
   [subjects.query('signer'), { kind: 'query', agentId: 'signer' }, null],

@@ -82,7 +82,7 @@ export class World {
     consumed: string[] = [],
   ): Rejection | null {
     const complete = { ...event, atMs: this.clockMs } as RotationEvent;
-    expect(eventCheck.errors(complete)).toEqual([]);
+    if (!eventCheck.check(complete)) throw new Error(eventCheck.errors(complete).join('; '));
     const input = { index: this.state.index + 1, consumed, event: complete };
     const step = stepRotation(this.state, input, this.policy);
     if ('rejected' in step) return step;

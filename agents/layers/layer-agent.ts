@@ -9,7 +9,6 @@ import type { CapabilityAdvertised, StepCommanded, StepReported } from '#schemas
 import type { LayerInspection, Query } from '#schemas/queries.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { Bus, BusMessage, Disposition, Subscription } from '#shared/bus/bus.ts';
-import { BusError } from '#shared/bus/bus.ts';
 import { durableName, subjectsOf } from '#shared/bus/subjects.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -57,7 +56,10 @@ export class LayerAgent {
   readonly #reportSubject: string;
   readonly #capabilitySubject: string;
   #subscription: Subscription | undefined;
-  #advertising: Timer | undefined;
+  /** Runs until the next advertisement. */
+  #due: Timer | undefined;
+  #advertising: Promise<void> = Promise.resolve();
+  #stopping = false;
 
   constructor(ports: LayerAgentPorts) {
     this.#ports = ports;
@@ -81,13 +83,16 @@ export class LayerAgent {
       },
       (message) => this.handle(message),
     );
-    await this.#advertise();
+    this.#advertising = this.#advertise();
+    await this.#advertising;
   }
 
   /** Takes no further command and finishes the one that is running. */
   async stop(): Promise<void> {
-    this.#advertising?.cancel();
+    this.#stopping = true;
+    this.#due?.cancel();
     await this.#subscription?.stop();
+    await this.#advertising;
   }
 
   /** Runs every intent that has no outcome; effects are safe to repeat. */
@@ -234,25 +239,25 @@ export class LayerAgent {
   }
 
   #advertiseSoon(): void {
-    this.#advertising?.cancel();
-    this.#advertising = this.#ports.clock.after(advertiseAfterMs, () => {
-      void this.#advertise();
+    this.#due?.cancel();
+    if (this.#stopping) return;
+    this.#due = this.#ports.clock.after(advertiseAfterMs, () => {
+      this.#advertising = this.#advertise();
     });
   }
 
-  /** An advertisement that cannot be sent now is made again at the next change or start. */
+  /** Through the outbox like a report: one chain, one order. What fails is made up for later. */
   async #advertise(): Promise<void> {
-    const { exchange, layer, log } = this.#ports;
+    const { exchange, layer, log, store, outbox } = this.#ports;
     const body = await this.#capabilities();
     try {
-      await exchange.publish({
-        type: 'capability-advertised',
-        subject: this.#capabilitySubject,
-        channel: `layer-${layer}`,
-        body,
+      store.recordReport(() => {
+        const subject = this.#capabilitySubject;
+        const channel = `layer-${layer}`;
+        outbox.enqueue(exchange.seal({ type: 'capability-advertised', subject, channel, body }));
       });
     } catch (error) {
-      if (!(error instanceof BusError)) throw error;
+      if (!(error instanceof AdapterError || error instanceof OutboxError)) throw error;
       log.warn({ code: error.code }, 'the capabilities were not advertised');
       this.#advertiseSoon();
     }

@@ -231,7 +231,7 @@ export class StepStore {
     });
   }
 
-  /** A report that answers without an outcome of its own: refusals, and repetitions. */
+  /** What is sent without an outcome of its own: refusals, repetitions, advertisements. */
   recordReport(enqueue: () => void): void {
     transact(this.#database, 'the report was not stored', enqueue);
   }

@@ -20,7 +20,7 @@ export const digests = {
 
 /** 64 hexadecimal characters that differ where the names do; no hash, only a name. */
 export function digestOf(name: string): string {
-  const hex = [...name].map((char) => char.charCodeAt(0).toString(16).padStart(2, '0')).join('');
+  const hex = Buffer.from(name).toString('hex');
   if (hex.length > 64) throw new Error(`a name too long for a digest: ${name}`);
   return hex.padEnd(64, '0');
 }

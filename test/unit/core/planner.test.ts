@@ -4,7 +4,8 @@ import { RotationPlanBody } from '#schemas/plan.ts';
 import { compile } from '#schemas/primitives.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
 import { instantMs } from '#shared/core/instant.ts';
-import { planFaults } from '#shared/core/plan-faults.ts';
+import { evidenceItemsMax } from '#schemas/events.ts';
+import { evidenceMax, planFaults } from '#shared/core/plan-faults.ts';
 import { planRotation, validatePlan } from '#shared/core/planner.ts';
 import { sequenceLayers } from '#shared/core/sequence.ts';
 import {
@@ -37,6 +38,10 @@ describe('planning', () => {
     expect(plan.approvals_required).toBe(1);
     expect(plan.basis.adapters).toHaveLength(7);
     expect(plan.estimated_duration_ms).toBeGreaterThan(0);
+  });
+
+  it('counts evidence by what a message can carry', () => {
+    expect(evidenceMax).toBe(evidenceItemsMax);
   });
 
   it('is a function of its input', () => {

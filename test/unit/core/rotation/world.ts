@@ -5,7 +5,7 @@
  * every entry the invariants are checked, and the state is taken through JSON.
  */
 
-import { expect } from 'vitest';
+import assert from 'node:assert/strict';
 import type { StepCommanded, StepReported } from '#schemas/events.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlanBody } from '#schemas/plan.ts';
@@ -20,6 +20,7 @@ import { initialSlots, stepSlots } from '#shared/core/slots.ts';
 import { checkStatement } from '#shared/core/statement-evidence.ts';
 import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
 import { digestOf, digests, nowMs, planOf, policyOf, registryOf, signed } from '../mesh.ts';
+import { deepFreeze } from './frozen.ts';
 import { checkInvariants } from './invariants.ts';
 import { StepAgent, type AgentAnswer } from './step-agent.ts';
 
@@ -86,7 +87,7 @@ export class World {
     const input = { index: this.state.index + 1, consumed, event: complete };
     const step = stepRotation(this.state, input, this.policy);
     if ('rejected' in step) return step;
-    expect(JSON.parse(JSON.stringify(step.state))).toEqual(step.state);
+    assert.deepEqual(JSON.parse(JSON.stringify(step.state)), step.state);
     const before = this.state;
     this.history.push(input);
     this.state = deepFreeze(step.state);
@@ -98,8 +99,8 @@ export class World {
   /** From the draft to the request to execute. */
   execute(): this {
     this.settle();
-    expect(this.approve('op-2')).toBeNull();
-    expect(this.requestExecution()).toBeNull();
+    assert.equal(this.approve('op-2'), null);
+    assert.equal(this.requestExecution(), null);
     return this;
   }
 
@@ -156,7 +157,7 @@ export class World {
     const [next] = this.#timers.toSorted((one, other) => one.dueMs - other.dueMs);
     if (next === undefined) return false;
     this.clockMs = Math.max(this.clockMs, next.dueMs);
-    expect(this.propose({ type: 'timer-fired', timer: next.id })).toBeNull();
+    assert.equal(this.propose({ type: 'timer-fired', timer: next.id }), null);
     return true;
   }
 
@@ -321,7 +322,7 @@ export class World {
       digests,
       nowMs: this.clockMs,
     });
-    expect(verdict).toBe('ok');
+    assert.equal(verdict, 'ok');
     if (this.#options.refuses?.(command) === true) {
       this.propose({ type: 'statement-refused', statement, code: 'ORCH-8002', reason: 'no' });
       return;
@@ -390,12 +391,4 @@ function failed({ code, reason }: Exclude<Fault, 'silent'>): AgentAnswer {
 
 function operator(senderId: string) {
   return { senderId, senderKind: 'operator' } as const;
-}
-
-export function deepFreeze<Value>(value: Value): Value {
-  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
-    Object.freeze(value);
-    Object.values(value).forEach(deepFreeze);
-  }
-  return value;
 }

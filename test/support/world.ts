@@ -50,6 +50,8 @@ export interface World {
   /** Keys of the roles and of every member, by name. */
   readonly keys: ReadonlyMap<string, SigningKey>;
   bus(agentId: string): Bus;
+  /** Secrets of the channels that a member belongs to. */
+  keyring(agentId: string): StaticKeyring;
   principal(agentId: string, options?: PrincipalChoices): Principal;
 }
 
@@ -133,6 +135,11 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
   }));
   const broker = new MemoryBroker(provisionPlan({ mesh, principals, replicas: 1 }));
   const secrets = new Map<string, Uint8Array>();
+  const memberOf = (agentId: string): Member => {
+    const member = enrolled.find(({ id }) => id === agentId);
+    if (member === undefined) throw new Error(`${agentId} is not a member`);
+    return member;
+  };
   const bus = (agentId: string): Bus => {
     const principal = principals.find(({ id }) => id === agentId);
     if (principal === undefined) throw new Error(`${agentId} is not a member`);
@@ -147,9 +154,9 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
     clock,
     keys,
     bus,
+    keyring: (agentId) => keyringOf(secrets, channelsOf(memberOf(agentId))),
     principal: (agentId, choices = {}) => {
-      const member = enrolled.find(({ id }) => id === agentId);
-      if (member === undefined) throw new Error(`${agentId} is not a member`);
+      const member = memberOf(agentId);
       return new Principal({
         agentId,
         crypto,

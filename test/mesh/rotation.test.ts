@@ -1,0 +1,34 @@
+/** Rotations through a whole mesh in memory: the straight way, the way back, and who may go it. */
+
+import { afterEach, expect, it } from 'vitest';
+import { InMemoryMesh } from '../support/in-memory-mesh.ts';
+
+let mesh: InMemoryMesh | undefined;
+
+afterEach(async () => {
+  await mesh?.stop();
+  mesh = undefined;
+});
+
+it('turns seven layers once they are approved', async () => {
+  mesh = await InMemoryMesh.start({ times: { soakMs: 0, overlapMs: 300 } });
+  const before = await mesh.versions();
+  const plan = await mesh.approvedPlan([1, 2, 3, 4, 5, 6, 7]);
+  expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
+  await mesh.until(plan.planId, ['committed', 'retiring', 'retired']);
+  const after = await mesh.versions();
+  expect(Object.keys(after)).toHaveLength(14);
+  for (const [slot, version] of Object.entries(after))
+    expect(version).toBe((before[slot] ?? 0) + 1);
+  await mesh.until(plan.planId, ['retired']);
+});
+
+it('does not run without the approval of a second operator', async () => {
+  mesh = await InMemoryMesh.start();
+  const plan = await mesh.plan([1]);
+  expect(await mesh.execute(plan)).toMatchObject({ status: 'refused', code: 'ORCH-8015' });
+  const { planId, planDigest } = plan;
+  const own = await mesh.request('op-1', 'plan-approved', { planId, planDigest });
+  expect(own).toMatchObject({ status: 'refused', code: 'ORCH-8015' });
+  expect(await mesh.versions()).toMatchObject({ '1/identity-signature': 1, '1/session-token': 1 });
+});

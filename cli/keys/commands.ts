@@ -13,9 +13,9 @@ const list: CommandSpec = {
     const keys = await inSession({ output, ...context }, (session) =>
       session.askOrchestrator({ ask: 'keys-list' }, checks.keysList),
     );
-    const slots = keys.layers.flatMap(({ agentId, slots: held }) =>
-      held.map((slot) => ({ agentId, ...slot })),
-    );
+    const slots = keys.layers
+      .flatMap(({ agentId, slots: held }) => held.map((slot) => ({ agentId, ...slot })))
+      .toSorted(bySlot);
     const silent = keys.layers.filter(({ ready }) => !ready);
     for (const { agentId, reason } of silent) {
       output.progress(`${agentId} is not ready: ${reason ?? 'no reason given'}`);
@@ -33,8 +33,10 @@ export function renderKeys({ layers }: KeysList, style: Style): string {
   const head = ['slot', 'algorithm', 'version', 'key', 'active since', 'accepted', ''].map((name) =>
     style.dim(name),
   );
-  const rows = layers.flatMap(({ slots }) =>
-    slots.map((slot) => [
+  const rows = layers
+    .flatMap(({ slots }) => slots)
+    .toSorted(bySlot)
+    .map((slot) => [
       slot.slot,
       slot.algorithm,
       `v${slot.version}`,
@@ -42,9 +44,12 @@ export function renderKeys({ layers }: KeysList, style: Style): string {
       new Date(slot.activatedAtMs).toISOString(),
       slot.accepted.map((version) => `v${version}`).join(' '),
       slot.frozen ? style.failed('frozen') : reservation(slot.reservedBy, style),
-    ]),
-  );
+    ]);
   return table([head, ...rows]);
+}
+
+function bySlot(left: { readonly slot: string }, right: { readonly slot: string }): number {
+  return left.slot < right.slot ? -1 : 1;
 }
 
 function reservation(planId: string | undefined, style: Style): string {

@@ -8,6 +8,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { CliFault, usageFault } from '../fault.ts';
 import { rewritePort } from './agent-configs.ts';
+import { environmentOfChildren } from './compile-cache.ts';
 import { replaceFile, secretMode } from './durable-files.ts';
 import { layoutOf, type MeshLayout } from './layout.ts';
 import { findMesh, type MeshFile, type TokenKind } from './mesh-file.ts';
@@ -151,7 +152,11 @@ function spawnSupervisor(
   const child = spawn(
     process.execPath,
     ['--disable-warning=ExperimentalWarning', main, layout.root, natsServer],
-    { detached: true, stdio: ['ignore', log, log, 'ipc'] },
+    {
+      detached: true,
+      env: environmentOfChildren(process.env),
+      stdio: ['ignore', log, log, 'ipc'],
+    },
   );
   closeSync(log);
   return new Promise((resolve, reject) => {

@@ -5,6 +5,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { environmentOfChildren } from './compile-cache.ts';
 import { secretMode } from './durable-files.ts';
 import { lastFault, logSize, type LoggedFault } from './agent-log.ts';
 import { signalProcess } from './process-identity.ts';
@@ -101,6 +102,7 @@ export class SupervisedProcess {
     const startedMs = performance.now();
     const child = spawn(command, [...this.#spec.arguments], {
       detached: true,
+      env: environmentOfChildren(process.env),
       stdio: saysReady ? ['ignore', log, log, 'ipc'] : ['ignore', log, log],
     });
     closeSync(log);

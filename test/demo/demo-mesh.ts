@@ -1,0 +1,139 @@
+/**
+ * The mesh of the demo: a fresh directory, and the few things that the demo asks of `bin/gyre`, each
+ * with what must come back. A failed expectation ends the demo with its reason.
+ */
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { layoutOf, memberFiles, socketPathBytesMax } from '#cli/mesh/layout.ts';
+import { agents } from '#cli/mesh/members.ts';
+import { gyreJson, projectRoot, runGyre, type GyreRun } from '../support/gyre.ts';
+import { detail } from './report.ts';
+
+export interface KeyLine {
+  readonly slot: string;
+  readonly version: number;
+  readonly keyId: string;
+}
+
+export interface Executed {
+  readonly code: number;
+  /** From the request to execute to the decision, as the log of the rotation has it. */
+  readonly decidedMs: number;
+}
+
+export interface Status {
+  readonly rootDigest: string;
+  readonly supervisorPid: number;
+  readonly processes: readonly { readonly id: string; readonly pid: number }[];
+  readonly signer: { readonly value: { readonly notice: string; readonly isHsm: boolean } };
+}
+
+interface Result {
+  readonly planId: string;
+  readonly timings: {
+    readonly executeToCommittedMs?: number;
+    readonly executeToRolledBackMs?: number;
+  };
+}
+
+export class DemoFailure extends Error {
+  override readonly name = 'DemoFailure';
+}
+
+export function expect(condition: boolean, otherwise: string): asserts condition {
+  if (!condition) throw new DemoFailure(otherwise);
+}
+
+const roomForSocketNames = 32;
+
+export class DemoMesh {
+  readonly root: string;
+  #mayRun = false;
+
+  private constructor(root: string) {
+    this.root = root;
+  }
+
+  /** In the project's cache; in the system's temporary folder where that path is too long. */
+  static async choose(): Promise<DemoMesh> {
+    const folder = join(projectRoot, '.cache', 'demo');
+    const root = join(folder, 'mesh');
+    if (Buffer.byteLength(root) + roomForSocketNames <= socketPathBytesMax) {
+      await mkdir(folder, { recursive: true });
+      // What an earlier demo left when it failed: stopped and removed.
+      const mesh = new DemoMesh(root);
+      mesh.#mayRun = existsSync(root);
+      await mesh.end();
+      await rm(root, { recursive: true, force: true });
+      return mesh;
+    }
+    return new DemoMesh(join(await mkdtemp(join(tmpdir(), 'gyre-demo-')), 'mesh'));
+  }
+
+  /** Runs a command on the mesh; its progress is shown unless `quiet`. */
+  gyre(args: readonly string[], { quiet = false } = {}): Promise<GyreRun> {
+    return runGyre([...args, '--dir', this.root], quiet ? {} : { onProgress: detail });
+  }
+
+  /** Makes and starts it; milliseconds that this took. */
+  async start(overlapMs: number): Promise<number> {
+    this.#mayRun = true;
+    const up = await this.gyre(['up', '--detach', '--overlap', String(overlapMs)]);
+    expect(up.code === 0, `the mesh did not start (exit ${up.code})`);
+    return up.durationMs;
+  }
+
+  async status(): Promise<Status> {
+    const { code, document } = await gyreJson<Status>(['status', '--dir', this.root]);
+    expect(code === 0, 'the mesh is not healthy');
+    expect(!document.signer.value.isHsm, 'a software token passes for an HSM');
+    return document;
+  }
+
+  async keys(): Promise<readonly KeyLine[]> {
+    const run = await gyreJson<{ keys: KeyLine[] }>(['keys', 'list', '--dir', this.root]);
+    expect(run.code === 0, `keys list ended with ${run.code}`);
+    return run.document.keys;
+  }
+
+  /** The id of a plan for all layers. */
+  async plan(reason: string): Promise<string> {
+    const args = ['rotation', 'plan', '--layers', '1-7', '--reason', reason, '--dir', this.root];
+    const { code, document, stdout } = await gyreJson<Result>(args);
+    expect(code === 0, `no plan was made: ${stdout}`);
+    detail(`planned ${document.planId}`);
+    return document.planId;
+  }
+
+  async approve(planId: string): Promise<void> {
+    const approved = await this.gyre(['rotation', 'approve', planId, '--as', 'op-2'], {
+      quiet: true,
+    });
+    expect(approved.code === 0, `the approval was refused: ${approved.stderr.trim()}`);
+    detail('approved by op-2');
+  }
+
+  async execute(planId: string): Promise<Executed> {
+    const run = await gyreJson<Result>(['rotation', 'execute', planId, '--dir', this.root], {
+      onProgress: detail,
+    });
+    const { executeToCommittedMs, executeToRolledBackMs } = run.document.timings;
+    return { code: run.code, decidedMs: executeToCommittedMs ?? executeToRolledBackMs ?? 0 };
+  }
+
+  stateDirectory(layer: number): string {
+    const agent = agents.find((member) => member.layer === layer);
+    expect(agent !== undefined, `there is no agent of layer ${layer}`);
+    return join(layoutOf(this.root).memberDirectory(agent), memberFiles.state);
+  }
+
+  /** Stops what runs; nothing to do where nothing does. */
+  async end(): Promise<void> {
+    if (!this.#mayRun) return;
+    const down = await runGyre(['down', '--dir', this.root]);
+    this.#mayRun = down.code !== 0;
+    if (this.#mayRun) console.error(`demo: ${down.stderr.trim()}`);
+  }
+}

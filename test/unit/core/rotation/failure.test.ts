@@ -197,10 +197,12 @@ describe('a verifier that stays silent', () => {
     refusing.execute().settle(({ state }) => state.decision !== 'none');
     expect(refusing.state.decision).toBe('rollback');
     expect(refusing.state.slots.every(({ fenced }) => fenced.length === 0)).toBe(true);
-    const silent = failing((command) => isStep(command, 'prepare', 2), 'silent');
-    const world = new World({ policy: fencing, ...silent }).execute().settle();
-    assertRolledBack(world);
-    expect(world.state.slots.every(({ fenced }) => fenced.length === 0)).toBe(true);
+    for (const operation of ['prepare', 'verify'] as const) {
+      const silent = failing((command) => isStep(command, operation, 2), 'silent');
+      const world = new World({ policy: fencing, ...silent }).execute().settle();
+      assertRolledBack(world);
+      expect(world.state.slots.every(({ fenced }) => fenced.length === 0)).toBe(true);
+    }
   });
 
   it('does not keep a rollback from completing', () => {

@@ -30,30 +30,33 @@ export interface MeasureOptions {
 }
 
 const budgetMsDefault = 30_000;
+const steadyNow: StopWatch = () => performance.now();
 
 /** Measures `call`, which may be synchronous or not. What it throws ends the measurement. */
-export async function measure(
-  call: () => unknown,
-  {
-    runs,
-    warmupRuns = 0,
-    callsPerRun = 1,
-    budgetMs = budgetMsDefault,
-    now = () => performance.now(),
-  }: MeasureOptions,
-): Promise<Summary> {
-  for (let run = 0; run < warmupRuns; run += 1) await callOnce(call);
-  const samples: number[] = [];
+export async function measure(call: () => unknown, options: MeasureOptions): Promise<Summary> {
+  return (await measureInTurn({ call }, options)).call;
+}
+
+/**
+ * Measures several calls in turn, one of each per round, so that they meet the same disturbances and
+ * their ratio holds on a busy machine too. `runs`, `warmupRuns` and `budgetMs` count rounds.
+ */
+export async function measureInTurn<Name extends string>(
+  calls: Readonly<Record<Name, () => unknown>>,
+  options: MeasureOptions,
+): Promise<Record<Name, Summary>> {
+  const { runs, warmupRuns = 0, budgetMs = budgetMsDefault, now = steadyNow } = options;
+  const names = Object.keys(calls) as Name[];
+  for (let run = 0; run < warmupRuns; run += 1) {
+    for (const name of names) await callOnce(calls[name]);
+  }
+  const samples = new Map<Name, number[]>(names.map((name) => [name, []]));
   const deadlineMs = now() + budgetMs;
-  do {
-    const startMs = now();
-    for (let repeat = 0; repeat < callsPerRun; repeat += 1) {
-      const result = call();
-      if (result instanceof Promise) await result;
-    }
-    samples.push((now() - startMs) / callsPerRun);
-  } while (samples.length < runs && now() < deadlineMs);
-  return summarise(samples);
+  for (let round = 0; round < runs && (round === 0 || now() < deadlineMs); round += 1) {
+    for (const name of names) samples.get(name)?.push(await timed(calls[name], options));
+  }
+  const summaries = names.map((name) => [name, summarise(samples.get(name) ?? [])] as const);
+  return Object.fromEntries(summaries) as Record<Name, Summary>;
 }
 
 /** Of at least one sample, in milliseconds. */
@@ -87,6 +90,19 @@ function threeFigures(value: number): string {
   if (value === 0) return '0';
   const decimals = Math.max(0, 2 - Math.floor(Math.log10(value)));
   return value.toFixed(Math.min(decimals, 2));
+}
+
+/** One sample: the mean of its calls. */
+async function timed(
+  call: () => unknown,
+  { callsPerRun = 1, now = steadyNow }: MeasureOptions,
+): Promise<number> {
+  const startMs = now();
+  for (let repeat = 0; repeat < callsPerRun; repeat += 1) {
+    const result = call();
+    if (result instanceof Promise) await result;
+  }
+  return (now() - startMs) / callsPerRun;
 }
 
 async function callOnce(call: () => unknown): Promise<void> {

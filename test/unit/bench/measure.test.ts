@@ -1,6 +1,6 @@
 /** The measuring core: ranks, bounds and formats, with a clock that the test turns by hand. */
 import { expect, test } from 'vitest';
-import { formatMs, measure, summarise } from '../../../bench/measure.ts';
+import { formatMs, measure, measureInTurn, summarise } from '../../../bench/measure.ts';
 
 /** A clock that each call of `work` moves on by the next of `stepsMs`. */
 function handClock(stepsMs: readonly number[]) {
@@ -51,6 +51,25 @@ test('stops at its budget, after at least one sample', async () => {
   const slow = handClock([500]);
   const once = await measure(slow.work, { runs: 1000, budgetMs: 100, now: slow.now });
   expect(once).toMatchObject({ runs: 1, maxMs: 500 });
+});
+
+test('several calls take turns, and stop at the budget together', async () => {
+  const order: string[] = [];
+  let nowMs = 0;
+  const call = (name: string, stepMs: number) => () => {
+    order.push(name);
+    nowMs += stepMs;
+  };
+  const calls = { fast: call('fast', 1), slow: call('slow', 9) };
+  const summaries = await measureInTurn(calls, {
+    runs: 5,
+    warmupRuns: 1,
+    budgetMs: 25,
+    now: () => nowMs,
+  });
+  expect(order.slice(0, 4)).toEqual(['fast', 'slow', 'fast', 'slow']);
+  expect(summaries.fast).toMatchObject({ runs: 3, medianMs: 1 });
+  expect(summaries.slow).toMatchObject({ runs: 3, medianMs: 9 });
 });
 
 test('waits for what is asynchronous, and passes on what fails', async () => {

@@ -54,7 +54,7 @@ interface Reply {
 
 export interface KeyServiceOptions {
   readonly workload: Workload;
-  /** At most about 100 bytes: the limit of unix socket names. */
+  /** At most 103 bytes: the limit of unix socket names. */
   readonly socketPath: string;
   readonly log: Log;
 }

@@ -26,6 +26,8 @@ export interface LayerProcess {
 
 /** How long an old key counts as used after its last use, unless the configuration says otherwise. */
 const recentUseMsDefault = 1_000;
+/** What every system takes as the name of a unix socket. */
+const socketPathBytesMax = 103;
 
 /** Runs until SIGTERM or SIGINT; exit code 1 where it cannot begin. */
 export function runLayerAgent(processOf: LayerProcess): void {
@@ -101,6 +103,11 @@ function keyServiceOf(
 ): KeyService | undefined {
   const { config, crypto, clock, log } = booted;
   if (config.keyServiceSocket === undefined) return undefined;
+  const socketPath = booted.resolve(config.keyServiceSocket);
+  if (Buffer.byteLength(socketPath) > socketPathBytesMax) {
+    const remedy = 'use a folder with a shorter path';
+    throw new BootError('CONFIG_INVALID', `${socketPath} is too long for a unix socket`, remedy);
+  }
   const workload = new EmbeddedWorkload({ layer, store, usage, crypto, clock });
-  return new KeyService({ workload, socketPath: booted.resolve(config.keyServiceSocket), log });
+  return new KeyService({ workload, socketPath, log });
 }

@@ -124,7 +124,12 @@ export class Auditor {
       log.warn({ bytes: records.cutBytes }, 'an unfinished record at the end of the log was cut');
     }
     log.info({ leaves: records.size, rootHash: book.rootHash() }, 'log read');
-    return new Auditor(ports, records, book, lastSequence);
+    try {
+      return new Auditor(ports, records, book, lastSequence);
+    } catch (error) {
+      await records.close();
+      throw error;
+    }
   }
 
   /** Resolves once it takes in events and answers. */

@@ -61,10 +61,20 @@ export class AuditLog {
   }
 
   /**
-   * Goes through the whole log, hands every record to `visit` in order, and cuts a torn tail.
+   * Goes through the whole log, hands every record to `visit` in order, and cuts a torn tail. The
+   * file is the log's from here on: it is closed where this fails.
    * @throws AuditLogError AUDIT_LOG_DAMAGED; whatever `visit` throws
    */
   static async open(file: LogFile, visit: (record: LogRecord) => void): Promise<AuditLog> {
+    try {
+      return await AuditLog.#read(file, visit);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  static async #read(file: LogFile, visit: (record: LogRecord) => void): Promise<AuditLog> {
     const size = await file.size();
     if (size < magic.length) {
       const start = await file.read(0, size);

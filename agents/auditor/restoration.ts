@@ -41,8 +41,8 @@ export interface RestorationPorts {
 
 export class Restoration {
   readonly #ports: RestorationPorts;
-  /** Hash of an original → when its restoration was published, until it is seen on the bus. */
-  readonly #underWay = new Map<string, number>();
+  /** Hash of an original → its restoration, until that is seen on the bus. */
+  readonly #underWay = new Map<string, { readonly sinceMs: number; readonly place: number }>();
   #firstSequence = 0;
   #restored = 0;
   #timer: Timer | undefined;
@@ -190,16 +190,19 @@ export class Restoration {
       log.error({ code: error.code, event: hash, subject }, 'the auditor may not put this back');
       return;
     }
-    this.#underWay.set(hash, clock.monotonicMs());
+    const place = this.#ports.book.placeOf(hash);
+    this.#underWay.set(hash, { sinceMs: clock.monotonicMs(), place });
     this.#restored += 1;
     log.warn({ event: hash, type, subject, leafIndex }, 'event put back');
   }
 
   /** Published again, and not yet back through the stream. */
   #isUnderWay({ hash }: LeafNote): boolean {
-    const sinceMs = this.#underWay.get(hash);
-    if (sinceMs === undefined) return false;
-    if (this.#ports.clock.monotonicMs() - sinceMs < settleMs) return true;
+    const { book, clock } = this.#ports;
+    const sent = this.#underWay.get(hash);
+    if (sent === undefined) return false;
+    const isBack = book.placeOf(hash) !== sent.place;
+    if (!isBack && clock.monotonicMs() - sent.sinceMs < settleMs) return true;
     this.#underWay.delete(hash);
     return false;
   }

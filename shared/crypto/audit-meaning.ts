@@ -106,7 +106,8 @@ export class AuditMeaning {
     leafIndex: number,
   ): string | undefined {
     const { treeSize, rootHash, entries } = receipt;
-    if (treeSize > leafIndex) return 'the receipt is for leaves that come later';
+    if (treeSize > Math.min(leafIndex, this.#tree.size))
+      return 'the receipt is for leaves that come later';
     if (toHex(this.#tree.root(treeSize)) !== rootHash) return 'the receipt is for another tree';
     for (const entry of entries) {
       const { statementHash, sagaId, sagaIndex, phase } = entry;

@@ -223,15 +223,15 @@ export class AuditVerifier {
     return tolerated;
   }
 
-  /** Where another tree most likely begins: at a gap in a chain, behind the last good checkpoint. */
+  /** Where another tree most likely begins: at a gap in a chain, unless something else shows. */
   #suspect(where: Where): Where {
-    const gaps = this.#meaningOf.judge.chains
+    if (!this.#integrity.ok) return where;
+    const [gap] = this.#meaningOf.judge.chains
       .gaps()
-      .map(({ hash }) => this.#places.get(hash) ?? {});
-    const [gap] = gaps
+      .map(({ hash }) => this.#places.get(hash) ?? {})
       .filter(({ leafIndex = -1 }) => leafIndex >= this.#covered)
       .toSorted((left, right) => (left.leafIndex ?? 0) - (right.leafIndex ?? 0));
-    return gap ?? { ...where, leafIndex: this.#covered };
+    return gap ?? where;
   }
 
   #breach(where: Where, code: AuditFailureCode, reason: string): void {
@@ -333,7 +333,11 @@ function passedOver(crypto: CryptoProvider, trust: TrustView): AuditFailure | un
   );
   return loose === undefined
     ? undefined
-    : { ok: false, code: loose.code, reason: `a signature of the ${loose.role} role does not hold` };
+    : {
+        ok: false,
+        code: loose.code,
+        reason: `a signature of the ${loose.role} role does not hold`,
+      };
 }
 
 function nothingChecked(

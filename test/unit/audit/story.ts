@@ -4,32 +4,22 @@
  * that signs. So an audit log comes to be as in a mesh, without processes.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import type { EventBody, EventTypeName, ReceiptEntry } from '#schemas/events.ts';
-import type { Disclosure } from '#schemas/frame.ts';
 import { slotDefinitions, type LayerNumber } from '#schemas/layers.ts';
-import type { AuditCheckpoint, RotationPlan } from '#schemas/plan.ts';
-import type { AuditRecord, LayerInspection } from '#schemas/queries.ts';
-import type { RotationEvent, SagaEntry, SlotsEvent, StepReport } from '#schemas/saga.ts';
-import { Auditor, type AuditorPorts } from '#agents/auditor/auditor.ts';
-import type { Bus } from '#shared/bus/bus.ts';
-import { subjectsOf } from '#shared/bus/subjects.ts';
-import { planRotation } from '#shared/core/planner.ts';
+import type { RotationPlan } from '#schemas/plan.ts';
+import type { LayerInspection } from '#schemas/queries.ts';
+import type { RotationEvent, SlotsEvent, StepReport } from '#schemas/saga.ts';
 import { reportFacts } from '#shared/core/audit-evidence.ts';
+import { planRotation } from '#shared/core/planner.ts';
 import { beginRotation } from '#shared/core/rotation/begin.ts';
 import type { RotationCommand, SendStep } from '#shared/core/rotation/commands.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { stepRotation } from '#shared/core/rotation/step.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
-import { StaticKeyring } from '#shared/crypto/keyring.ts';
 import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
-import type { Principal } from '#shared/runtime/principal.ts';
-import { channels, channelsOf, members, type Member } from '#cli/mesh/members.ts';
-import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
+import { crypto } from '../../support/world.ts';
+import { Stage } from './stage.ts';
 
-export { crypto };
+export { crypto, Stage };
 
 const zeroHash = '0'.repeat(64);
 
@@ -46,213 +36,13 @@ export interface TellOptions {
   readonly fails?: SendStep['operation'];
   /** Stops before the entry of this type would be appended. */
   readonly until?: RotationEvent['type'];
+  /** What happens before the first entry of this type is appended. */
+  readonly before?: { readonly type: RotationEvent['type']; readonly run: () => Promise<void> };
 }
 
-export interface StageOptions {
-  readonly members?: readonly Member[];
-  readonly auditor?: Partial<AuditorPorts>;
-}
-
-/** One mesh with an auditor; tells rotations. */
-export class Stage {
-  readonly world: World;
-  readonly directory: string;
-  readonly subjects: ReturnType<typeof subjectsOf>;
-  readonly receipts = new Map<string, { entry: ReceiptEntry; disclosure: Disclosure }>();
-  readonly lastSequences = new Map<string, number>();
-  auditor: Auditor;
-  readonly #principals = new Map<string, Principal>();
-  readonly #secrets: ReadonlyMap<string, Uint8Array>;
-  #ledgerEntries: string[] = [];
-  #waiters: (() => void)[] = [];
-  #bus: Bus | undefined;
-
-  static async open(options: StageOptions = {}): Promise<Stage> {
-    const world = await makeWorld(
-      options.members === undefined ? {} : { members: options.members },
-    );
-    const stage = new Stage(world);
-    await stage.startAuditor(options.auditor ?? {});
-    await stage.#listen();
-    await stage.#answerAsSigner();
-    return stage;
-  }
-
-  private constructor(world: World) {
-    this.world = world;
-    this.subjects = subjectsOf(world.mesh);
-    this.directory = mkdtempSync(path.join(tmpdir(), 'gyre-audit-'));
-    this.#secrets = new Map(channels.map((channel) => [channel, crypto.randomBytes(32)]));
-    this.auditor = undefined as never;
-  }
-
-  async startAuditor(options: Partial<AuditorPorts> = {}): Promise<Auditor> {
-    const { world, subjects } = this;
-    const keyring = this.keyringOf('auditor');
-    const bus = world.bus('auditor');
-    this.auditor = await Auditor.open({
-      exchange: world.principal('auditor', { bus, keyring, observesAll: true }),
-      bus,
-      keyring,
-      trust: world.trust,
-      crypto,
-      clock: world.clock,
-      log: quiet,
-      subjects,
-      stateDirectory: this.directory,
-      lookMs: 50,
-      checkpointMs: 3_600_000,
-      ...options,
-    });
-    await this.auditor.start();
-    return this.auditor;
-  }
-
-  async close(): Promise<void> {
-    await this.auditor.stop();
-    await this.#bus?.close();
-    rmSync(this.directory, { recursive: true, force: true });
-  }
-
-  keyringOf(agentId: string): StaticKeyring {
-    const member = members.find(({ id }) => id === agentId);
-    if (member === undefined) throw new Error(`${agentId} is not a member`);
-    return new StaticKeyring(
-      channelsOf(member).map((channel) => ({
-        channel,
-        epoch: 1,
-        secret: this.#secrets.get(channel) ?? new Uint8Array(32),
-      })),
-    );
-  }
-
-  principal(agentId: string): Principal {
-    const known = this.#principals.get(agentId);
-    if (known !== undefined) return known;
-    const principal = this.world.principal(agentId, { keyring: this.keyringOf(agentId) });
-    this.#principals.set(agentId, principal);
-    return principal;
-  }
-
-  /** Publishes as an agent and waits for the receipt. */
-  async say<Name extends EventTypeName>(
-    agentId: string,
-    event: {
-      type: Name;
-      subject: string;
-      channel: string;
-      body: EventBody<Name>;
-      audience?: string;
-    },
-  ): Promise<{ hash: string; receipt: ReceiptEntry }> {
-    const { hash } = await this.principal(agentId).publish(event);
-    return { hash, receipt: (await this.receiptOf(hash)).entry };
-  }
-
-  async receiptOf(hash: string): Promise<{ entry: ReceiptEntry; disclosure: Disclosure }> {
-    for (let tries = 0; tries < 400; tries += 1) {
-      const found = this.receipts.get(hash);
-      if (found !== undefined) return found;
-      await Promise.race([
-        new Promise<void>((resolve) => this.#waiters.push(resolve)),
-        new Promise((resolve) => setTimeout(resolve, 25)),
-      ]);
-    }
-    throw new Error(`no receipt for ${hash}`);
-  }
-
-  /** Appends one entry as orchestrator-a; throws where the auditor refuses it. */
-  async append(entry: SagaEntry): Promise<string> {
-    const { hash, receipt } = await this.offer(entry);
-    if (receipt.verdict === 'refused') throw new Error(`${entry.event.type} was refused`);
-    if (entry.saga === 'slots') this.#ledgerEntries.push(hash);
-    return hash;
-  }
-
-  async offer(entry: SagaEntry): Promise<{ hash: string; receipt: ReceiptEntry }> {
-    const subject =
-      entry.saga === 'slots' ? this.subjects.sagaSlots() : this.subjects.sagaRotation(entry.sagaId);
-    return this.say('orchestrator-a', {
-      type: 'saga-entry',
-      subject,
-      channel: 'saga',
-      body: entry,
-    });
-  }
-
-  async request<Name extends EventTypeName>(
-    operatorId: string,
-    type: Name,
-    body: EventBody<Name>,
-  ): Promise<string> {
-    const subject = this.subjects.request(operatorId);
-    return (await this.say(operatorId, { type, subject, channel: 'operators', body })).hash;
-  }
-
-  /** Everything that the auditor shows of its records, with their content. */
-  async records(from = 0): Promise<AuditRecord[]> {
-    const records: AuditRecord[] = [];
-    for (;;) {
-      const answer = await this.principal('op-1').ask(
-        { agentId: 'auditor', channel: 'operators' },
-        { ask: 'audit-records', from: from + records.length, recordsMax: 64 },
-        5_000,
-      );
-      if (!answer.ok) throw new Error(answer.reason);
-      const page = answer.result as { records: AuditRecord[]; treeSize: number };
-      records.push(...page.records);
-      if (page.records.length === 0 || from + records.length >= page.treeSize) return records;
-    }
-  }
-
-  /** A checkpoint over everything that the auditor has now. */
-  async checkpoint(): Promise<AuditCheckpoint> {
-    const answer = await this.principal('op-1').ask(
-      { agentId: 'auditor', channel: 'operators' },
-      { ask: 'audit-checkpoint' },
-      5_000,
-    );
-    if (!answer.ok) throw new Error(answer.reason);
-    return (answer.result as { checkpoint: AuditCheckpoint }).checkpoint;
-  }
-
-  /** Tells one rotation, to its end unless told otherwise. */
-  async tell(options: TellOptions): Promise<Told> {
-    return new Telling(this, options).run();
-  }
-
-  get ledgerEntries(): readonly string[] {
-    return this.#ledgerEntries;
-  }
-
-  async #listen(): Promise<void> {
-    const principal = this.principal('orchestrator-b');
-    this.#bus = this.world.bus('orchestrator-b');
-    await this.#bus.follow(
-      { stream: 'GYRE_AUDIT', subjects: [this.subjects.patterns.audit], fromSequence: 1 },
-      (message) => {
-        const opening = principal.open(message);
-        if (opening.status === 'refused' || opening.event.type !== 'receipts-issued') return;
-        const { body, disclosure } = opening.event;
-        for (const entry of body.entries) {
-          this.receipts.set(entry.statementHash, { entry, disclosure });
-        }
-        for (const resolve of this.#waiters.splice(0)) resolve();
-      },
-    );
-  }
-
-  async #answerAsSigner(): Promise<void> {
-    const key = this.world.keys.get('audit');
-    if (key === undefined) throw new Error('no audit key');
-    await this.principal('signer').answer(async (query) => {
-      if (query.ask !== 'sign-statement' || query.statement.kind !== 'audit_checkpoint') {
-        return { ok: false, code: 'ORCH-8015', reason: 'not asked in these stories' };
-      }
-      const document = await signDocument(query.statement, [localSigner(crypto, key)]);
-      return { ok: true, result: document };
-    });
-  }
+/** Tells one rotation, to its end unless told otherwise. */
+export function tell(stage: Stage, options: TellOptions): Promise<Told> {
+  return new Telling(stage, options).run();
 }
 
 /** Carries out one rotation. */
@@ -261,6 +51,7 @@ class Telling {
   readonly #options: TellOptions;
   readonly #entries: string[] = [];
   #state: RotationState | undefined;
+  #interrupted = false;
 
   constructor(stage: Stage, options: TellOptions) {
     this.#stage = stage;
@@ -423,7 +214,7 @@ class Telling {
       slots: fails ? [] : step.slots.map((slot) => this.#outcome(slot, step)),
       durationMs: 1,
     };
-    const { hash: report } = await stage.say(agentId, {
+    const report = await stage.say(agentId, {
       type: 'step-reported',
       subject: stage.subjects.report(layer, agentId),
       channel: `layer-${layer}`,
@@ -454,7 +245,12 @@ class Telling {
 
   /** Appends the event, and folds it like everybody else. */
   async #enter(event: Untimed<RotationEvent>, consumed: readonly string[]): Promise<boolean> {
-    if (this.#options.until === event.type) return false;
+    const { until, before } = this.#options;
+    if (until === event.type) return false;
+    if (before?.type === event.type && !this.#interrupted) {
+      this.#interrupted = true;
+      await before.run();
+    }
     const { planId } = this.#options;
     const { world } = this.#stage;
     const timed = { ...event, atMs: world.clock.nowMs() } as RotationEvent;

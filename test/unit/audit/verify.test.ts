@@ -1,17 +1,19 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkMaterial, check, fileOf, type Material } from './exports.ts';
-import { Stage } from './story.ts';
+import { Stage, tell } from './story.ts';
 
 let stage: Stage;
 let material: Material;
 
 beforeAll(async () => {
   stage = await Stage.open();
-  await stage.tell({ planId: 'plan-a', layers: [1, 2] });
-  await stage.tell({ planId: 'plan-b', layers: [7], fails: 'activate' });
-  await stage.tell({ planId: 'plan-c', layers: [4], until: 'reports-received' });
+  await tell(stage, { planId: 'plan-a', layers: [1, 2] });
+  await tell(stage, { planId: 'plan-b', layers: [7], fails: 'activate' });
+  await tell(stage, { planId: 'plan-c', layers: [4], until: 'reports-received' });
   const checkpoint = await stage.checkpoint();
-  material = { world: stage.world, records: await stage.records(), checkpoints: [checkpoint] };
+  // What came after the checkpoint is its tail.
+  const records = (await stage.records()).slice(0, checkpoint.body.tree_size);
+  material = { world: stage.world, records, checkpoints: [checkpoint] };
 });
 
 afterAll(async () => {

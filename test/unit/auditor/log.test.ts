@@ -1,0 +1,165 @@
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { AuditLogError, openLogFile, type LogFile } from '#agents/auditor/log-file.ts';
+import { AuditLog, type LogRecord } from '#agents/auditor/log.ts';
+
+let directory: string;
+let file: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), 'gyre-log-'));
+  file = path.join(directory, 'audit.log');
+});
+
+afterEach(() => {
+  rmSync(directory, { recursive: true, force: true });
+});
+
+function record(leafIndex: number): LogRecord {
+  const frame = new Uint8Array(100 + leafIndex).fill(leafIndex);
+  return { leafIndex, sequence: leafIndex + 10, receivedAtMs: 1000, verdict: 'accepted', frame };
+}
+
+async function reopen(): Promise<{ log: AuditLog; seen: LogRecord[] }> {
+  const seen: LogRecord[] = [];
+  const log = await AuditLog.open(await openLogFile(file), (one) => seen.push(one));
+  return { log, seen };
+}
+
+async function written(count: number): Promise<Buffer> {
+  const { log } = await reopen();
+  await log.append([...Array(count).keys()].map(record));
+  await log.close();
+  return readFileSync(file);
+}
+
+async function codeOf(work: Promise<unknown>): Promise<AuditLogError> {
+  const error = await work.then(
+    () => undefined,
+    (reason: unknown) => reason,
+  );
+  if (error instanceof AuditLogError) return error;
+  throw new Error('no audit log error', { cause: error });
+}
+
+describe('the log on disk', () => {
+  it('gives back what was appended, in order', async () => {
+    await written(3);
+    const { log, seen } = await reopen();
+    expect(seen).toEqual([record(0), record(1), record(2)]);
+    expect(log.size).toBe(3);
+    expect(log.cutBytes).toBe(0);
+    await log.append([record(3)]);
+    expect(await log.read(3)).toEqual(record(3));
+    expect(await log.read(1)).toEqual(record(1));
+    await log.close();
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+
+  it('cuts a last record that was torn at any byte, and nothing else', async () => {
+    const whole = await written(3);
+    const two = (
+      await (async () => {
+        rmSync(file);
+        return written(2);
+      })()
+    ).length;
+    const step = (length: number): number => (length < two + 16 ? 1 : 11);
+    for (let length = two + 1; length < whole.length; length += step(length)) {
+      writeFileSync(file, whole.subarray(0, length));
+      const { log, seen } = await reopen();
+      expect(seen.length).toBe(2);
+      expect(log.cutBytes).toBe(length - two);
+      await log.append([record(2)]);
+      await log.close();
+      expect(readFileSync(file).equals(whole)).toBe(true);
+    }
+  });
+
+  it('names the position of damage anywhere else, a damaged length included', async () => {
+    const whole = await written(3);
+    for (let position = 0; position < whole.length; position += 1) {
+      const damaged = Buffer.from(whole);
+      damaged[position] = (damaged[position] ?? 0) ^ 0x40;
+      writeFileSync(file, damaged);
+      const error = await codeOf(reopen());
+      expect(error.code).toBe('AUDIT_LOG_DAMAGED');
+      expect(error.position).toBeLessThanOrEqual(position);
+    }
+    expect(readFileSync(file).length).toBe(whole.length);
+  });
+
+  it('refuses a record out of its place', async () => {
+    const whole = await written(3);
+    const record0 = Buffer.from(whole.subarray(16, 16 + (whole.length - 16) / 3));
+    writeFileSync(file, Buffer.concat([whole, record0]));
+    expect((await codeOf(reopen())).code).toBe('AUDIT_LOG_DAMAGED');
+  });
+});
+
+describe('a disk that fails', () => {
+  /** A disk with room for so many bytes, in front of a real file. */
+  async function disk(room: number, canUndo = true) {
+    const real = await openLogFile(file);
+    const state = { room, syncs: 0, canUndo };
+    const fake: LogFile = {
+      ...real,
+      write: async (position, bytes) => {
+        const fits = Math.max(0, Math.min(bytes.length, state.room - position));
+        await real.write(position, bytes.subarray(0, fits));
+        if (fits < bytes.length) throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+      },
+      sync: async () => {
+        state.syncs += 1;
+        await real.sync();
+      },
+      truncate: async (size) => {
+        if (!state.canUndo) throw Object.assign(new Error('broken'), { code: 'EIO' });
+        await real.truncate(size);
+      },
+    };
+    return { fake, state };
+  }
+
+  it('takes a whole batch with one barrier', async () => {
+    const { fake, state } = await disk(1_000_000);
+    const log = await AuditLog.open(fake, () => undefined);
+    const before = state.syncs;
+    await log.append([...Array(50).keys()].map(record));
+    expect(state.syncs).toBe(before + 1);
+    await log.close();
+  });
+
+  it('that is full leaves nothing half-written, and goes on when there is room', async () => {
+    const { fake, state } = await disk(500);
+    const log = await AuditLog.open(fake, () => undefined);
+    await log.append([record(0)]);
+    const before = statSync(file).size;
+    expect((await codeOf(log.append([record(1), record(2), record(3)]))).code).toBe(
+      'AUDIT_DISK_FULL',
+    );
+    expect(statSync(file).size).toBe(before);
+    expect(log.size).toBe(1);
+    state.room = 1_000_000;
+    await log.append([record(1), record(2)]);
+    await log.close();
+    const { log: again, seen } = await reopen();
+    expect(seen.length).toBe(3);
+    await again.close();
+  });
+
+  it('that cannot even be cut back stops the log for good', async () => {
+    const { fake, state } = await disk(500);
+    const log = await AuditLog.open(fake, () => undefined);
+    await log.append([record(0)]);
+    state.canUndo = false;
+    expect((await codeOf(log.append([record(1), record(2), record(3)]))).code).toBe(
+      'AUDIT_LOG_UNWRITABLE',
+    );
+    state.room = 1_000_000;
+    expect((await codeOf(log.append([record(1)]))).code).toBe('AUDIT_LOG_UNWRITABLE');
+    await log.close();
+  });
+});

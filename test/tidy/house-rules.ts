@@ -109,11 +109,12 @@ function folderOf(path: string): string | null {
     : folder;
 }
 
-/** `agents/signer`, `agents/layers/1-identity`, or `agents/layers` for what the layers share. */
+/** `agents/signer`, `agents/layers/1-identity`, or `agents/layers` for all that the layers share. */
 function agentOf(path: string): string | null {
   const [top, agent, part, ...rest] = path.split('/');
   if (top !== 'agents' || agent === undefined || part === undefined) return null;
-  return agent === 'layers' && rest.length > 0 ? `agents/layers/${part}` : `agents/${agent}`;
+  const isOneLayer = agent === 'layers' && rest.length > 0 && /^\d-/.test(part);
+  return isOneLayer ? `agents/layers/${part}` : `agents/${agent}`;
 }
 
 /** The project's path that an import names, or null for a package or a module of Node. */

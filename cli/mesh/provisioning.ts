@@ -3,7 +3,7 @@
  * configuration. It is built in a folder beside its place and renamed at the end, so a directory
  * either holds a whole mesh or nothing; what was begun and failed is removed.
  */
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { RoleName, RootBody, TrustBundle } from '#schemas/trust.ts';
 import { createNkey } from '#shared/bus/nkeys.ts';
@@ -58,6 +58,7 @@ const backdatedMs = 60_000;
 export async function provisionMesh(options: ProvisioningOptions): Promise<MeshFile> {
   const { root } = options;
   checkSocketPaths(root);
+  await checkVacant(root);
   const building = buildingPath(root, basename(root));
   await mkdir(dirname(root), { recursive: true });
   await rm(building, { recursive: true, force: true });
@@ -224,20 +225,35 @@ async function writeMeshFile(
   return mesh;
 }
 
+/** The rename at the end decides; this says it before the work is done. */
+async function checkVacant(root: string): Promise<void> {
+  try {
+    if ((await readdir(root)).length > 0) throw directoryTaken(root);
+  } catch (cause) {
+    const code = systemErrorCode(cause);
+    if (code === 'ENOTDIR') throw directoryTaken(root, cause);
+    if (code !== 'ENOENT') throw cause;
+  }
+}
+
 async function moveIntoPlace(building: string, root: string): Promise<void> {
   try {
     await rename(building, root);
   } catch (cause) {
     const code = systemErrorCode(cause);
     if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'ENOTDIR') throw cause;
-    throw new CliFault({
-      code: 'DIRECTORY_TAKEN',
-      reason: `${root} is there already and holds something other than a mesh`,
-      hint: 'Name an empty or new folder: gyre up --dir D.',
-      cause,
-    });
+    throw directoryTaken(root, cause);
   }
   await syncDirectory(dirname(root));
+}
+
+function directoryTaken(root: string, cause?: unknown): CliFault {
+  return new CliFault({
+    code: 'DIRECTORY_TAKEN',
+    reason: `${root} is there already and holds something other than a mesh`,
+    hint: 'Name an empty or new folder: gyre up --dir D.',
+    cause,
+  });
 }
 
 function checkSocketPaths(root: string): void {

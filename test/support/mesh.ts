@@ -1,0 +1,109 @@
+/**
+ * A development mesh in a temporary folder for tests that need real processes: made and started
+ * through the same code as `gyre up`, stopped and removed at the end. Processes can be found and
+ * killed by the id of their agent.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { layoutOf, type MeshLayout } from '#cli/mesh/layout.ts';
+import type { MeshFile, TokenKind } from '#cli/mesh/mesh-file.ts';
+import { startDetached } from '#cli/mesh/start.ts';
+import { stopMesh } from '#cli/mesh/stop.ts';
+import { readProcesses } from '#cli/mesh/supervisor-record.ts';
+import { OperatorSession } from '#cli/operator-session.ts';
+import type { RotationTimes } from '#cli/mesh/policy-body.ts';
+import { familyOf, processes } from './processes.ts';
+
+export interface TestMeshOptions {
+  readonly token?: TokenKind;
+  readonly times?: Partial<RotationTimes>;
+}
+
+const stopTimeoutMs = 20_000;
+const sessionTimeoutMs = 60_000;
+const waitTimeoutMs = 30_000;
+
+export class TestMesh {
+  readonly folder: string;
+  readonly layout: MeshLayout;
+  readonly mesh: MeshFile;
+
+  private constructor(folder: string, layout: MeshLayout, mesh: MeshFile) {
+    this.folder = folder;
+    this.layout = layout;
+    this.mesh = mesh;
+  }
+
+  /** Resolves when every agent is ready. The caller ends it with `remove`. */
+  static async start({ token, times }: TestMeshOptions = {}): Promise<TestMesh> {
+    const folder = await mkdtemp(join(tmpdir(), 'gyre-'));
+    const layout = layoutOf(join(folder, 'mesh'));
+    try {
+      const { mesh } = await startDetached({
+        root: layout.root,
+        ...(token === undefined ? {} : { token }),
+        ...(times === undefined ? {} : { times }),
+        onProgress: () => undefined,
+      });
+      return new TestMesh(folder, layout, mesh);
+    } catch (error) {
+      await rm(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /** An operator on the bus; the caller closes it. */
+  session(operatorId = 'op-1'): Promise<OperatorSession> {
+    const { layout, mesh } = this;
+    return OperatorSession.open({ layout, mesh, operatorId, timeoutMs: sessionTimeoutMs });
+  }
+
+  /** Pid of an agent, or of `nats-server`, now. */
+  async pidOf(id: string): Promise<number> {
+    const record = (await readProcesses(this.layout)).find((process) => process.id === id);
+    if (record?.pid === undefined || record.pid === null) throw new Error(`${id} does not run`);
+    return record.pid;
+  }
+
+  /** The child of the signer that holds the token. */
+  async tokenChildPid(): Promise<number> {
+    const signer = await this.pidOf('signer');
+    const child = familyOf(signer).find(({ pid }) => pid !== signer);
+    if (child === undefined) throw new Error('the signer has no token child');
+    return child.pid;
+  }
+
+  /** Kills a process as a crash would; the supervisor starts it again. */
+  async kill(id: string): Promise<void> {
+    process.kill(await this.pidOf(id), 'SIGKILL');
+  }
+
+  /** Until `id` runs and is ready under another pid than `before`. */
+  async restarted(id: string, before: number): Promise<void> {
+    const deadlineMs = performance.now() + waitTimeoutMs;
+    for (;;) {
+      const record = (await readProcesses(this.layout)).find((process) => process.id === id);
+      const isBack = record?.pid !== null && record?.pid !== before && record?.ready === true;
+      if (isBack) return;
+      if (performance.now() > deadlineMs) throw new Error(`${id} did not come back`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  /** Processes that name this mesh on their command line. */
+  running(): number[] {
+    return processes()
+      .filter(({ command }) => command.includes(this.folder))
+      .map(({ pid }) => pid);
+  }
+
+  async stop(): Promise<void> {
+    await stopMesh(this.layout, stopTimeoutMs);
+  }
+
+  async remove(): Promise<void> {
+    await this.stop();
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,182 @@
+import { describe, expect, test } from 'vitest';
+import { gridSteps, type GridStatus, type GridStep } from '#shared/core/rotation/grid.ts';
+import { renderFindings } from '#cli/doctor/commands.ts';
+import { Output } from '#cli/output.ts';
+import { progressOf } from '#cli/rotation/progress.ts';
+import { renderChanges, renderGrid, renderList, renderResult } from '#cli/rotation/render.ts';
+import type { GridView } from '#cli/rotation/render.ts';
+import { exitCodeOf, type RotationResult } from '#cli/rotation/result.ts';
+import { plainStyle, span, styleOf, table, width } from '#cli/style.ts';
+import type { RotationDetails } from '#cli/answers.ts';
+
+const colours = styleOf(true);
+
+function view(phase: GridView['phase'], steps: Partial<Record<GridStep, GridStatus>>): GridView {
+  const row = Object.fromEntries(gridSteps.map((step) => [step, steps[step] ?? 'waiting']));
+  const grid = [
+    { layer: 1 as const, name: 'identity', steps: row },
+    { layer: 4 as const, name: 'encryption', steps: row },
+  ];
+  return { planId: 'rot-1', phase, grid: grid as unknown as GridView['grid'] };
+}
+
+describe('the grid', () => {
+  test('one row per layer, one column per step', () => {
+    const text = renderGrid(
+      view('activating', { prepare: 'done', activate: 'running' }),
+      plainStyle,
+    );
+    expect(text).toBe(
+      [
+        'rot-1  activating',
+        '     layer       prepare  accept  activate  verify  commit  retire  rollback',
+        '  1  identity    ✔        ·       ▸         ·       ·       ·       ·',
+        '  4  encryption  ✔        ·       ▸         ·       ·       ·       ·',
+      ].join('\n'),
+    );
+  });
+
+  test('colours change nothing but colours', () => {
+    const grid = view('rolling_back', { activate: 'failed', commit: 'skipped', prepare: 'done' });
+    const coloured = renderGrid(grid, colours);
+    expect(coloured).not.toBe(renderGrid(grid, plainStyle));
+    // oxlint-disable-next-line no-control-regex -- colours are what is taken away
+    expect(coloured.replaceAll(/\u001b\[\d+m/g, '')).toBe(renderGrid(grid, plainStyle));
+  });
+});
+
+describe('lines of progress', () => {
+  test('the first look tells where it stands', () => {
+    expect(renderChanges(undefined, view('preparing', { prepare: 'running' }))).toEqual([
+      'rot-1: preparing',
+    ]);
+  });
+
+  test('each outcome is told once', () => {
+    const before = view('preparing', { prepare: 'running' });
+    const after = view('activating', { prepare: 'done', accept: 'done', activate: 'running' });
+    expect(renderChanges(before, after)).toEqual([
+      'rot-1: layer 1 identity: prepare done',
+      'rot-1: layer 1 identity: accept done',
+      'rot-1: layer 4 encryption: prepare done',
+      'rot-1: layer 4 encryption: accept done',
+    ]);
+    expect(renderChanges(after, after)).toEqual([]);
+  });
+
+  test('a failure and the way back', () => {
+    const before = view('activating', { activate: 'running' });
+    const after = view('rolling_back', { activate: 'failed', commit: 'skipped' });
+    expect(renderChanges(before, after)).toEqual([
+      'rot-1: layer 1 identity: activate failed',
+      'rot-1: layer 4 encryption: activate failed',
+      'rot-1: rolling_back',
+    ]);
+  });
+
+  test('on a terminal the grid is drawn over itself, elsewhere lines are written', () => {
+    const drawn = { isTTY: true, text: '', write: (text: string) => (drawn.text += text) };
+    const sink = { isTTY: false, text: '', write: (text: string) => (sink.text += text) };
+    const details = view('preparing', { prepare: 'running' }) as unknown as RotationDetails;
+    const terminal = new Output({ json: false, stdout: sink, stderr: drawn, noColor: '1' });
+    const watch = progressOf(terminal);
+    watch(details);
+    const lines = drawn.text.split('\n').length - 1;
+    watch(details);
+    expect(drawn.text).toContain(`\u001b[${lines}A`);
+    expect(sink.text).toBe('');
+    const json = new Output({ json: true, stdout: sink, stderr: drawn });
+    drawn.text = '';
+    progressOf(json)(details);
+    expect(drawn.text).toBe('rot-1: preparing\n');
+  });
+});
+
+const result: RotationResult = {
+  planId: 'rot-1',
+  planDigest: 'd'.repeat(64),
+  phase: 'rolled_back',
+  rotationType: 'scheduled',
+  sequence: [1],
+  requestedBy: 'op-1',
+  approvals: ['op-2'],
+  approvalsRequired: 1,
+  estimatedDurationMs: 1_300,
+  expiresAt: '2030-01-01T00:00:00.000Z',
+  slots: [
+    { slot: '1/a', layer: 1, old: { keyId: 'a'.repeat(64), version: 1 } },
+    {
+      slot: '1/b',
+      layer: 1,
+      old: { keyId: 'b'.repeat(64), version: 1 },
+      new: { keyId: 'c'.repeat(64), version: 2 },
+    },
+  ],
+  timings: { executeToRolledBackMs: 842 },
+  failure: { code: 'ORCH-8005', reason: 'layer 5 refused' },
+};
+
+test('a result says why it went back, and which keys there were', () => {
+  expect(renderResult(result, plainStyle)).toBe(
+    [
+      'rot-1  rolled_back in 842 ms',
+      '  ORCH-8005 layer 5 refused',
+      '  1/a  aaaaaaaaaaaaaaaa v1  no new key',
+      '  1/b  bbbbbbbbbbbbbbbb v1  →           cccccccccccccccc v2',
+    ].join('\n'),
+  );
+});
+
+test('an empty list says how to begin', () => {
+  expect(renderList([], plainStyle)).toContain('gyre rotation plan');
+});
+
+test('the exit code follows the phase', () => {
+  expect(
+    (['committed', 'retired', 'rolled_back', 'locked_out', 'refused'] as const).map(exitCodeOf),
+  ).toEqual([0, 0, 7, 8, 1]);
+});
+
+test('findings say what to do', () => {
+  const findings = [
+    { check: 'node', verdict: 'ok', found: 'Node.js 26' },
+    { check: 'disk', verdict: 'fail', found: 'full', hint: 'Free some room.' },
+  ] as const;
+  expect(renderFindings(findings, plainStyle)).toBe(
+    'ok    node  Node.js 26\nfail  disk  full\n            Free some room.',
+  );
+});
+
+describe('colours', () => {
+  const sink = { isTTY: true, write: () => true };
+  const style = (noColor?: string, isTTY = true) =>
+    new Output({ json: false, stdout: { ...sink, isTTY }, stderr: sink, noColor }).style.good('x');
+
+  test('only on a terminal, and not under NO_COLOR', () => {
+    expect(style()).toBe('\u001b[32mx\u001b[0m');
+    expect(style('')).toBe('\u001b[32mx\u001b[0m');
+    expect(style('1')).toBe('x');
+    expect(style(undefined, false)).toBe('x');
+  });
+});
+
+test('columns line up whatever the colours', () => {
+  expect(
+    table(
+      [
+        [colours.good('a'), 'b'],
+        ['ccc', 'd'],
+      ],
+      1,
+    )
+      .split('\n')
+      .map(width),
+  ).toEqual([7, 7]);
+});
+
+test.each([
+  [0.4, '0 ms'],
+  [842, '842 ms'],
+  [12_340, '12.3 s'],
+  [250_000, '4 min 10 s'],
+])('%d ms is %s', (ms, text) => expect(span(ms)).toBe(text));

@@ -226,14 +226,18 @@ export interface Validator<Schema extends TSchema> {
   errors(value: unknown): string[];
 }
 
-/** Compiles `schema`. Costs about a millisecond: call it once, at module level. */
+/**
+ * A validator of `schema`. Compiling costs milliseconds, so it happens at the first use: a process
+ * pays only for the schemas that it meets. Call it once per schema, at module level.
+ */
 export function compile<Schema extends TSchema>(schema: Schema): Validator<Schema> {
-  const compiled = Compile(schema);
+  let built: ReturnType<typeof Compile<Schema>> | undefined;
+  const compiled = () => (built ??= Compile(schema));
   return {
     schema,
-    check: (value: unknown): value is Static<Schema> => compiled.Check(value),
+    check: (value: unknown): value is Static<Schema> => compiled().Check(value),
     errors: (value: unknown) =>
-      compiled
+      compiled()
         .Errors(value)
         .slice(0, ERRORS_MAX)
         .map(({ instancePath, message }) =>

@@ -93,7 +93,8 @@ function ownSubjects(subjects: Subjects, principal: BusPrincipal): string[] {
     case 'orchestrator':
       return [patterns.saga, patterns.step, patterns.query];
     case 'auditor':
-      return [patterns.saga, patterns.audit, patterns.query];
+      // What the bus lost of a live saga goes back to where it was, in the auditor's envelope.
+      return [patterns.saga, patterns.report, patterns.request, patterns.audit, patterns.query];
     case 'signer':
       return [subjects.signerLog()];
     case 'operator':

@@ -106,9 +106,11 @@ export function provisionPlan(options: ProvisionOptions): ProvisionPlan {
   };
 }
 
-/** The durable consumers of one principal. Operators and signers have none. */
+/**
+ * The durable consumers of one principal. Layer agents work off theirs; orchestrators, auditors and
+ * the signer follow streams from a place that they know themselves, and operators only ask.
+ */
 export function consumersOf(subjects: Subjects, principal: BusPrincipal): ConsumerDefinition[] {
-  const { patterns } = subjects;
   const { id } = principal;
   switch (principal.kind) {
     case 'layer': {
@@ -119,12 +121,7 @@ export function consumersOf(subjects: Subjects, principal: BusPrincipal): Consum
       ];
     }
     case 'orchestrator':
-      return [
-        durable(id, 'requests', 'GYRE_CONTROL', [patterns.request], 64),
-        durable(id, 'reports', 'GYRE_CONTROL', [patterns.report, patterns.capability], 64),
-      ];
     case 'auditor':
-      return [durable(id, 'control', 'GYRE_CONTROL', streamSubjects(subjects).GYRE_CONTROL, 256)];
     case 'signer':
     case 'operator':
       return [];

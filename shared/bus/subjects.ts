@@ -135,7 +135,7 @@ export function streamOf(subjects: Subjects, subject: string): StreamName | null
     : 'GYRE_CONTROL';
 }
 
-export const consumerPurposes = ['steps', 'receipts', 'requests', 'reports', 'control'] as const;
+export const consumerPurposes = ['steps', 'receipts'] as const;
 export type ConsumerPurpose = (typeof consumerPurposes)[number];
 
 /** Name of an agent's durable consumer: `<agent>_<purpose>`. */

@@ -4,7 +4,7 @@ import { describe, expect, it, vi } from 'vitest';
 import type { Bus, BusMessage, Disposition } from '#shared/bus/bus.ts';
 import { decodeDeadLetter } from '#shared/bus/dead-letter.ts';
 import { durableName } from '#shared/bus/subjects.ts';
-import { bytes, message, report, step, text } from './bus-messages.ts';
+import { bytes, message, step, text } from './bus-messages.ts';
 import type { Given } from './bus-messages.ts';
 import { ackWaitMs, attemptsMax, subjects } from './bus-world.ts';
 
@@ -126,14 +126,15 @@ export function describeConsuming(given: Given): void {
     it('runs no more handlers at once than it was told', async () => {
       const world = given.get();
       const layer = await world.connect('layer-1');
-      const orchestrator = await world.connect('orchestrator-1');
-      for (let sent = 0; sent < 30; sent++) await layer.publish(message(report, String(sent)));
+      const auditor = await world.connect('auditor');
+      const receipt = subjects.auditReceipt();
+      for (let sent = 0; sent < 30; sent++) await auditor.publish(message(receipt, String(sent)));
       let running = 0;
       let most = 0;
       const started: string[] = [];
-      const consumer = durableName('orchestrator-1', 'reports');
-      const options = { stream: 'GYRE_CONTROL', consumer, inFlightMax: 4 } as const;
-      await orchestrator.consume(options, async ({ data }) => {
+      const consumer = durableName('layer-1', 'receipts');
+      const options = { stream: 'GYRE_AUDIT', consumer, inFlightMax: 4 } as const;
+      await layer.consume(options, async ({ data }) => {
         started.push(text(data));
         most = Math.max(most, (running += 1));
         await pause(10);
@@ -147,7 +148,7 @@ export function describeConsuming(given: Given): void {
 
     it('refuses a consumer that was not provisioned', async () => {
       const bus = await given.get().connect('layer-1');
-      const options = { ...steps, consumer: durableName('layer-1', 'reports'), inFlightMax: 1 };
+      const options = { ...steps, consumer: 'layer-1_other', inFlightMax: 1 };
       const consuming = bus.consume(options, () => Promise.resolve('ack'));
       await expect(consuming).rejects.toMatchObject({ code: 'BUS_DENIED' });
     });

@@ -177,7 +177,9 @@ export class LayerAgent {
     const { store, clock, outbox, log } = this.#ports;
     const report = reportOf(task, result, durationMs);
     const outcome = { task, report, ...(result.status === 'done' ? result.changes : noChanges) };
-    store.recordOutcome(outcome, clock.nowMs(), () => outbox.enqueue(this.#seal(report)));
+    this.#store(() =>
+      store.recordOutcome(outcome, clock.nowMs(), () => outbox.enqueue(this.#seal(report))),
+    );
     const { commandId, operation, sagaId } = task;
     const fields = { commandId, sagaId, operation, status: result.status, durationMs };
     if (result.status === 'done') log.info(fields, 'step done');
@@ -188,9 +190,19 @@ export class LayerAgent {
   /** A report without an outcome of its own. */
   #report(report: StepReported): void {
     const { store, outbox, log } = this.#ports;
-    store.recordReport(() => outbox.enqueue(this.#seal(report)));
+    this.#store(() => store.recordReport(() => outbox.enqueue(this.#seal(report))));
     const { commandId, operation, status, code, reason } = report;
     log.info({ commandId, operation, status, code, reason }, 'step answered');
+  }
+
+  /** A write that holds a sealed event; if it fails, no chain may go on from that event. */
+  #store(write: () => void): void {
+    try {
+      write();
+    } catch (error) {
+      this.#ports.exchange.renew();
+      throw error;
+    }
   }
 
   #seal(report: StepReported): SealedEvent {
@@ -251,11 +263,10 @@ export class LayerAgent {
     const { exchange, layer, log, store, outbox } = this.#ports;
     const body = await this.#capabilities();
     try {
-      store.recordReport(() => {
-        const subject = this.#capabilitySubject;
-        const channel = `layer-${layer}`;
-        outbox.enqueue(exchange.seal({ type: 'capability-advertised', subject, channel, body }));
-      });
+      const [subject, channel] = [this.#capabilitySubject, `layer-${layer}`];
+      const type = 'capability-advertised';
+      const sealed = () => exchange.seal({ type, subject, channel, body });
+      this.#store(() => store.recordReport(() => outbox.enqueue(sealed())));
     } catch (error) {
       if (!(error instanceof AdapterError || error instanceof OutboxError)) throw error;
       log.warn({ code: error.code }, 'the capabilities were not advertised');

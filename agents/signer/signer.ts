@@ -19,6 +19,7 @@ import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
 import { checkStatement } from '#shared/core/statement-evidence.ts';
 import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
 import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
+import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { CheckpointMemory } from './checkpoint-memory.ts';
 import { TokenError, type KeyRole, type Token } from './token/token.ts';
@@ -96,8 +97,19 @@ export class Signer {
 
   async #answer(query: Query, asker: Enrolled): Promise<Answer> {
     if (query.ask === 'signer-describe') return { ok: true, result: await this.#describe() };
-    if (query.ask === 'sign-statement') return this.#sign(query, asker);
+    if (query.ask === 'sign-statement') return this.#signOnRecord(query, asker);
     return { ok: false, code: 'ORCH-8012', reason: 'not a question for a signer' };
+  }
+
+  /** No record, no answer: what cannot be written down is not given out. */
+  async #signOnRecord(request: SignStatement, asker: Enrolled): Promise<Answer> {
+    try {
+      return await this.#sign(request, asker);
+    } catch (error) {
+      if (!(error instanceof OutboxError)) throw error;
+      this.#ports.log.error({ code: error.code }, error.message);
+      return { ok: false, code: 'ORCH-8013', reason: `the signer cannot keep its record` };
+    }
   }
 
   async #sign(request: SignStatement, asker: Enrolled): Promise<Answer> {
@@ -221,7 +233,12 @@ export class Signer {
         ...(refusal === undefined ? {} : refusal),
       },
     });
-    outbox.enqueue({ subject: event.subject, data: event.frame, messageId: event.hash });
+    try {
+      outbox.enqueue({ subject: event.subject, data: event.frame, messageId: event.hash });
+    } catch (error) {
+      exchange.renew();
+      throw error;
+    }
     if (refusal !== undefined)
       log.warn({ statement: statement.kind, requester, ...refusal }, 'refused');
   }

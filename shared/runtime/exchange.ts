@@ -62,6 +62,11 @@ export interface Exchange {
   readonly agentId: string;
   /** Seals one event; durable only once somebody stores it. Advances the chain. */
   seal<Name extends EventTypeName>(event: OutgoingEvent<Name>): SealedEvent;
+  /**
+   * Draws a new incarnation. For when a sealed event was not stored after all: the next one must not
+   * link to what nobody will ever see.
+   */
+  renew(): void;
   /** Seals and publishes now, outside the outbox: for what its sender can derive again. */
   publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<SealedEvent>;
   /** Appends to a subject's log if nothing was appended since `lastSequence` (0: empty). */

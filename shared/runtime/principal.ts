@@ -88,6 +88,10 @@ export class Principal implements Exchange {
     return sealedFrom(event.subject, pending);
   }
 
+  renew(): void {
+    this.#chain = this.#newChain();
+  }
+
   publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<SealedEvent> {
     return this.#inTurn(event, async () => {
       const pending = this.#seal(event);
@@ -206,7 +210,7 @@ export class Principal implements Exchange {
       });
     } catch (error) {
       // Whether it was stored is unknown: this chain can neither link to it nor step over it.
-      this.#chain = this.#newChain();
+      this.renew();
       throw error;
     }
   }

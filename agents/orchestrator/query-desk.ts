@@ -12,9 +12,9 @@ import { surveyLayers } from './survey.ts';
 interface Desk {
   readonly ports: OrchestratorPorts;
   readonly outcomes: Outcomes;
-  rotations(): readonly RotationDriver[];
-  find(planId: string): RotationDriver | undefined;
-  isLive(): boolean;
+  readonly rotations: () => readonly RotationDriver[];
+  readonly find: (planId: string) => RotationDriver | undefined;
+  readonly isLive: () => boolean;
 }
 
 const listedMax = 500;

@@ -35,7 +35,7 @@ export class CheckpointMemory {
       .get(head.auditor);
     if (last === undefined) return undefined;
     const hashes = proof.map((hash) => fromHex(hash) ?? new Uint8Array(0));
-    const extended = verifyConsistency(this.#crypto.sha256, {
+    const extended = verifyConsistency((bytes) => this.#crypto.sha256(bytes), {
       first: { size: Number(last['tree_size']), root: bytesOf(String(last['root_hash'])) },
       second: { size: head.tree_size, root: bytesOf(head.root_hash) },
       proof: hashes,

@@ -53,7 +53,7 @@ export interface Identity {
   readonly clock: Clock;
   readonly log: Log;
   /** Absolute path of a path in the configuration. */
-  resolve(relative: string): string;
+  readonly resolve: (relative: string) => string;
 }
 
 export interface BootedAgent extends Identity {

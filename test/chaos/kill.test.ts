@@ -14,10 +14,11 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await drive.mesh.remove();
-  expect(drive.mesh.running()).toEqual([]);
+  const left = drive.mesh.running();
+  if (left.length > 0) throw new Error(`processes are left: ${left.join(' ')}`);
 }, 60_000);
 
-async function killInTheMiddle(kill: () => unknown): Promise<void> {
+async function expectSurvival(kill: () => unknown): Promise<void> {
   const before = await drive.versions();
   const { planId } = await drive.approvedPlan();
   await drive.executeAnd(planId, kill);
@@ -33,7 +34,7 @@ describe('kill -9 in the middle of a rotation', () => {
   it.each(victims)(
     'of %s',
     async (victim) => {
-      await killInTheMiddle(() => drive.mesh.kill(victim));
+      await expectSurvival(() => drive.mesh.kill(victim));
     },
     120_000,
   );
@@ -44,7 +45,7 @@ describe('kill -9 in the middle of a rotation', () => {
       return;
     }
     const pid = await drive.mesh.tokenChildPid();
-    await killInTheMiddle(() => process.kill(pid, 'SIGKILL'));
+    await expectSurvival(() => process.kill(pid, 'SIGKILL'));
   }, 120_000);
 
   it('and the audit of it all verifies, offline', async () => {

@@ -2,12 +2,12 @@
  * The mesh of the demo: a fresh directory, and the few things that the demo asks of `bin/gyre`, each
  * with what must come back. A failed expectation ends the demo with its reason.
  */
-import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { layoutOf, memberFiles, socketPathBytesMax } from '#cli/mesh/layout.ts';
 import { agents } from '#cli/mesh/members.ts';
+import { processMark } from '#cli/mesh/process-identity.ts';
 import { gyreJson, projectRoot, runGyre, type GyreRun } from '../support/gyre.ts';
 import { detail } from './report.ts';
 
@@ -59,17 +59,16 @@ export class DemoMesh {
   /** In the project's cache; in the system's temporary folder where that path is too long. */
   static async choose(): Promise<DemoMesh> {
     const folder = join(projectRoot, '.cache', 'demo');
-    const root = join(folder, 'mesh');
-    if (Buffer.byteLength(root) + roomForSocketNames <= socketPathBytesMax) {
-      await mkdir(folder, { recursive: true });
-      // What an earlier demo left when it failed: stopped and removed.
-      const mesh = new DemoMesh(root);
-      mesh.#mayRun = existsSync(root);
-      await mesh.end();
-      await rm(root, { recursive: true, force: true });
-      return mesh;
+    const root = join(folder, `mesh-${process.pid}`);
+    if (Buffer.byteLength(root) + roomForSocketNames > socketPathBytesMax) {
+      return new DemoMesh(join(await mkdtemp(join(tmpdir(), 'gyre-demo-')), 'mesh'));
     }
-    return new DemoMesh(join(await mkdtemp(join(tmpdir(), 'gyre-demo-')), 'mesh'));
+    await mkdir(folder, { recursive: true });
+    for (const name of await readdir(folder)) {
+      const pid = Number(/^mesh-(\d+)$/.exec(name)?.[1] ?? Number.NaN);
+      if (Number.isInteger(pid) && processMark(pid) === null) await removeLeft(join(folder, name));
+    }
+    return new DemoMesh(root);
   }
 
   /** Runs a command on the mesh; its progress is shown unless `quiet`. */
@@ -136,4 +135,10 @@ export class DemoMesh {
     this.#mayRun = down.code !== 0;
     if (this.#mayRun) console.error(`demo: ${down.stderr.trim()}`);
   }
+}
+
+/** What a demo left that failed or was killed: stopped, then removed. */
+async function removeLeft(root: string): Promise<void> {
+  await runGyre(['down', '--dir', root]);
+  await rm(root, { recursive: true, force: true });
 }

@@ -76,7 +76,7 @@ export function renderResult(result: RotationResult, style: Style): string {
   const faults = [result.failure, result.lockout].flatMap((fault) =>
     fault === undefined ? [] : [`  ${style.failed(fault.code)} ${fault.reason}`],
   );
-  return [head, ...faults, table(rows, 2)].join('\n');
+  return [head, ...faults, table(rows, 2), ...wayOut(result)].join('\n');
 }
 
 export function renderList(rotations: readonly RotationSummary[], style: Style): string {
@@ -112,6 +112,16 @@ export function phaseText(phase: string, style: Style = plainStyle): string {
     default:
       return style.busy(phase);
   }
+}
+
+/** A lockout does not end by itself: whoever sees it is told how it does. */
+function wayOut({ phase, planId }: RotationResult): string[] {
+  if (phase !== 'locked_out') return [];
+  return [
+    '  signing with these slots is frozen; repair what made the rollback fail, then:',
+    `    gyre rotation recover ${planId}`,
+    `    gyre rotation recover ${planId} --approve --as op-2`,
+  ];
 }
 
 function approvers({ approvals }: RotationResult): string {

@@ -1,0 +1,100 @@
+/**
+ * The speed of SLH-DSA-SHAKE-256s on this machine: more than a second of work, so it is measured once
+ * and kept in the project's cache for as long as processor, Node and OpenSSL stay the same, a day at
+ * the most. A cache only; it may be deleted.
+ */
+import { generateKeyPair, sign, verify } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
+import { mkdir, readFile } from 'node:fs/promises';
+import { cpus } from 'node:os';
+import { dirname, join } from 'node:path';
+import { StrictObject, Text, TimeMs, Type, compile } from '#schemas/primitives.ts';
+import { replaceFile, systemErrorCode } from './durable-files.ts';
+import type { Performance } from './measurements.ts';
+import { projectRoot } from './tools.ts';
+
+const cacheFile = join(projectRoot, '.cache', 'measurements', 'slh-dsa-shake-256s.json');
+const keptMs = 24 * 3_600_000;
+const message = new Uint8Array(512);
+const Milliseconds = Type.Number({ minimum: 0, maximum: 60_000 });
+
+const keptCheck = compile(
+  StrictObject({
+    machine: Text(300),
+    measuredAtMs: TimeMs(),
+    performance: StrictObject({
+      keygen_ms: Milliseconds,
+      sign_ms: Milliseconds,
+      verify_ms: Milliseconds,
+    }),
+  }),
+);
+
+export async function slhDsaPerformance(): Promise<Performance> {
+  const kept = await readKept();
+  if (kept !== null) return kept;
+  const performance = await measure();
+  await keep(performance);
+  return performance;
+}
+
+async function measure(): Promise<Performance> {
+  const keygen = await timed(
+    () =>
+      new Promise<{ publicKey: KeyObject; privateKey: KeyObject }>((resolve, reject) => {
+        generateKeyPair('slh-dsa-shake-256s', (error, publicKey, privateKey) => {
+          if (error === null) resolve({ publicKey, privateKey });
+          else reject(error);
+        });
+      }),
+  );
+  const signed = await timed(
+    () =>
+      new Promise<Buffer>((resolve, reject) => {
+        sign(null, message, keygen.result.privateKey, (error, signature) => {
+          if (error === null) resolve(signature);
+          else reject(error);
+        });
+      }),
+  );
+  const verified = await timed(async () =>
+    verify(null, message, keygen.result.publicKey, signed.result),
+  );
+  return { keygen_ms: keygen.ms, sign_ms: signed.ms, verify_ms: verified.ms };
+}
+
+async function timed<Result>(run: () => Promise<Result>): Promise<{ result: Result; ms: number }> {
+  const startedMs = performance.now();
+  const result = await run();
+  return { result, ms: Math.round((performance.now() - startedMs) * 10_000) / 10_000 };
+}
+
+async function readKept(): Promise<Performance | null> {
+  try {
+    const kept: unknown = JSON.parse(await readFile(cacheFile, 'utf8'));
+    if (!keptCheck.check(kept) || kept.machine !== machine()) return null;
+    const ageMs = Date.now() - kept.measuredAtMs;
+    return ageMs >= 0 && ageMs < keptMs ? kept.performance : null;
+  } catch (error) {
+    if (systemErrorCode(error) === 'ENOENT' || error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+async function keep(performance: Performance): Promise<void> {
+  try {
+    await mkdir(dirname(cacheFile), { recursive: true });
+    const kept = { machine: machine(), measuredAtMs: Date.now(), performance };
+    await replaceFile(cacheFile, `${JSON.stringify(kept)}\n`);
+  } catch (error) {
+    // An installation that nobody may write to measures anew each time.
+    const code = systemErrorCode(error);
+    if (code !== 'EACCES' && code !== 'EPERM' && code !== 'EROFS') throw error;
+  }
+}
+
+function machine(): string {
+  const { node, openssl } = process.versions;
+  const [first, ...others] = cpus();
+  return `${first?.model ?? 'unknown'}, ${others.length + 1} cores, Node ${node}, OpenSSL ${openssl}`;
+}

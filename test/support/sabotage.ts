@@ -1,30 +1,29 @@
 /**
  * Makes a layer fail for real: a trigger in the key store of the embedded key system refuses to make
- * some keys primary. The agent meets a database that says no, as it would meet one that is broken.
+ * certain keys primary. The agent meets a database that says no, as it would meet one that is broken.
  */
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 
-const triggerName = 'demo_refuses_primaries';
+const triggerName = 'sabotage';
 
-/** No key newer than those that are there now becomes primary: the rotation fails in this layer. */
+/** No key newer than those that are there now becomes primary. Returns what allows it again. */
 export function refuseNewPrimaries(stateDirectory: string): () => void {
-  return refusePrimaries(stateDirectory, '>');
+  return refuse(stateDirectory, '>');
 }
 
-/** No key that is there now becomes primary again: the rollback fails in this layer. */
-export function refuseEarlierPrimaries(stateDirectory: string): () => void {
-  return refusePrimaries(stateDirectory, '<=');
+/** No key that is there now becomes primary (again). Returns what allows it again. */
+export function refuseOldPrimaries(stateDirectory: string): () => void {
+  return refuse(stateDirectory, '<=');
 }
 
-/** Returns what takes the refusal away again. */
-function refusePrimaries(stateDirectory: string, refused: '>' | '<='): () => void {
+function refuse(stateDirectory: string, comparison: '>' | '<='): () => void {
   withStore(stateDirectory, (store) => {
     const row = store.prepare('SELECT max(version) AS newest FROM versions').get();
     const newest = Number(row?.['newest']);
     store.exec(`CREATE TRIGGER ${triggerName} BEFORE UPDATE OF state ON versions
-      WHEN NEW.state = 'primary' AND NEW.version ${refused} ${newest}
-      BEGIN SELECT RAISE(ABORT, 'the demo refuses this'); END`);
+      WHEN NEW.state = 'primary' AND NEW.version ${comparison} ${newest}
+      BEGIN SELECT RAISE(ABORT, 'refused on purpose'); END`);
   });
   return () => withStore(stateDirectory, (store) => store.exec(`DROP TRIGGER ${triggerName}`));
 }

@@ -6,6 +6,7 @@ import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { Failure, RotationDetails } from '../answers.ts';
 import { exitCodes, type ExitCode } from '../fault.ts';
+import { orchestrationFault } from '../orchestration-fault.ts';
 
 export interface SlotResult {
   readonly slot: string;
@@ -30,6 +31,8 @@ export interface RotationResult {
   readonly timings: Timings;
   readonly failure?: Failure;
   readonly lockout?: Failure;
+  /** Where the rotation did not end as it was meant to: why, and what to do. */
+  readonly error?: Failure & { readonly hint: string };
 }
 
 /** Spans between entries of the saga; absent where it has not come so far. */
@@ -63,6 +66,7 @@ export function resultOf(details: RotationDetails): RotationResult {
     timings: timingsOf(details),
     ...(failure === null ? {} : { failure: failureOf(failure) }),
     ...(lockout === null ? {} : { lockout: failureOf(lockout) }),
+    ...errorOf(details),
   };
 }
 
@@ -78,6 +82,13 @@ export function exitCodeOf(phase: RotationPhase): ExitCode {
     default:
       return exitCodes.done;
   }
+}
+
+function errorOf({ phase, planId, state }: RotationDetails): Pick<RotationResult, 'error'> {
+  const cause = phase === 'locked_out' ? state.lockout : state.failure;
+  if (cause === null || exitCodeOf(phase) === exitCodes.done) return {};
+  const { hint } = orchestrationFault(cause.code, cause.reason, planId);
+  return { error: { ...failureOf(cause), hint } };
 }
 
 function timingsOf({ state, phase, atMs }: RotationDetails): Timings {

@@ -17,7 +17,7 @@ export function machineText(facts: MachineFacts): string {
     `versions     node ${facts.node}, OpenSSL ${facts.openssl}, nats-server ${facts.natsServer}`,
     `durability   ${facts.syncMode}`,
     `disk         ${facts.fileSystem}; 4 KiB appended and flushed: median ${formatMs(flush.medianMs)}, p99 ${formatMs(flush.p99Ms)} (${flush.runs} runs)`,
-    `load         ${load} in the minute before${load > facts.cores / 2 ? ': the machine is busy, figures will be high' : ''}`,
+    `load         ${load} in the minute before${load > facts.cores / 2 ? ': the machine is busy, figures are higher than its own' : ''}`,
   ].join('\n');
 }
 

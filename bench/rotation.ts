@@ -16,11 +16,13 @@ import { invariant } from '#shared/crypto/errors.ts';
 import { bootAgent } from '#shared/runtime/boot.ts';
 import { OperatorSession } from '#cli/operator-session.ts';
 import { layoutOf, type MeshLayout } from '#cli/mesh/layout.ts';
-import type { MeshFile } from '#cli/mesh/mesh-file.ts';
-import type { TokenKind } from '#cli/mesh/mesh-file.ts';
+import { agents } from '#cli/mesh/members.ts';
+import type { MeshFile, TokenKind } from '#cli/mesh/mesh-file.ts';
 import { startHere } from '#cli/mesh/start.ts';
+import { readProcesses } from '#cli/mesh/supervisor-record.ts';
 import { approveRotation, executeRotation, planRotation } from '#cli/rotation/actions.ts';
 import { measure, summarise, type Summary } from './measure.ts';
+import { processorMs, type ProcessGroups } from './processor-time.ts';
 import type { Row } from './report.ts';
 import { rotationTimes, type RotationTimes } from './timeline.ts';
 import { partSummaries, stepParts } from './timeline-parts.ts';
@@ -74,16 +76,17 @@ async function measured(bench: Bench): Promise<Row[]> {
   const requester = await openSession(bench, 'op-1');
   const approver = await openSession(bench, 'op-2');
   try {
-    const executed: { planId: string; wallMs: number }[] = [];
+    const executed: Execution[] = [];
+    const groups = await processGroups(bench.layout);
     let plan: RotationPlan | undefined;
     const deadlineMs = performance.now() + budgetMs;
     for (let run = 0; run < bench.runs + warmupRuns; run += 1) {
       if (bench.signal.aborted) throw bench.signal.reason;
       if (run > warmupRuns && performance.now() > deadlineMs) break;
-      const { planId, wallMs, ...rest } = await rotateOnce(requester, approver);
-      plan = rest.plan;
-      if (run >= warmupRuns) executed.push({ planId, wallMs });
-      bench.onProgress(`rotation ${run + 1}: ${wallMs.toFixed(0)} ms`);
+      const execution = await rotateOnce({ requester, approver, groups });
+      plan = execution.plan;
+      if (run >= warmupRuns) executed.push(execution);
+      bench.onProgress(`rotation ${run + 1}: ${execution.wallMs.toFixed(0)} ms`);
     }
     invariant(plan !== undefined, 'at least one rotation ran');
     const signing = await signingSummary(bench, requester, plan);
@@ -92,8 +95,7 @@ async function measured(bench: Bench): Promise<Row[]> {
     const times = rotationTimes(requester.crypto, records, requester.trust.policy).filter(
       ({ planId }) => timed.has(planId),
     );
-    const wall = summarise(executed.map(({ wallMs }) => wallMs));
-    return [...rowsOf(wall, times), signingRow(signing)];
+    return [...rowsOf(executed, times), ...processorRows(executed), signingRow(signing)];
   } finally {
     await approver.close();
     await requester.close();
@@ -105,16 +107,48 @@ function openSession({ layout, mesh }: Bench, operatorId: string): Promise<Opera
   return OperatorSession.open({ layout, mesh, operatorId, timeoutMs });
 }
 
+interface Execution {
+  readonly planId: string;
+  readonly plan: RotationPlan;
+  readonly wallMs: number;
+  /** Processor time by group of processes; this one and the token's are not among them. */
+  readonly computedMs: ReadonlyMap<string, number>;
+}
+
 /** Plan and approval, then the timed part. */
-async function rotateOnce(requester: OperatorSession, approver: OperatorSession) {
+async function rotateOnce({
+  requester,
+  approver,
+  groups,
+}: {
+  readonly requester: OperatorSession;
+  readonly approver: OperatorSession;
+  readonly groups: ProcessGroups;
+}): Promise<Execution> {
   const request = { layers: layerNumbers, rotationType: 'scheduled', reason: 'benchmark' } as const;
   const { planId, plan } = await planRotation(requester, request);
   await approveRotation(approver, planId);
+  const computedBefore = processorMs(groups);
   const startMs = performance.now();
   const { state } = await executeRotation(requester, planId, () => undefined);
   const wallMs = performance.now() - startMs;
+  const computedAfter = processorMs(groups);
   invariant(state.decision === 'commit', 'the rotation is committed');
-  return { planId, plan, wallMs };
+  const computedMs = new Map(
+    [...(computedAfter ?? [])].map(([name, ms]) => [name, ms - (computedBefore?.get(name) ?? 0)]),
+  );
+  return { planId, plan, wallMs, computedMs };
+}
+
+async function processGroups(layout: MeshLayout): Promise<ProcessGroups> {
+  const groups = new Map<string, number[]>();
+  for (const { id, pid } of await readProcesses(layout)) {
+    if (pid === null) continue;
+    const kind = agents.find((agent) => agent.id === id)?.kind ?? id;
+    const name = kind === 'layer' || kind === 'orchestrator' ? `${kind} agents` : kind;
+    groups.set(name, [...(groups.get(name) ?? []), pid]);
+  }
+  return groups;
 }
 
 /** A plan stated again, asked of the signer over the bus as an orchestrator asks. */
@@ -156,8 +190,9 @@ async function readRecords(session: OperatorSession): Promise<AuditRecord[]> {
   }
 }
 
-function rowsOf(wall: Summary, times: readonly RotationTimes[]): Row[] {
+function rowsOf(executed: readonly Execution[], times: readonly RotationTimes[]): Row[] {
   const group = 'rotation of seven layers, 14 slots';
+  const wall = summarise(executed.map(({ wallMs }) => wallMs));
   const rows: Row[] = [
     {
       group,
@@ -184,6 +219,30 @@ function rowsOf(wall: Summary, times: readonly RotationTimes[]): Row[] {
     rows.push({ group, name: `  per step: ${partNames[part]}`, summary });
   }
   return rows;
+}
+
+/** What was computed during the timed part, all processes together and by kind. */
+function processorRows(executed: readonly Execution[]): Row[] {
+  const group = 'processor time of one rotation';
+  const names = [...(executed[0]?.computedMs.keys() ?? [])];
+  if (names.length === 0) return [];
+  const total = executed.map(({ computedMs }) =>
+    [...computedMs.values()].reduce((sum, each) => sum + each, 0),
+  );
+  const row = (name: string, samples: readonly number[]): Row => ({
+    group,
+    name,
+    summary: summarise(samples),
+  });
+  return [
+    { ...row('all processes of the mesh', total), note: 'of all cores together, in 10 ms steps' },
+    ...names.map((name) =>
+      row(
+        `  ${name}`,
+        executed.map(({ computedMs }) => computedMs.get(name) ?? 0),
+      ),
+    ),
+  ];
 }
 
 const partNames = {

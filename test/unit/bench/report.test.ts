@@ -1,6 +1,7 @@
 /** How results are written, and how the parts of a rotation's steps add up. */
 import { expect, test } from 'vitest';
 import { summarise } from '../../../bench/measure.ts';
+import { ticksOf } from '../../../bench/processor-time.ts';
 import { ratioNote, rowsText } from '../../../bench/report.ts';
 import { partSummaries } from '../../../bench/timeline-parts.ts';
 
@@ -33,4 +34,10 @@ test('parts of steps are summed up for the operations asked for', () => {
   expect(parts?.effectMs).toMatchObject({ runs: 2, medianMs: 10, maxMs: 30 });
   expect(parts?.returnMs).toMatchObject({ runs: 2, medianMs: 4 });
   expect(partSummaries(steps, ['retire'])).toBeUndefined();
+});
+
+test('processor time is read behind the name, which may hold anything', () => {
+  const stat = '4711 (odd) name 1 2) S 1 2 3 4 5 6 7 8 9 10 120 34 0 0 20';
+  expect(ticksOf(stat)).toBe(154);
+  expect(() => ticksOf('4711 (gone')).toThrow(RangeError);
 });

@@ -1,13 +1,29 @@
-/** A live mesh driven through `bin/gyre`, as an operator would, while things are done to it. */
+/**
+ * A live mesh driven as an operator would, while things are done to it: through `bin/gyre` where what
+ * it prints or its exit code is the point, through the same operator's session elsewhere.
+ */
 
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { checks, type RotationDetails } from '#cli/answers.ts';
+import { memberFiles } from '#cli/mesh/layout.ts';
+import { approveRotation, planRotation, showRotation } from '#cli/rotation/actions.ts';
+import { parseLayers } from '#cli/rotation/arguments.ts';
+import type { OperatorSession } from '#cli/operator-session.ts';
 import { gyreJson, runGyre, type GyreRun } from '../support/gyre.ts';
 import { TestMesh, type TestMeshOptions } from '../support/mesh.ts';
 
 export interface Plan {
   readonly planId: string;
   readonly planDigest: string;
+}
+
+/** What a command that failed told, with its exit code. */
+export interface Told {
+  readonly exit: number;
+  readonly code: string;
+  readonly reason: string;
+  readonly hint: string;
 }
 
 const timeoutMs = 120_000;
@@ -37,11 +53,31 @@ export class Drive {
     return run.document;
   }
 
+  /** For a command that must fail: what it says. */
+  async told(...args: string[]): Promise<Told> {
+    const { code, document } = await gyreJson<{ error?: Omit<Told, 'exit'> }>(
+      [...args, '--dir', this.mesh.layout.root],
+      { timeoutMs },
+    );
+    if (document.error === undefined) throw new Error(`gyre ${args.join(' ')} did not fail`);
+    return { exit: code, ...document.error };
+  }
+
+  /** Where a layer agent keeps its databases. */
+  stateOf(agentId: string, kind: 'layer' | 'auditor' = 'layer'): string {
+    const { layout } = this.mesh;
+    return path.join(layout.memberDirectory({ id: agentId, kind }), memberFiles.state);
+  }
+
   async approvedPlan(layers = '1-7'): Promise<Plan> {
-    const plan = await this.json<Plan>('rotation', 'plan', '--layers', layers);
-    const approval = await this.gyre('rotation', 'approve', plan.planId, '--as', 'op-2');
-    if (approval.code !== 0) throw new Error(`not approved: ${approval.stderr}`);
-    return plan;
+    const request = {
+      layers: parseLayers(layers),
+      rotationType: 'scheduled',
+      reason: 'a test of what goes wrong',
+    } as const;
+    const { planId, planDigest } = await this.#as('op-1', (op) => planRotation(op, request));
+    await this.#as('op-2', (op) => approveRotation(op, planId));
+    return { planId, planDigest };
   }
 
   /** Executes and calls `onLine` for each line of progress. */
@@ -63,37 +99,53 @@ export class Drive {
 
   /** Versions of the primary keys, by slot. */
   async versions(): Promise<Map<string, number>> {
-    interface Keys {
-      readonly keys: readonly { readonly slot: string; readonly version: number }[];
-    }
-    for (let tries = 0; tries < 40; tries += 1) {
-      const { keys } = await this.json<Keys>('keys', 'list');
-      if (keys.length === 14) return new Map(keys.map(({ slot, version }) => [slot, version]));
-      await sleep(250);
-    }
-    throw new Error('not all layer agents answer');
+    return this.#as('op-1', async (op) => {
+      for (let tries = 0; tries < 80; tries += 1) {
+        const { layers } = await op.askOrchestrator({ ask: 'keys-list' }, checks.keysList);
+        const slots = layers.flatMap((layer) => layer.slots);
+        if (slots.length === 14) {
+          return new Map(slots.map(({ slot, version }) => [slot, version]));
+        }
+        await sleep(250);
+      }
+      throw new Error('not all layer agents answer');
+    });
+  }
+
+  show(planId: string): Promise<RotationDetails> {
+    return this.#as('op-1', (op) => showRotation(op, planId));
   }
 
   /** The phase in which a rotation comes to rest. */
   async settled(planId: string): Promise<string> {
-    for (let tries = 0; tries < 120; tries += 1) {
-      const run = await gyreJson<{ phase?: string }>(
-        ['rotation', 'show', planId, '--dir', this.mesh.layout.root],
-        { timeoutMs },
-      );
-      const { phase } = run.document;
-      if (phase !== undefined && resting.includes(phase)) return phase;
-      await sleep(250);
-    }
-    throw new Error(`${planId} does not come to rest`);
+    return this.#as('op-1', async (op) => {
+      for (let tries = 0; tries < 120; tries += 1) {
+        const { phase } = await showRotation(op, planId);
+        if (resting.includes(phase)) return phase;
+        await sleep(250);
+      }
+      throw new Error(`${planId} does not come to rest`);
+    });
   }
 
   /** Exports the audit and verifies it offline. */
   async verifyAudit(): Promise<GyreRun> {
     const file = path.join(this.mesh.folder, `audit-${Date.now()}.gyre`);
-    const { rootDigest } = await this.json<{ rootDigest: string }>('status');
+    const { rootDigest } = this.mesh.mesh;
     const exported = await this.gyre('audit', 'export', '--out', file);
     if (exported.code !== 0) throw new Error(`no export: ${exported.stderr}`);
     return runGyre(['audit', 'verify', file, '--root', rootDigest], { timeoutMs });
+  }
+
+  async #as<Result>(
+    operatorId: string,
+    work: (session: OperatorSession) => Promise<Result>,
+  ): Promise<Result> {
+    const session = await this.mesh.session(operatorId);
+    try {
+      return await work(session);
+    } finally {
+      await session.close();
+    }
   }
 }

@@ -15,7 +15,7 @@ import { runGyre } from '../support/gyre.ts';
 import { DemoMesh, DemoFailure, expect, type KeyLine, type Status } from './demo-mesh.ts';
 import { Probe, type ProbeReport } from './probe.ts';
 import { changesTable, heading, note, probeTable } from './report.ts';
-import { refuseNewPrimaries } from '../support/sabotage.ts';
+import { refuseNewPrimaries } from './sabotage.ts';
 
 const overlapMs = 1_500;
 const startedMs = performance.now();

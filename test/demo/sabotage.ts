@@ -13,7 +13,7 @@ export function refuseNewPrimaries(stateDirectory: string): () => void {
 }
 
 /** No key that is there now becomes primary (again). Returns what allows it again. */
-export function refuseOldPrimaries(stateDirectory: string): () => void {
+export function refuseEarlierPrimaries(stateDirectory: string): () => void {
   return refuse(stateDirectory, '<=');
 }
 

@@ -137,6 +137,13 @@ export class Drive {
     return runGyre(['audit', 'verify', file, '--root', rootDigest], { timeoutMs });
   }
 
+  /** Stops and removes the mesh; nothing of it may be left running. */
+  async end(): Promise<void> {
+    await this.mesh.remove();
+    const left = this.mesh.running();
+    if (left.length > 0) throw new Error(`still running: ${left.join(', ')}`);
+  }
+
   async #as<Result>(
     operatorId: string,
     work: (session: OperatorSession) => Promise<Result>,

@@ -45,8 +45,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   keys.close();
-  await drive.mesh.remove();
-  expect(drive.mesh.running()).toEqual([]);
+  await drive.end();
 }, slow);
 
 describe('a rollback made impossible', () => {

@@ -19,6 +19,9 @@ export interface OutputOptions {
   readonly noColor?: string | undefined;
 }
 
+/** A narrower terminal would break the lines of the grid, and drawing over it would not fit. */
+const gridColumns = 80;
+
 export class Output {
   readonly json: boolean;
   /** Styles for standard output, and for standard error. */
@@ -38,7 +41,8 @@ export class Output {
 
   /** Whether progress may be redrawn in place. */
   get redraws(): boolean {
-    return this.#stderr.isTTY === true && !this.json;
+    const { isTTY, columns = gridColumns } = this.#stderr;
+    return isTTY === true && columns >= gridColumns && !this.json;
   }
 
   /** The one result of a command, as a document or as text for people. */

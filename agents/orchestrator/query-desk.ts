@@ -31,7 +31,7 @@ export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
       case 'mesh-status':
         return { ok: true, result: await meshStatus(desk) };
       case 'rotation-list':
-        return { ok: true, result: desk.rotations().slice(-listedMax).map(summaryOf) };
+        return { ok: true, result: latestRotations(desk) };
       case 'rotation-show':
         return showRotation(desk, query);
       case 'request-outcome':
@@ -44,7 +44,8 @@ export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
   };
 }
 
-async function meshStatus({ ports, rotations }: Desk) {
+async function meshStatus(desk: Desk) {
+  const { ports } = desk;
   const { trust } = ports;
   return {
     orchestrator: ports.agentId,
@@ -60,7 +61,7 @@ async function meshStatus({ ports, rotations }: Desk) {
       slots: slots.length,
       frozen: slots.filter(({ frozen }) => frozen).length,
     })),
-    rotations: rotations().slice(-listedMax).map(summaryOf),
+    rotations: latestRotations(desk),
   };
 }
 
@@ -105,6 +106,14 @@ async function waitUntil(
   for (let change = condition(); change !== undefined && !over; change = condition()) {
     await Promise.race([change, timeUp]);
   }
+}
+
+/** By the time they began, whatever order the log was read in; the newest last. */
+function latestRotations({ rotations }: Desk) {
+  return rotations()
+    .map(summaryOf)
+    .toSorted((one, other) => one.beganAtMs - other.beganAtMs)
+    .slice(-listedMax);
 }
 
 function summaryOf(driver: RotationDriver) {

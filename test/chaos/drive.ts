@@ -75,8 +75,8 @@ export class Drive {
       rotationType: 'scheduled',
       reason: 'a test of what goes wrong',
     } as const;
-    const { planId, planDigest } = await this.#as('op-1', (op) => planRotation(op, request));
-    await this.#as('op-2', (op) => approveRotation(op, planId));
+    const { planId, planDigest } = await this.as('op-1', (op) => planRotation(op, request));
+    await this.as('op-2', (op) => approveRotation(op, planId));
     return { planId, planDigest };
   }
 
@@ -99,7 +99,7 @@ export class Drive {
 
   /** Versions of the primary keys, by slot. */
   async versions(): Promise<Map<string, number>> {
-    return this.#as('op-1', async (op) => {
+    return this.as('op-1', async (op) => {
       for (let tries = 0; tries < 80; tries += 1) {
         const { layers } = await op.askOrchestrator({ ask: 'keys-list' }, checks.keysList);
         const slots = layers.flatMap((layer) => layer.slots);
@@ -113,12 +113,12 @@ export class Drive {
   }
 
   show(planId: string): Promise<RotationDetails> {
-    return this.#as('op-1', (op) => showRotation(op, planId));
+    return this.as('op-1', (op) => showRotation(op, planId));
   }
 
   /** The phase in which a rotation comes to rest. */
   async settled(planId: string): Promise<string> {
-    return this.#as('op-1', async (op) => {
+    return this.as('op-1', async (op) => {
       for (let tries = 0; tries < 120; tries += 1) {
         const { phase } = await showRotation(op, planId);
         if (resting.includes(phase)) return phase;
@@ -144,7 +144,8 @@ export class Drive {
     if (left.length > 0) throw new Error(`still running: ${left.join(', ')}`);
   }
 
-  async #as<Result>(
+  /** Does something as an operator, in a session of its own. */
+  async as<Result>(
     operatorId: string,
     work: (session: OperatorSession) => Promise<Result>,
   ): Promise<Result> {

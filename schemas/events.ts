@@ -18,7 +18,6 @@ import {
 import {
   AgentId,
   AlgorithmName,
-  Bytes,
   BytesMax,
   DigestHex,
   Identifier,
@@ -218,16 +217,30 @@ export const QueryAnswered = StrictObject({
 });
 export type QueryAnswered = Static<typeof QueryAnswered>;
 
-/** An event whose frame, by its hash, was handed to a third party: for schemas that need one. */
-export const StatementHash = Bytes(32);
+/** What a subject is for (`shared/bus/subjects.ts` writes and parses them). */
+export type SubjectKind =
+  | 'saga-rotation'
+  | 'saga-slots'
+  | 'saga-requests'
+  | 'step'
+  | 'report'
+  | 'capability'
+  | 'request'
+  | 'signer-log'
+  | 'audit-receipt'
+  | 'audit-verdict'
+  | 'audit-checkpoint'
+  | 'query';
 
 export interface EventType<Schema extends TSchema> {
   readonly body: Validator<Schema>;
   readonly schemaVersion: number;
   readonly senders: readonly AgentKind[];
   readonly lane: 'control' | 'query';
-  /** `own-layer` and `addressed-layer` stand for `layer-<n>`. */
+  /** `layer` stands for `layer-<n>`. */
   readonly channels: readonly ('saga' | 'mesh' | 'operators' | 'layer')[];
+  /** Kinds of subject on which it may stand, so that no event passes for one of another kind. */
+  readonly subjects: readonly SubjectKind[];
   /** How long after its time an event is still taken. */
   readonly validMs: number;
 }
@@ -235,25 +248,71 @@ export interface EventType<Schema extends TSchema> {
 const minuteMs = 60_000;
 const dayMs = 24 * 60 * minuteMs;
 
+const fromOperators = {
+  senders: ['operator'],
+  channel: 'operators',
+  subjects: ['request'],
+} as const;
+const fromAuditor = { senders: ['auditor'], channel: 'mesh', validMs: 30 * dayMs } as const;
+
 export const eventTypes = {
-  'rotation-requested': control(RotationRequested, ['operator'], 'operators', dayMs),
-  'plan-approved': control(PlanApproved, ['operator'], 'operators', dayMs),
-  'execution-requested': control(ExecutionRequested, ['operator'], 'operators', 10 * minuteMs),
-  'rollback-requested': control(RollbackRequested, ['operator'], 'operators', 10 * minuteMs),
-  'recovery-requested': control(RecoveryRequested, ['operator'], 'operators', dayMs),
-  'recovery-approved': control(RecoveryApproved, ['operator'], 'operators', dayMs),
-  'request-refused': control(RequestRefused, ['orchestrator'], 'operators', dayMs),
-  'saga-entry': control(SagaEntry, ['orchestrator'], 'saga', 30 * dayMs),
-  'step-commanded': control(StepCommanded, ['orchestrator'], 'layer', dayMs),
-  'step-reported': control(StepReported, ['layer'], 'layer', 30 * dayMs),
-  'capability-advertised': control(CapabilityAdvertised, ['layer'], 'layer', dayMs),
-  'receipts-issued': control(ReceiptsIssued, ['auditor'], 'mesh', 30 * dayMs),
-  'checkpoint-issued': control(CheckpointIssued, ['auditor'], 'mesh', 30 * dayMs),
+  'rotation-requested': control(RotationRequested, { ...fromOperators, validMs: dayMs }),
+  'plan-approved': control(PlanApproved, { ...fromOperators, validMs: dayMs }),
+  'execution-requested': control(ExecutionRequested, { ...fromOperators, validMs: 10 * minuteMs }),
+  'rollback-requested': control(RollbackRequested, { ...fromOperators, validMs: 10 * minuteMs }),
+  'recovery-requested': control(RecoveryRequested, { ...fromOperators, validMs: dayMs }),
+  'recovery-approved': control(RecoveryApproved, { ...fromOperators, validMs: dayMs }),
+  'request-refused': control(RequestRefused, {
+    senders: ['orchestrator'],
+    channel: 'operators',
+    subjects: ['saga-requests'],
+    validMs: dayMs,
+  }),
+  'saga-entry': control(SagaEntry, {
+    senders: ['orchestrator'],
+    channel: 'saga',
+    subjects: ['saga-rotation', 'saga-slots'],
+    validMs: 30 * dayMs,
+  }),
+  'step-commanded': control(StepCommanded, {
+    senders: ['orchestrator'],
+    channel: 'layer',
+    subjects: ['step'],
+    validMs: dayMs,
+  }),
+  'step-reported': control(StepReported, {
+    senders: ['layer'],
+    channel: 'layer',
+    subjects: ['report'],
+    validMs: 30 * dayMs,
+  }),
+  'capability-advertised': control(CapabilityAdvertised, {
+    senders: ['layer'],
+    channel: 'layer',
+    subjects: ['capability'],
+    validMs: dayMs,
+  }),
+  'receipts-issued': control(ReceiptsIssued, {
+    ...fromAuditor,
+    subjects: ['audit-receipt', 'audit-verdict'],
+  }),
+  'checkpoint-issued': control(CheckpointIssued, {
+    ...fromAuditor,
+    subjects: ['audit-checkpoint'],
+  }),
   'event-restored': {
-    ...control(EventRestored, ['auditor'], 'saga', 30 * dayMs),
+    ...control(EventRestored, {
+      ...fromAuditor,
+      subjects: ['saga-rotation', 'saga-slots', 'saga-requests', 'report', 'request'],
+    }),
     channels: ['saga', 'operators', 'layer'],
   },
-  'statement-signed': control(StatementSigned, ['signer'], 'saga', 30 * dayMs),
+  'statement-signed': control(StatementSigned, {
+    senders: ['signer'],
+    channel: 'saga',
+    subjects: ['signer-log'],
+    validMs: 30 * dayMs,
+  }),
   'query-asked': query(QueryAsked),
   'query-answered': query(QueryAnswered),
 } as const satisfies Record<string, EventType<TSchema>>;
@@ -268,12 +327,21 @@ export function isEventType(name: string): name is EventTypeName {
 
 function control<Schema extends TSchema>(
   schema: Schema,
-  senders: readonly AgentKind[],
-  channel: 'saga' | 'mesh' | 'operators' | 'layer',
-  validMs: number,
+  rules: {
+    readonly senders: readonly AgentKind[];
+    readonly channel: 'saga' | 'mesh' | 'operators' | 'layer';
+    readonly subjects: readonly SubjectKind[];
+    readonly validMs: number;
+  },
 ): EventType<Schema> {
-  const body = compile(schema);
-  return { body, schemaVersion: 1, senders, lane: 'control', channels: [channel], validMs };
+  const { channel, ...others } = rules;
+  return {
+    body: compile(schema),
+    schemaVersion: 1,
+    lane: 'control',
+    channels: [channel],
+    ...others,
+  };
 }
 
 function query<Schema extends TSchema>(schema: Schema): EventType<Schema> {
@@ -283,6 +351,7 @@ function query<Schema extends TSchema>(schema: Schema): EventType<Schema> {
     senders: ['operator', 'orchestrator', 'signer', 'auditor', 'layer'],
     lane: 'query',
     channels: ['operators', 'saga', 'layer'],
+    subjects: ['query'],
     validMs: minuteMs / 2,
   };
 }

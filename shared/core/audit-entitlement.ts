@@ -1,7 +1,7 @@
 /**
  * Whether a sender may say what its header announces: type, lane, channel, subject, time of enrolment,
- * documents in force. A pure function of header and trust, without the time of receipt, so that an
- * auditor and everyone who checks its log later come to the same verdict (invariant 12).
+ * documents in force. A pure function of header and trust, without the time of receipt, so that every
+ * receiver, the auditor and everyone who checks its log later come to the same verdict (invariant 12).
  */
 
 import type { RefusalCode } from '#schemas/errors.ts';
@@ -9,14 +9,17 @@ import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { Header } from '#schemas/frame.ts';
 import type { AgentKind } from '#schemas/trust.ts';
 
-/** What a subject says, once parsed; null for a subject that is not of this mesh. */
-export type AddressOf = (subject: string) => {
+/** What a subject says, once parsed. */
+interface Address {
   readonly kind: string;
   readonly sagaId?: string;
   readonly agentId?: string;
   readonly operatorId?: string;
   readonly layer?: number;
-} | null;
+}
+
+/** Null for a subject that is not of this mesh. */
+export type AddressOf = (subject: string) => Address | null;
 
 /** Of an enrolment, what entitlement rests on. */
 export interface AuditedSender {
@@ -52,11 +55,14 @@ export function entitlementMisfit(
 ): RefusalCode | undefined {
   if (!isEventType(event.type)) return 'TYPE_UNKNOWN';
   const type = eventTypes[event.type];
+  const subjects: readonly string[] = type.subjects;
   const senders: readonly AgentKind[] = type.senders;
   const channels: readonly string[] = type.channels;
   if (event.schemaVersion !== type.schemaVersion) return 'VERSION_UNKNOWN';
   if (!senders.includes(sender.kind)) return 'SENDER_NOT_ENTITLED';
-  if (!ownsSubject(event, sender, inForce.addressOf)) return 'SUBJECT_MISMATCH';
+  const address = inForce.addressOf(event.subject);
+  if (address === null || !subjects.includes(address.kind)) return 'SUBJECT_MISMATCH';
+  if (!ownsSubject(event, sender, address)) return 'SUBJECT_MISMATCH';
   const isLayerChannel = /^layer-[1-7]$/.test(event.channel);
   if (event.lane !== type.lane || !channels.includes(isLayerChannel ? 'layer' : event.channel)) {
     return 'CHANNEL_MISMATCH';
@@ -73,10 +79,8 @@ export function entitlementMisfit(
   return undefined;
 }
 
-/** Whether the sender may speak on the subject, whatever the bus let through. */
-function ownsSubject(event: AnnouncedEvent, sender: AuditedSender, addressOf: AddressOf): boolean {
-  const address = addressOf(event.subject);
-  if (address === null) return false;
+/** Whether the subject is the sender's to speak on, whatever the bus let through. */
+function ownsSubject(event: AnnouncedEvent, sender: AuditedSender, address: Address): boolean {
   if (event.type === 'event-restored') return sender.kind === 'auditor';
   switch (address.kind) {
     case 'saga-rotation':
@@ -92,6 +96,12 @@ function ownsSubject(event: AnnouncedEvent, sender: AuditedSender, addressOf: Ad
       return sender.agentId === address.operatorId;
     case 'signer-log':
       return sender.kind === 'signer';
+    case 'audit-receipt':
+    case 'audit-verdict':
+    case 'audit-checkpoint':
+      return sender.kind === 'auditor';
+    case 'query':
+      return event.audience === address.agentId;
     default:
       return false;
   }

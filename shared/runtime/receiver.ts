@@ -7,8 +7,12 @@
 import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { Header } from '#schemas/frame.ts';
-import type { AgentKind } from '#schemas/trust.ts';
-import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import {
+  entitlementMisfit,
+  type AnnouncedEvent,
+  type InForce,
+} from '#shared/core/audit-entitlement.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import {
   disclose,
@@ -42,13 +46,20 @@ export interface Delivery {
 
 export class Receiver {
   readonly #options: ReceiverOptions;
-  readonly #subjects: Subjects;
+  readonly #inForce: InForce;
   readonly #window = new ReplayWindow();
   readonly #refusals: Partial<Record<RefusalCode, number>> = {};
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
-    this.#subjects = subjectsOf(options.trust.mesh);
+    const { trust } = options;
+    const subjects = subjectsOf(trust.mesh);
+    this.#inForce = {
+      addressOf: (subject) => subjects.parse(subject),
+      policyDigest: trust.policyDigest,
+      registryDigest: trust.registryDigest,
+      clockSkewMs: trust.policy.policies.rotation.clock_skew_ms,
+    };
   }
 
   refusals(): Readonly<Partial<Record<RefusalCode, number>>> {
@@ -79,8 +90,7 @@ export class Receiver {
     const { header } = parsed.frame;
     const sender = this.#options.trust.agent(header.sender);
     if (sender === undefined) return refused('SENDER_UNKNOWN');
-    const misfit =
-      this.#addressMisfit(header, sender, delivery.subject) ?? this.#timeMisfit(header, sender);
+    const misfit = this.#misfit(header, sender, delivery.subject);
     if (misfit !== undefined) return refused(misfit);
     const opened = this.#content(parsed.frame, sender, { ...delivery, restoredBy });
     if (opened.status === 'refused') return opened;
@@ -131,75 +141,24 @@ export class Receiver {
     return { status: 'opened', event };
   }
 
-  #addressMisfit(header: Header, sender: Enrolled, subject: string): RefusalCode | undefined {
-    if (!isEventType(header.type)) return 'TYPE_UNKNOWN';
-    const type = eventTypes[header.type];
-    if (header.schemaVersion !== type.schemaVersion) return 'VERSION_UNKNOWN';
-    if (!(type.senders as readonly AgentKind[]).includes(sender.kind)) return 'SENDER_NOT_ENTITLED';
+  /** What the header may not say, apart from everything that only the content or a key can show. */
+  #misfit(header: Header, sender: Enrolled, subject: string): RefusalCode | undefined {
     if (header.subject !== subject) return 'SUBJECT_MISMATCH';
-    if (!this.#ownsSubject(header, sender)) return 'SUBJECT_MISMATCH';
-    const channelKind = header.channel.startsWith('layer-') ? 'layer' : header.channel;
-    if (header.lane !== type.lane || !(type.channels as readonly string[]).includes(channelKind)) {
-      return 'CHANNEL_MISMATCH';
-    }
-    if (
-      channelKind === 'layer' &&
-      sender.kind === 'layer' &&
-      header.channel !== `layer-${sender.layer}`
-    ) {
-      return 'CHANNEL_MISMATCH';
-    }
-    const addressed =
-      header.audience === this.#options.agentId || header.audience === header.channel;
-    return addressed || this.#options.observesAll === true ? undefined : 'AUDIENCE_MISMATCH';
-  }
-
-  /** Whether the sender may speak on the subject, whatever the bus let through. */
-  #ownsSubject(header: Header, sender: Enrolled): boolean {
-    const address = this.#subjects.parse(header.subject);
-    if (address === null) return false;
-    if (header.type === 'event-restored') return sender.kind === 'auditor';
-    switch (address.kind) {
-      case 'saga-rotation':
-      case 'saga-slots':
-      case 'saga-requests':
-        return sender.kind === 'orchestrator';
-      case 'step':
-        return sender.kind === 'orchestrator' && header.audience === address.agentId;
-      case 'report':
-      case 'capability':
-        return sender.agentId === address.agentId && sender.layer === address.layer;
-      case 'request':
-        return sender.agentId === address.operatorId;
-      case 'signer-log':
-        return sender.kind === 'signer';
-      case 'audit-receipt':
-      case 'audit-verdict':
-      case 'audit-checkpoint':
-        return sender.kind === 'auditor';
-      case 'query':
-        return header.audience === address.agentId;
-      case 'dead':
-        return false;
-    }
-  }
-
-  #timeMisfit(header: Header, sender: Enrolled): RefusalCode | undefined {
-    const { clock, trust } = this.#options;
+    const misfit = entitlementMisfit(announcedBy(header), sender, this.#inForce);
+    if (misfit !== undefined) return misfit;
+    const { agentId, observesAll, clock } = this.#options;
+    const addressed = header.audience === agentId || header.audience === header.channel;
+    if (!addressed && observesAll !== true) return 'AUDIENCE_MISMATCH';
     const nowMs = clock.nowMs();
-    const skewMs = trust.policy.policies.rotation.clock_skew_ms;
+    const skewMs = this.#inForce.clockSkewMs;
     if (header.timeMs > nowMs + skewMs) return 'TIME_OUT_OF_RANGE';
-    if (header.expiresMs + skewMs < nowMs) return 'EVENT_EXPIRED';
-    const validMs = isEventType(header.type) ? eventTypes[header.type].validMs : 0;
-    const spanMs = header.expiresMs - header.timeMs;
-    if (spanMs < 0 || spanMs > validMs) return 'TIME_OUT_OF_RANGE';
-    if (header.timeMs < sender.issuedAtMs - skewMs || header.timeMs > sender.expiresAtMs) {
-      return 'SENDER_EXPIRED';
-    }
-    if (toHex(header.policyDigest) !== trust.policyDigest) return 'POLICY_NOT_IN_FORCE';
-    if (toHex(header.registryDigest) !== trust.registryDigest) return 'REGISTRY_NOT_IN_FORCE';
-    return undefined;
+    return header.expiresMs + skewMs < nowMs ? 'EVENT_EXPIRED' : undefined;
   }
+}
+
+function announcedBy(header: Header): AnnouncedEvent {
+  const policyDigest = toHex(header.policyDigest);
+  return { ...header, policyDigest, registryDigest: toHex(header.registryDigest) };
 }
 
 function refused(code: RefusalCode): Opening {

@@ -132,6 +132,8 @@ export const MeshStatus = open({
   rootDigest: DigestHex(),
   registry: Document,
   policy: Document,
+  /** Events that the orchestrator refused since its start, by code. */
+  refusals: Type.Record(Type.String({ pattern: '^[A-Z_]{1,40}$' }), Uint()),
   layers: List(
     open({
       agentId: AgentId(),

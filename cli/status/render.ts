@@ -1,4 +1,5 @@
 /** The status of a mesh as text. The signer is never shown without what its token is. */
+import type { MeshStatus } from '../answers.ts';
 import { phaseText } from '../rotation/render.ts';
 import { fingerprint, table, type Style } from '../style.ts';
 import { isHealthy, type Answered, type Status } from './collect.ts';
@@ -10,17 +11,7 @@ export function renderStatus(status: Status, style: Style): string {
   return [
     `${style.strong(status.dir)}  ${verdict}`,
     `  root digest  ${status.rootDigest}`,
-    ...section(status.mesh, style, 'orchestrator', ({ orchestrator, registry, policy, layers }) => [
-      `  registry     version ${registry.version}  ${fingerprint(registry.digest)}`,
-      `  policy       version ${policy.version}  ${fingerprint(policy.digest)}`,
-      `  asked        ${orchestrator}`,
-      `  layers       ${layers.filter(({ ready }) => ready).length} of ${layers.length} ready`,
-      ...layers
-        .filter(({ ready, frozen }) => !ready || frozen > 0)
-        .map(({ agentId, reason, frozen }) =>
-          style.failed(`               ${agentId}: ${reason ?? `${frozen} slots frozen`}`),
-        ),
-    ]),
+    ...section(status.mesh, style, 'orchestrator', (mesh) => meshLines(mesh, style)),
     ...section(
       status.signer,
       style,
@@ -43,6 +34,25 @@ export function renderStatus(status: Status, style: Style): string {
     renderProcesses(status, style),
     ...renderRotations(status, style),
   ].join('\n');
+}
+
+function meshLines(mesh: MeshStatus, style: Style): string[] {
+  const { orchestrator, registry, policy, layers, refusals } = mesh;
+  const refused = Object.entries(refusals).map(([code, count]) => `${count} ${code}`);
+  return [
+    `  registry     version ${registry.version}  ${fingerprint(registry.digest)}`,
+    `  policy       version ${policy.version}  ${fingerprint(policy.digest)}`,
+    `  asked        ${orchestrator}`,
+    ...(refused.length === 0
+      ? []
+      : [style.warning(`               it refused events: ${refused.join(', ')}`)]),
+    `  layers       ${layers.filter(({ ready }) => ready).length} of ${layers.length} ready`,
+    ...layers
+      .filter(({ ready, frozen }) => !ready || frozen > 0)
+      .map(({ agentId, reason, frozen }) =>
+        style.failed(`               ${agentId}: ${reason ?? `${frozen} slots frozen`}`),
+      ),
+  ];
 }
 
 function section<Value>(

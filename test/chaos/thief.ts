@@ -1,0 +1,134 @@
+/**
+ * Somebody who stole everything that one layer agent has: its NKEY, its channel secrets and its
+ * identity key. Tries what the bus should not allow, and makes frames that a receiver should refuse.
+ */
+
+import { readFile } from 'node:fs/promises';
+import {
+  connect,
+  errors,
+  headers,
+  nkeyAuthenticator,
+  type NatsConnection,
+} from '@nats-io/transport-node';
+import type { EventBody } from '#schemas/events.ts';
+import { inboxPrefix, subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
+import { fromHex } from '#shared/crypto/bytes.ts';
+import { openFrame, parseFrame } from '#shared/crypto/envelope.ts';
+import { SenderChain, type EventInput } from '#shared/crypto/sender-chain.ts';
+import { loadIdentity, type Identity } from '#shared/runtime/boot.ts';
+import type { TestMesh } from '../support/mesh.ts';
+
+type Report = EventBody<'step-reported'>;
+
+const minuteMs = 60_000;
+
+export class Thief {
+  readonly subjects: Subjects;
+  readonly layer: number;
+  readonly #identity: Identity;
+  readonly #connection: NatsConnection;
+
+  private constructor(identity: Identity, connection: NatsConnection, layer: number) {
+    this.#identity = identity;
+    this.#connection = connection;
+    this.layer = layer;
+    this.subjects = subjectsOf(identity.trust.mesh);
+  }
+
+  static async of({ layout, mesh }: TestMesh, agentId: string): Promise<Thief> {
+    const identity = loadIdentity(layout.configFile({ id: agentId, kind: 'layer' }));
+    const { config, resolve } = identity;
+    const connection = await connect({
+      servers: `127.0.0.1:${mesh.port}`,
+      authenticator: nkeyAuthenticator(await readFile(resolve(config.nkeySeedFile))),
+      inboxPrefix: inboxPrefix(agentId),
+      maxReconnectAttempts: -1,
+    });
+    return new Thief(identity, connection, config.layer ?? 0);
+  }
+
+  close(): Promise<void> {
+    return this.#connection.close();
+  }
+
+  get agentId(): string {
+    return this.#identity.config.agentId;
+  }
+
+  get reportSubject(): string {
+    return this.subjects.report(this.layer, this.agentId);
+  }
+
+  /** Whether the server lets the thief publish there; what it publishes is empty. */
+  async mayPublish(subject: string): Promise<boolean> {
+    try {
+      await this.#connection.request(subject, new Uint8Array(), { timeout: 2_000 });
+      return true;
+    } catch (error) {
+      return !(error instanceof Error && error.cause instanceof errors.PermissionViolationError);
+    }
+  }
+
+  async maySubscribe(subject: string): Promise<boolean> {
+    const subscription = this.#connection.subscribe(subject, { callback: () => undefined });
+    await this.#connection.flush();
+    const isOpen = !subscription.isClosed();
+    subscription.unsubscribe();
+    return isOpen;
+  }
+
+  /** Publishes as a client of the server may; true where a stream took it. */
+  async put(subject: string, data: Uint8Array, messageId: string): Promise<boolean> {
+    const named = headers();
+    named.set('Nats-Msg-Id', messageId);
+    const answer = await this.#connection.request(subject, data, {
+      headers: named,
+      timeout: 5_000,
+    });
+    const { seq } = answer.json<{ seq?: number }>();
+    return seq !== undefined && seq > 0;
+  }
+
+  /** Asks something that the agent may ask, and has the server send the answer to `reply`. */
+  async misdirect(api: string, reply: string): Promise<void> {
+    this.#connection.publish(api, new Uint8Array(), { reply });
+    await this.#connection.flush();
+  }
+
+  /** What one of the agent's own messages says. */
+  read(frame: Uint8Array): unknown {
+    const parsed = parseFrame(frame);
+    if (!parsed.ok) throw new Error(parsed.code);
+    const { crypto, keyring } = this.#identity;
+    const { channel, epoch } = parsed.frame.header;
+    const secret = keyring.secretOf({ channel, epoch });
+    const opened = secret === undefined ? undefined : openFrame(crypto, parsed.frame, secret);
+    if (opened?.ok !== true) throw new Error('not for this agent');
+    return opened.body;
+  }
+
+  /** A report in the agent's name, sealed with its keys, but for what `differs` says. */
+  report(body: Report, differs: Partial<EventInput> = {}, as: string = this.agentId): Uint8Array {
+    const { crypto, trust, signingKey, keyring } = this.#identity;
+    const nowMs = Date.now();
+    const chain = new SenderChain({ crypto, sender: as, signingKey, keyring });
+    return chain.seal({
+      lane: 'control',
+      audience: `layer-${this.layer}`,
+      channel: `layer-${this.layer}`,
+      subject: this.reportSubject,
+      registryVersion: trust.registry.version,
+      registryDigest: fromHex(trust.registryDigest) ?? new Uint8Array(32),
+      policyVersion: trust.policy.version,
+      policyDigest: fromHex(trust.policyDigest) ?? new Uint8Array(32),
+      type: 'step-reported',
+      schemaVersion: 1,
+      timeMs: nowMs,
+      expiresMs: nowMs + minuteMs,
+      eventId: crypto.randomBytes(16).reduce((text, byte) => text + byte.toString(16), 'e'),
+      body,
+      ...differs,
+    }).frame;
+  }
+}

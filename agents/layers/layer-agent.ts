@@ -122,12 +122,13 @@ export class LayerAgent {
 
   async #step(command: StepCommanded): Promise<void> {
     const { store } = this.#ports;
-    const reported = store.reportOf(command.commandId);
+    const step = { ...command, recovers: command.recovery !== undefined };
+    const reported = store.reportOf(step);
     if (reported !== undefined) {
       this.#report(reported);
       return;
     }
-    const interrupted = store.taskOf(command.commandId);
+    const interrupted = store.taskOf(step);
     const task = interrupted ?? (await this.#intend(command));
     if (task !== undefined) await this.#carryOut(task);
   }

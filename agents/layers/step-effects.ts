@@ -183,7 +183,8 @@ async function retire({ adapter, slot }: SlotEffect): Promise<SlotResult> {
   return { reported, releases: [slot.slot] };
 }
 
-async function rollback({ adapter, slot, task }: SlotEffect): Promise<SlotResult> {
+async function rollback(effect: SlotEffect): Promise<SlotResult> {
+  const { adapter, slot, task } = effect;
   const { checkpoint, candidate } = slot;
   const reported = named(slot, checkpoint);
   const releases = [slot.slot];
@@ -192,19 +193,32 @@ async function rollback({ adapter, slot, task }: SlotEffect): Promise<SlotResult
       candidate === undefined ? [] : [{ slot: slot.slot, keyId: candidate.keyId }];
     return { reported, withdrawnPeers, releases };
   }
+  const failure = await goBack(effect);
+  if (failure !== undefined) return failure;
+  if (task.recovers) await adapter.freeze(slot.slot, false);
+  return { reported, releases };
+}
+
+/** The checkpointed key becomes primary again, and works; or why it does not. */
+async function goBack({ adapter, slot }: SlotEffect): Promise<StepFailure | undefined> {
+  const { checkpoint } = slot;
   const key = await keyOf(adapter, slot.slot, checkpoint.version);
   if (key?.keyId !== checkpoint.keyId) {
     return new StepFailure('ORCH-8005', `the checkpointed key of ${slot.slot} is not there`);
   }
   await adapter.rollback(slot.slot, checkpoint.version);
   const { ok, reason } = await adapter.verify(slot.slot, checkpoint.version);
-  if (!ok) return new StepFailure('ORCH-8005', reason ?? `the key of ${slot.slot} does not work`);
-  if (task.recovers) await adapter.freeze(slot.slot, false);
-  return { reported, releases };
+  return ok
+    ? undefined
+    : new StepFailure('ORCH-8005', reason ?? `the key of ${slot.slot} does not work`);
 }
 
-/** Without a candidate there is nothing to drop: the preparation never reached this agent. */
-async function discard({ adapter, slot }: SlotEffect): Promise<SlotResult> {
+/**
+ * Without a candidate there is nothing to drop: the preparation never reached this agent. A candidate
+ * that became primary without the saga's knowledge goes back before it is dropped.
+ */
+async function discard(effect: SlotEffect): Promise<SlotResult> {
+  const { adapter, slot } = effect;
   const { candidate } = slot;
   const releases = [slot.slot];
   if (candidate === undefined) return { releases };
@@ -212,6 +226,9 @@ async function discard({ adapter, slot }: SlotEffect): Promise<SlotResult> {
   if (slot.role === 'verifier') {
     return { reported, droppedPeers: [{ slot: slot.slot, keyId: candidate.keyId }], releases };
   }
+  const found = await keyOf(adapter, slot.slot, candidate.version);
+  const failure = found?.state === 'primary' ? await goBack(effect) : undefined;
+  if (failure !== undefined) return failure;
   const key = await keyOf(adapter, slot.slot, candidate.version);
   if (key?.state === 'withdrawn' && (await adapter.usesLately(slot.slot, candidate.version)) > 0) {
     return new StepFailure('ORCH-8007', `the withdrawn key of ${slot.slot} was used lately`);

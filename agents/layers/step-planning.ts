@@ -127,7 +127,7 @@ const planners: Readonly<Record<StepOperation, (subject: Subject) => SlotPlannin
   measure: withCandidate,
   release: planRetirement,
   retire: planRetirement,
-  rollback: ({ base }) => base,
+  rollback: planRollback,
   discard: planDiscard,
   freeze: ({ base }) => base,
 };
@@ -208,15 +208,32 @@ function planRetirement({ base, command }: Subject): SlotPlanning {
   return { ...base, candidate: { version: committed.version, keyId: committed.key_id } };
 }
 
+/**
+ * The way back leads from the key that this rotation made to the one that it began with, and nowhere
+ * else: a rollback of a rotation that is over must not undo what a later one has turned.
+ */
+function planRollback({ base, command, inspection, store }: Subject): SlotPlanning {
+  const primary = primaryOf(inspection);
+  if (base.role === 'verifier' || primary === undefined) return base;
+  const made = store.candidate(base.slot, command.sagaId)?.version;
+  return primary.keyId === base.checkpoint.keyId || primary.version === made
+    ? base
+    : refuse('ORCH-8004', `the primary key of ${base.slot} is not of this rotation`);
+}
+
 function planDiscard({ base, command, inspection, store }: Subject): SlotPlanning {
-  const version = store.candidate(base.slot, command.sagaId)?.version;
+  const { slot } = base;
+  const version = store.candidate(slot, command.sagaId)?.version;
   if (version === undefined || base.role === 'verifier') return base;
   const key = inspection?.versions.find((each) => each.version === version);
   if (key === undefined) return base;
-  if (key.state === 'prepared' || key.state === 'withdrawn') {
-    return { ...base, candidate: { version, keyId: key.keyId } };
-  }
-  return refuse('ORCH-8005', `the new key of ${base.slot} is ${key.state} and cannot be discarded`);
+  const discarding = { ...base, candidate: { version, keyId: key.keyId } };
+  if (key.state === 'prepared' || key.state === 'withdrawn') return discarding;
+  // Activated, though the saga does not know of it: then it goes back first.
+  const holder = store.holderOf(slot) ?? command.sagaId;
+  const mayGoBack = inspection?.frozen === false && holder === command.sagaId;
+  if (key.state === 'primary' && mayGoBack) return discarding;
+  return refuse('ORCH-8005', `the new key of ${slot} is ${key.state} and cannot be discarded`);
 }
 
 function withCandidate({ base }: Subject): SlotPlanning {

@@ -15,7 +15,7 @@ import { StepReported } from '#schemas/events.ts';
 import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import { transact, translated } from './sqlite.ts';
-import { StepTask } from './step-task.ts';
+import { stepKey, stepKeyOf, StepTask, type StepName } from './step-task.ts';
 
 export interface SagaMemory {
   readonly plan: RotationPlan;
@@ -72,14 +72,14 @@ const schema = `
     last_index INTEGER NOT NULL,
     at_ms INTEGER NOT NULL
   ) STRICT;
-  CREATE TABLE IF NOT EXISTS commands (
-    command_id TEXT PRIMARY KEY,
+  CREATE TABLE IF NOT EXISTS steps (
+    step_key TEXT PRIMARY KEY,
     saga_id TEXT NOT NULL,
     task BLOB NOT NULL,
     report BLOB,
     at_ms INTEGER NOT NULL
   ) STRICT;
-  CREATE INDEX IF NOT EXISTS open_commands ON commands (at_ms) WHERE report IS NULL;
+  CREATE INDEX IF NOT EXISTS open_steps ON steps (at_ms) WHERE report IS NULL;
   CREATE TABLE IF NOT EXISTS reservations (
     slot TEXT PRIMARY KEY,
     saga_id TEXT NOT NULL
@@ -135,21 +135,21 @@ export class StepStore {
   }
 
   /** The report of a command that was carried out, as it was first written. */
-  reportOf(commandId: string): StepReported | undefined {
-    const [row] = this.#read('SELECT report FROM commands WHERE command_id = ?', commandId);
+  reportOf(step: StepName): StepReported | undefined {
+    const [row] = this.#read('SELECT report FROM steps WHERE step_key = ?', stepKey(step));
     const report = row?.['report'];
     return report instanceof Uint8Array ? decoded(reportCheck, report) : undefined;
   }
 
   /** What was about to happen, and may have. */
-  taskOf(commandId: string): StepTask | undefined {
-    const [row] = this.#read('SELECT task FROM commands WHERE command_id = ?', commandId);
+  taskOf(step: StepName): StepTask | undefined {
+    const [row] = this.#read('SELECT task FROM steps WHERE step_key = ?', stepKey(step));
     return row === undefined ? undefined : decoded(taskCheck, row['task']);
   }
 
   /** Intents without outcome, oldest first. */
   openTasks(): StepTask[] {
-    const sql = 'SELECT task FROM commands WHERE report IS NULL ORDER BY at_ms, rowid';
+    const sql = 'SELECT task FROM steps WHERE report IS NULL ORDER BY at_ms, rowid';
     return this.#read(sql).map((row) => decoded(taskCheck, row['task']));
   }
 
@@ -194,8 +194,8 @@ export class StepStore {
         atMs,
       );
       this.#run(
-        'INSERT OR IGNORE INTO commands (command_id, saga_id, task, at_ms) VALUES (?, ?, ?, ?)',
-        task.commandId,
+        'INSERT OR IGNORE INTO steps (step_key, saga_id, task, at_ms) VALUES (?, ?, ?, ?)',
+        stepKeyOf(task),
         task.sagaId,
         encoded(task),
         atMs,
@@ -216,10 +216,10 @@ export class StepStore {
     const { task, report } = outcome;
     transact(this.#database, 'the outcome was not stored', () => {
       const changed = this.#run(
-        'UPDATE commands SET report = ?, at_ms = ? WHERE command_id = ? AND report IS NULL',
+        'UPDATE steps SET report = ?, at_ms = ? WHERE step_key = ? AND report IS NULL',
         encoded(report),
         atMs,
-        task.commandId,
+        stepKeyOf(task),
       );
       invariant(changed === 1, 'an outcome follows one intent, once');
       this.#recordKeys(outcome);
@@ -240,10 +240,10 @@ export class StepStore {
   prune(nowMs: number): void {
     transact(this.#database, 'old steps were not removed', () => {
       const before = nowMs - rememberedMs;
-      this.#run('DELETE FROM commands WHERE at_ms < ? AND report IS NOT NULL', before);
+      this.#run('DELETE FROM steps WHERE at_ms < ? AND report IS NOT NULL', before);
       this.#run(
         `DELETE FROM sagas WHERE at_ms < ?
-          AND saga_id NOT IN (SELECT saga_id FROM commands)
+          AND saga_id NOT IN (SELECT saga_id FROM steps)
           AND saga_id NOT IN (SELECT saga_id FROM reservations)`,
         before,
       );

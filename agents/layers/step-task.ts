@@ -52,3 +52,23 @@ export const StepTask = StrictObject({
   slots: List(SlotTask, { itemsMin: 1, itemsMax: slotsPerPlanMax }),
 });
 export type StepTask = Static<typeof StepTask>;
+
+/** What names a step: its command's id, and what is to be done. */
+export interface StepName {
+  readonly commandId: string;
+  readonly operation: StepOperation;
+  readonly slots: readonly string[];
+  readonly recovers: boolean;
+}
+
+/**
+ * The key under which a step is remembered. An id alone would let whoever can guess the next one
+ * occupy it with another step, whose report would then stand for this one's.
+ */
+export function stepKey({ commandId, operation, slots, recovers }: StepName): string {
+  return [commandId, operation, recovers ? 'recovering' : '', ...slots].join(' ');
+}
+
+export function stepKeyOf(task: StepTask): string {
+  return stepKey({ ...task, slots: task.slots.map(({ slot }) => slot) });
+}

@@ -226,10 +226,11 @@ describe('authentic, but not entitled: a failed report and no effect', () => {
     await director.succeed(owner, 'retire');
   });
 
-  test('a discard of the key that is in use', async () => {
+  test('a discard of the key that is in use, where the slot is frozen', async () => {
     await director.succeed(owner, 'prepare');
     await director.succeed(verifier, 'accept');
     await director.succeed(owner, 'activate');
+    await director.succeed(owner, 'freeze');
     const { report } = await director.step(owner, 'discard');
     expect(report?.body).toMatchObject({ status: 'failed', code: 'ORCH-8005' });
     expect(await owner.states(token)).toEqual(['2:primary', '1:accepted']);

@@ -10,6 +10,7 @@ import type { AuditCheckpointBody } from '#schemas/plan.ts';
 import { verifyConsistency } from '#shared/core/merkle.ts';
 import { fromHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { translated } from '#shared/runtime/outbox-store.ts';
 
 export class CheckpointMemory {
   readonly #database: DatabaseSync;
@@ -44,14 +45,17 @@ export class CheckpointMemory {
     return { code: 'ORCH-8015', reason: 'the tree does not extend the one that was signed last' };
   }
 
+  /** Before the head is signed: from now on nothing is that does not extend it. @throws OutboxError */
   remember(head: AuditCheckpointBody): void {
-    this.#database
-      .prepare(
-        `INSERT INTO checkpoint (auditor, tree_size, root_hash) VALUES (?, ?, ?)
-         ON CONFLICT (auditor) DO UPDATE SET tree_size = excluded.tree_size,
-           root_hash = excluded.root_hash`,
-      )
-      .run(head.auditor, head.tree_size, head.root_hash);
+    translated(() =>
+      this.#database
+        .prepare(
+          `INSERT INTO checkpoint (auditor, tree_size, root_hash) VALUES (?, ?, ?)
+           ON CONFLICT (auditor) DO UPDATE SET tree_size = excluded.tree_size,
+             root_hash = excluded.root_hash`,
+        )
+        .run(head.auditor, head.tree_size, head.root_hash),
+    );
   }
 }
 

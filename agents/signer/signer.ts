@@ -122,9 +122,10 @@ export class Signer {
       return { ok: false, ...refusal };
     }
     const role = roleOf[statement.kind];
+    // Before the signature exists, so that no second head is checked against an older one meanwhile.
+    if (statement.kind === 'audit_checkpoint') this.#ports.checkpoints.remember(statement);
     try {
       const document = await signDocument(statement, [this.#roleSigner(role)]);
-      if (statement.kind === 'audit_checkpoint') this.#ports.checkpoints.remember(statement);
       this.#record(statement, { digest, requester: asker.agentId });
       return { ok: true, result: document };
     } catch (error) {

@@ -113,7 +113,21 @@ function commitRefusal(body: RotationCommitBody, check: StatementCheck): Found {
   const bound = boundPlan(body, check);
   if ('code' in bound) return bound;
   const shortfall = commitShortfall(body, { ...bound, ...check });
-  return shortfall === undefined ? undefined : refuse('ORCH-8005', shortfall);
+  if (shortfall !== undefined) return refuse('ORCH-8005', shortfall);
+  return isDatedTruly(body, check)
+    ? undefined
+    : refuse('ORCH-8004', 'the decision is dated before its reports, or in the future');
+}
+
+/** The overlap of the old keys runs from this date: an earlier one would retire them early. */
+function isDatedTruly(
+  body: RotationCommitBody,
+  { evidence, policy, nowMs }: StatementCheck,
+): boolean {
+  const skewMs = policy.policies.rotation.clock_skew_ms;
+  const issuedMs = instantMs(body.issued_at);
+  const reported = evidence.filter(({ hash }) => body.reports.includes(hash));
+  return issuedMs <= nowMs + skewMs && reported.every(({ timeMs }) => issuedMs >= timeMs - skewMs);
 }
 
 function recoveryRefusal(body: RecoveryAuthorizationBody, check: StatementCheck): Found {

@@ -187,6 +187,18 @@ describe('a commit', () => {
     }
   });
 
+  it('is not dated before its reports, nor ahead of the signer: the overlap runs from its date', () => {
+    const check = checkOf('rotation_commit');
+    const skewMs = check.policy.policies.rotation.clock_skew_ms;
+    const dated = (timeMs: number) => stating(check, { issued_at: new Date(timeMs).toISOString() });
+    const lastMs = Math.max(...check.evidence.map(({ timeMs }) => timeMs));
+    expect(code(dated(lastMs - skewMs))).toBe('ok');
+    expect(code(dated(lastMs - skewMs - 1))).toBe('ORCH-8004');
+    expect(code(dated(check.nowMs + skewMs))).toBe('ok');
+    expect(code(dated(check.nowMs + skewMs + 1))).toBe('ORCH-8004');
+    expect(code(stating(check, { issued_at: '2026-13-01T00:00:00.000Z' }))).toBe('ORCH-8004');
+  });
+
   it('names exactly the keys that were prepared', () => {
     const check = checkOf('rotation_commit');
     if (check.statement.kind !== 'rotation_commit') throw new Error('not a commit');

@@ -32,6 +32,11 @@ interface AppenderPorts {
 
 const receiptTimeoutMs = 2_000;
 const retryMs = 200;
+/** How often an entry may be refused by the auditor before its proposal is given up. */
+const refusalsMax = 5;
+
+/** Code of a proposal that the auditor refused: what it rests on is not what it seemed. */
+export const entryRefused = 'ENTRY_REFUSED';
 
 export class Appender {
   readonly #ports: AppenderPorts;
@@ -58,7 +63,7 @@ export class Appender {
   }
 
   async #run(proposal: Proposal): Promise<ProposalOutcome> {
-    for (;;) {
+    for (let refusals = 0; ;) {
       if (this.#stopped) return { status: 'rejected', code: 'STOPPED', reason: 'shutting down' };
       if (this.#saga.hasPending) {
         await this.#waitForReceipts();
@@ -73,6 +78,14 @@ export class Appender {
       if (hash === undefined) continue;
       await this.#waitForReceipts();
       if (this.#saga.isApplied(hash)) return { status: 'applied' };
+      if (!this.#saga.isRefused(hash) || this.#saga.next().index !== entry.index) continue;
+      // Refused where it stands. The auditor may know entries that the bus has lost and that are
+      // about to come back; otherwise the same entry would be refused for ever.
+      refusals += 1;
+      if (refusals >= refusalsMax) {
+        return { status: 'rejected', code: entryRefused, reason: 'the auditor refused the entry' };
+      }
+      await this.#pause(retryMs * 2 ** refusals);
     }
   }
 

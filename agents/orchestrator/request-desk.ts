@@ -110,6 +110,9 @@ export class RequestDesk {
 
   async #plan(event: ReceivedEvent<'rotation-requested'>): Promise<Refusal | undefined> {
     const { trust, clock, exchange } = this.#ports;
+    const inspections = await surveyLayers(this.#ports);
+    // Layers that do not answer take their time: the other orchestrator may have been quicker.
+    if (this.#outcomes.has(event.hash)) return undefined;
     const planId = `rot-${event.hash.slice(0, 16)}`;
     const agents = trust
       .agents()
@@ -123,7 +126,7 @@ export class RequestDesk {
       planId,
       mesh: trust.mesh,
       nowMs: clock.nowMs(),
-      inspections: await surveyLayers(this.#ports),
+      inspections,
       agents,
       policy: trust.policy,
       registry: trust.registry,
@@ -147,6 +150,7 @@ export class RequestDesk {
     if (!planCheck.check(plan) || trust.verifyStatement(plan, 'orchestration') !== 'ok') {
       throw new BusError('BUS_REJECTED', 'the signer answered with no plan');
     }
+    if (this.#outcomes.has(event.hash)) return undefined;
     const proposal: Proposal = { event: { type: 'plan-drafted', plan }, consumed: [event.hash] };
     return refusalOf(await this.#sagas.open(planId).propose(proposal), planId);
   }

@@ -11,12 +11,12 @@ import { BusError } from '#shared/bus/bus.ts';
 import type { RotationCommand, StartTimer } from '#shared/core/rotation/commands.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
-import { Appender, type Proposal, type ProposalOutcome } from './appender.ts';
+import { Appender, entryRefused, type Proposal, type ProposalOutcome } from './appender.ts';
 import type { CommandOffice } from './command-office.ts';
+import { HeldReports } from './held-reports.ts';
 import { retryDelayMs, type OrchestratorPorts } from './ports.ts';
 import type { SagaLog } from './saga-log.ts';
 
-const reportsHeldMax = 512;
 const reportsPerEntryMax = 64;
 
 export type RotationLog = SagaLog<RotationState, RotationCommand>;
@@ -31,8 +31,10 @@ export class RotationDriver {
   readonly #appender: Appender;
   readonly #started = new Set<string>();
   readonly #timers = new Map<string, Timer>();
-  readonly #reports = new Map<string, StepReport>();
+  readonly #reports = new HeldReports();
   #flushing = false;
+  /** One by one after an entry was refused: one bad report must not take good ones with it. */
+  #reportsPerEntry = reportsPerEntryMax;
   #watchdog: Timer | undefined;
   /** Hash of the last entry when this instance took the saga over from a silent author. */
   #takenOverAt: string | undefined;
@@ -77,8 +79,7 @@ export class RotationDriver {
 
   /** A layer agent's report: becomes part of an entry as soon as this instance drives. */
   report(hash: string, agentId: string, body: StepReported): void {
-    if (this.#reports.size >= reportsHeldMax) return;
-    this.#reports.set(body.commandId, summary(hash, agentId, body));
+    this.#reports.hold(summary(hash, agentId, body));
     if (this.drives) this.#flushReports();
   }
 
@@ -104,11 +105,15 @@ export class RotationDriver {
   #startTimer(key: string, command: StartTimer): void {
     const sinceMs = this.log.applied[command.sagaIndex]?.timeMs ?? this.#ports.clock.nowMs();
     const delayMs = Math.max(0, sinceMs + command.delayMs - this.#ports.clock.nowMs());
-    const fire = (): void => {
+    const fire = async (): Promise<void> => {
       this.#timers.delete(key);
-      void this.propose({ event: { type: 'timer-fired', timer: command.timer }, consumed: [] });
+      const event = { type: 'timer-fired', timer: command.timer } as const;
+      this.#tryAgain(key, await this.propose({ event, consumed: [] }));
     };
-    this.#timers.set(key, this.#ports.clock.after(Math.min(delayMs, 2 ** 31 - 1), fire));
+    this.#timers.set(
+      key,
+      this.#ports.clock.after(Math.min(delayMs, 2 ** 31 - 1), () => void fire()),
+    );
   }
 
   async #carryOut(key: string, command: RotationCommand): Promise<void> {
@@ -120,32 +125,42 @@ export class RotationDriver {
         const { code, reason } = outcome;
         const fields = { saga: this.log.sagaId, command: command.id, code, reason };
         this.#ports.log.debug(fields, 'outcome no longer applies');
+        this.#tryAgain(key, outcome);
       }
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
       const fields = { saga: this.log.sagaId, command: command.id, code: error.code };
       this.#ports.log.warn(fields, `${command.type} failed for now: ${error.message}`);
-      this.#ports.clock.after(retryDelayMs, () => {
-        this.#started.delete(key);
-        this.advance();
-      });
+      this.#carryOutLater(key);
     }
+  }
+
+  /** What the auditor refused is carried out anew; what no longer applies is not. */
+  #tryAgain(key: string, outcome: ProposalOutcome): void {
+    if (outcome.status === 'rejected' && outcome.code === entryRefused) this.#carryOutLater(key);
+  }
+
+  #carryOutLater(key: string): void {
+    this.#ports.clock.after(retryDelayMs, () => {
+      this.#started.delete(key);
+      this.advance();
+    });
   }
 
   #flushReports(): void {
     if (this.#flushing || this.#stopped) return;
-    const wanted = new Set(
-      this.log.state?.outstanding.flatMap(({ type, id }) => (type === 'send-step' ? [id] : [])),
-    );
-    const reports = [...this.#reports.values()]
-      .filter(({ commandId }) => wanted.has(commandId))
-      .slice(0, reportsPerEntryMax);
+    const sent = this.log.state?.outstanding.filter((each) => each.type === 'send-step') ?? [];
+    const reports = sent
+      .flatMap((command) => this.#reports.of(command) ?? [])
+      .slice(0, this.#reportsPerEntry);
     if (reports.length === 0) return;
     this.#flushing = true;
     const consumed = reports.map(({ report }) => report);
     const done = this.propose({ event: { type: 'reports-received', reports }, consumed });
-    void done.then(() => {
-      for (const { commandId } of reports) this.#reports.delete(commandId);
+    void done.then((outcome) => {
+      const isRefused = outcome.status === 'rejected' && outcome.code === entryRefused;
+      this.#reportsPerEntry = isRefused ? 1 : reportsPerEntryMax;
+      if (!isRefused || reports.length === 1) this.#reports.drop(reports);
       this.#flushing = false;
       if (this.drives) this.#flushReports();
     });

@@ -31,6 +31,8 @@ export interface AppliedEntry {
 const zeroHash = '0'.repeat(64);
 /** Entries that may wait for a receipt; more than that only a flood makes. */
 const pendingMax = 1024;
+/** Refused entries that are remembered, for whoever waits to hear what became of theirs. */
+const refusedMax = 256;
 
 export class SagaLog<State, Command> {
   readonly sagaId: string;
@@ -38,6 +40,7 @@ export class SagaLog<State, Command> {
   readonly #fold: Fold<State, Command>;
   readonly #pending = new Map<string, ReceivedEvent<'saga-entry'>>();
   readonly #known = new Set<string>();
+  readonly #refused = new Set<string>();
   readonly applied: AppliedEntry[] = [];
   state: State | null = null;
   /** Sequence of the last message on the subject, whatever it holds. */
@@ -70,6 +73,11 @@ export class SagaLog<State, Command> {
 
   isPending(hash: string): boolean {
     return this.#pending.has(hash);
+  }
+
+  /** The auditor said no: the entry never happened and never will. */
+  isRefused(hash: string): boolean {
+    return this.#refused.has(hash);
   }
 
   /** Resolves at the next change: a delivery, a receipt, a loss. */
@@ -110,6 +118,7 @@ export class SagaLog<State, Command> {
    */
   settle(verdicts: ReadonlyMap<string, Verdict>): { applied: AppliedEntry; commands: Command[] }[] {
     const results: { applied: AppliedEntry; commands: Command[] }[] = [];
+    let isChanged = false;
     for (let moved = true; moved;) {
       moved = false;
       for (const [hash, event] of this.#pending) {
@@ -117,6 +126,7 @@ export class SagaLog<State, Command> {
         if (verdict === undefined) continue;
         if (verdict.verdict === 'refused') {
           this.#pending.delete(hash);
+          this.#noteRefused(hash);
           moved = true;
         } else if (event.body.index === this.applied.length) {
           this.#pending.delete(hash);
@@ -124,8 +134,9 @@ export class SagaLog<State, Command> {
           moved = true;
         }
       }
+      isChanged ||= moved;
     }
-    if (results.length > 0) this.#announce();
+    if (isChanged) this.#announce();
     return results;
   }
 
@@ -153,6 +164,12 @@ export class SagaLog<State, Command> {
     };
     this.applied.push(applied);
     return { applied, commands: folded.commands };
+  }
+
+  #noteRefused(hash: string): void {
+    this.#refused.add(hash);
+    const [oldest] = this.#refused;
+    if (this.#refused.size > refusedMax && oldest !== undefined) this.#refused.delete(oldest);
   }
 
   #announce(): void {

@@ -1,0 +1,104 @@
+/** What one enrolled agent can send that is authentic and hostile, and that must not stop the others. */
+
+import { afterEach, expect, it } from 'vitest';
+import type { Header } from '#schemas/frame.ts';
+import { eventTypes, type EventTypeName } from '#schemas/events.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import { fromHex } from '#shared/crypto/bytes.ts';
+import { seal } from '#shared/crypto/envelope.ts';
+import { InMemoryMesh } from '../support/in-memory-mesh.ts';
+import { crypto } from '../support/world.ts';
+
+let mesh: InMemoryMesh | undefined;
+
+afterEach(async () => {
+  await mesh?.stop();
+  mesh = undefined;
+});
+
+const atRest = ['committed', 'retiring', 'retired', 'rolled_back'] as const;
+
+interface Chained {
+  readonly sender: string;
+  readonly type: EventTypeName;
+  readonly subject: string;
+  readonly channel: string;
+  readonly incarnation: Uint8Array;
+  readonly counter: number;
+}
+
+/** An event of a sender who keeps no chain: every one of them claims to be the first. */
+function forked(on: InMemoryMesh, chained: Chained, body: unknown) {
+  const { sender, channel, ...fields } = chained;
+  const { trust, keys, clock } = on.world;
+  const signingKey = keys.get(sender);
+  const channelSecret = on.world.keyring(sender).secretOf({ channel, epoch: 1 });
+  if (signingKey === undefined || channelSecret === undefined) throw new Error('no keys');
+  const timeMs = clock.nowMs();
+  const header: Header = {
+    ...fields,
+    version: 1,
+    suite: 1,
+    lane: 'control',
+    sender,
+    senderKeyId: signingKey.publicKey.keyId,
+    audience: channel,
+    channel,
+    epoch: 1,
+    previous: new Uint8Array(32),
+    registryVersion: 1,
+    registryDigest: fromHex(trust.registryDigest) ?? new Uint8Array(32),
+    policyVersion: 1,
+    policyDigest: fromHex(trust.policyDigest) ?? new Uint8Array(32),
+    schemaVersion: 1,
+    timeMs,
+    expiresMs: timeMs + eventTypes[chained.type].validMs,
+    eventId: `forked-${chained.counter}`,
+  };
+  return seal(crypto, { header, body, signingKey, channelSecret });
+}
+
+async function leaves(on: InMemoryMesh): Promise<number> {
+  const to = { agentId: 'auditor', channel: 'operators' };
+  const answer = await on.operator('op-1').ask(to, { ask: 'audit-head' }, 5_000);
+  if (!answer.ok) throw new Error(answer.reason);
+  return (answer.result as { treeSize: number }).treeSize;
+}
+
+it('an approval out of a forked chain is refused, and the rotation goes on without it', async () => {
+  mesh = await InMemoryMesh.start({ takeoverMs: 50 });
+  const { planId, planDigest } = await mesh.plan([4]);
+  const bus = mesh.world.bus('op-2');
+  const subject = subjectsOf(mesh.world.mesh).request('op-2');
+  const incarnation = crypto.randomBytes(32);
+  const chain = { sender: 'op-2', subject, channel: 'operators', incarnation } as const;
+  const first = forked(
+    mesh,
+    { ...chain, type: 'execution-requested', counter: 1 },
+    { planId, planDigest, dryRun: true },
+  );
+  const second = forked(
+    mesh,
+    { ...chain, type: 'plan-approved', counter: 2 },
+    { planId, planDigest },
+  );
+  for (const { frame: data, messageId } of [first, second]) {
+    await bus.publish({ subject, data, messageId });
+  }
+  const query = { ask: 'request-outcome', request: second.messageId, waitMs: 5_000 } as const;
+  const deadlineMs = Date.now() + 15_000;
+  let outcome: unknown;
+  do outcome = await mesh.ask(query);
+  while ((outcome as { status: string }).status === 'pending' && Date.now() < deadlineMs);
+  expect(outcome).toMatchObject({ status: 'refused' });
+  // Both orchestrators tried, a few times each; nobody goes on trying for ever.
+  expect(await leaves(mesh)).toBeLessThan(60);
+  expect(await mesh.request('op-2', 'plan-approved', { planId, planDigest })).toMatchObject({
+    status: 'accepted',
+  });
+  expect(await mesh.execute({ planId, planDigest, phase: 'approved', index: 0 })).toMatchObject({
+    status: 'accepted',
+  });
+  await mesh.until(planId, atRest);
+  await bus.close();
+}, 60_000);

@@ -42,6 +42,8 @@ const answerTimeoutMs = 4_000;
 /** An agent holds a question open for so long at most; the answer needs a little more. */
 export const longPollMs = 2_000;
 const retryPauseMs = 150;
+/** A bus that is there answers within this time, however long the command may wait. */
+const connectMsMax = 10_000;
 const retriedCodes: ReadonlySet<string> = new Set([
   'BUS_TIMEOUT',
   'BUS_NO_RESPONDER',
@@ -67,7 +69,7 @@ export class OperatorSession {
 
   /** Faults with exit code 5 where the mesh does not run. */
   static async open(options: SessionOptions): Promise<OperatorSession> {
-    const { layout, mesh, operatorId } = options;
+    const { layout, mesh, operatorId, timeoutMs } = options;
     if (!mesh.operators.includes(operatorId)) {
       throw usageFault(
         `there is no operator ${operatorId}`,
@@ -83,7 +85,8 @@ export class OperatorSession {
       });
     }
     const config = layout.configFile({ id: operatorId, kind: 'operator' });
-    return new OperatorSession(await bootAgent(config), options);
+    const connectTimeoutMs = Math.min(timeoutMs, connectMsMax);
+    return new OperatorSession(await bootAgent(config, { connectTimeoutMs }), options);
   }
 
   get trust(): TrustView {

@@ -9,6 +9,7 @@ import { RotationPlan } from '#schemas/plan.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { planRotation } from '#shared/core/planner.ts';
+import { reasonOf } from '#shared/core/reason.ts';
 import { rejectionCodes, type RejectionCode } from '#shared/core/rotation/state.ts';
 import type { AnyReceivedEvent, ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Proposal, ProposalOutcome } from './appender.ts';
@@ -167,7 +168,7 @@ export class RequestDesk {
       type: 'dry-run-completed',
       operatorId: event.sender.agentId,
       ok: first === undefined,
-      ...(first === undefined ? {} : { code: first.code, reason: first.reason }),
+      ...(first === undefined ? {} : { code: first.code, reason: reasonOf(first.reason) }),
     });
   }
 
@@ -199,7 +200,7 @@ export class RequestDesk {
         type: 'request-refused',
         subject: this.#ports.subjects.sagaRequests(),
         channel: 'operators',
-        body: { request: event.hash, code, reason: reason.slice(0, 500) },
+        body: { request: event.hash, code, reason: reasonOf(reason) },
       });
     } catch (error) {
       if (!(error instanceof BusError)) throw error;

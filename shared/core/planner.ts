@@ -301,7 +301,8 @@ function agentDifferences(
     }
     if (!inspection.ready) {
       const why = inspection.reason ?? 'no reason given';
-      return [difference('ORCH-8007', agent_id, `layer ${layer} is not ready: ${why}`)];
+      const reason = `${agent_id} of layer ${layer} is not ready: ${why}`;
+      return [difference('ORCH-8007', agent_id, reason)];
     }
     const planned = plan.basis.adapters.find((adapter) => adapter.agent_id === agent_id);
     if (planned === undefined && mayBeFenced) return [];

@@ -65,6 +65,8 @@ export interface BootedAgent extends Identity {
 
 export interface BootOptions {
   readonly observesAll?: boolean;
+  /** How long the bus may take to answer; what `connectNatsBus` allows unless told. */
+  readonly connectTimeoutMs?: number;
 }
 
 /** @throws BootError */
@@ -102,6 +104,7 @@ export async function bootAgent(
   mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
   chmodSync(stateDirectory, 0o700);
   const seed = readSecret(resolve(config.nkeySeedFile), undefined);
+  const { connectTimeoutMs, ...principalOptions } = options;
   const bus = await connectNatsBus({
     servers: config.natsUrl,
     mesh: trust.mesh,
@@ -111,10 +114,16 @@ export async function bootAgent(
       ...(config.layer === undefined ? {} : { layer: config.layer }),
     },
     seed,
+    ...(connectTimeoutMs === undefined ? {} : { connectTimeoutMs }),
     onTrouble: (error) => log.warn({ code: error.code }, 'trouble on the bus'),
   });
   seed.fill(0);
-  const exchange = new Principal({ ...identity, ...options, agentId: config.agentId, bus });
+  const exchange = new Principal({
+    ...identity,
+    ...principalOptions,
+    agentId: config.agentId,
+    bus,
+  });
   return { ...identity, bus, exchange, stateDirectory };
 }
 

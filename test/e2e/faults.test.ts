@@ -1,0 +1,191 @@
+/**
+ * What people and machines do wrong with a mesh that is there: each ends in an exit code that a
+ * script can use, a code, and what to do about it, and leaves everything as it was. What can be wrong
+ * before there is a mesh is in `cli-faults.test.ts`.
+ */
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { memberFiles } from '#cli/mesh/layout.ts';
+import { runningSupervisor } from '#cli/mesh/supervisor-record.ts';
+import { liveMesh, type Drive, type Plan, type Told } from '../chaos/drive.ts';
+
+interface Rotations {
+  readonly rotations: readonly { readonly planId: string; readonly phase: string }[];
+}
+
+const slow = 60_000;
+const soakMs = 1_500;
+const unknown = 'rot-0123456789abcdef';
+
+let drive: Drive;
+
+beforeAll(async () => {
+  drive = await liveMesh({ times: { soakMs } });
+}, 90_000);
+
+afterAll(() => drive.end(), slow);
+
+/** Stops a process without ending it, as a machine that hangs does. */
+async function asleep<Result>(ids: readonly string[], work: () => Promise<Result>) {
+  const pids = await Promise.all(ids.map((id) => drive.mesh.pidOf(id)));
+  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+  try {
+    return await work();
+  } finally {
+    for (const pid of pids) process.kill(pid, 'SIGCONT');
+  }
+}
+
+const phases = async () =>
+  (await drive.json<Rotations>('rotation', 'list')).rotations.map(({ phase }) => phase);
+
+function expectHelp({ hint, reason }: Told): void {
+  expect(reason).not.toBe('');
+  expect(hint).not.toBe('');
+}
+
+describe('a layer agent that is not there', () => {
+  it('refuses the plan, names the agent, and leaves no plan', { timeout: slow }, async () => {
+    const before = await phases();
+    const told = await asleep(['network-a'], () =>
+      drive.told('rotation', 'plan', '--layers', '1-7'),
+    );
+    expect(told).toMatchObject({ exit: 1, code: 'ORCH-8007' });
+    expect(told.reason).toContain('network-a');
+    expectHelp(told);
+    expect(await phases()).toEqual(before);
+  });
+
+  it('refuses the execution of a plan that others made', { timeout: slow }, async () => {
+    const versions = await drive.versions();
+    const { planId } = await drive.approvedPlan('3');
+    const told = await asleep(['network-a'], () => drive.told('rotation', 'execute', planId));
+    expect(told).toMatchObject({ exit: 1, code: 'ORCH-8007' });
+    expect(told.reason).toContain('network-a');
+    expectHelp(told);
+    expect((await drive.show(planId)).phase).toBe('approved');
+    expect(await drive.versions()).toEqual(versions);
+    expect(await drive.gyre('rotation', 'execute', planId)).toMatchObject({ code: 0 });
+  });
+});
+
+describe('a plan that is not there', () => {
+  it.each([['approve', '--as', 'op-2'], ['execute'], ['rollback'], ['recover']])(
+    'cannot be used: %s',
+    { timeout: slow },
+    async (command, ...more) => {
+      const told = await drive.told('rotation', command, unknown, ...more);
+      expect(told).toMatchObject({ exit: 1, code: 'ORCH-8004' });
+      expect(told.reason).toContain(unknown);
+      expectHelp(told);
+    },
+  );
+});
+
+describe('what is done twice, or too late', () => {
+  let plan: Plan;
+
+  it('a second approval by the same operator is refused', { timeout: slow }, async () => {
+    plan = await drive.approvedPlan('1,4');
+    const told = await drive.told('rotation', 'approve', plan.planId, '--as', 'op-2');
+    expect(told).toMatchObject({ exit: 6, code: 'ORCH-8015' });
+    expect(told.reason).toContain('op-2 has approved already');
+    expectHelp(told);
+    expect((await drive.show(plan.planId)).state.approvals).toHaveLength(1);
+  });
+
+  it('a second execution is refused, also while the first runs', { timeout: slow }, async () => {
+    let second: Promise<Told> | undefined;
+    const first = await drive.execute(plan.planId, (line) => {
+      if (line.includes('activate done')) {
+        second ??= drive.told('rotation', 'execute', plan.planId);
+      }
+    });
+    expect(first.code, first.stderr).toBe(0);
+    for (const told of [await second, await drive.told('rotation', 'execute', plan.planId)]) {
+      expect(told).toMatchObject({ exit: 1, code: 'ORCH-8004' });
+      expect(told?.hint).not.toBe('');
+    }
+    const { timeline } = await drive.show(plan.planId);
+    expect(timeline.filter(({ event }) => event === 'commit-decided')).toHaveLength(1);
+  });
+
+  it('a rollback after the commit is refused', { timeout: slow }, async () => {
+    const versions = await drive.versions();
+    const told = await drive.told('rotation', 'rollback', plan.planId);
+    expect(told).toMatchObject({ exit: 1, code: 'ORCH-8005' });
+    expect(told.reason).toContain('the decision is commit');
+    expectHelp(told);
+    expect(await drive.versions()).toEqual(versions);
+  });
+
+  it('a rollback before it goes back: execute ends with 7', { timeout: slow }, async () => {
+    const versions = await drive.versions();
+    const { planId } = await drive.approvedPlan('2,5');
+    let rollback: ReturnType<Drive['gyre']> | undefined;
+    const execution = await drive.execute(planId, (line) => {
+      if (line.includes('layer 5') && line.includes('verify done')) {
+        rollback ??= drive.gyre('rotation', 'rollback', planId, '--reason', 'clients fail');
+      }
+    });
+    expect(await rollback).toMatchObject({ code: 0 });
+    expect(execution.code).toBe(7);
+    expect(execution.stdout).toContain('clients fail');
+    expect(await drive.versions()).toEqual(versions);
+  });
+});
+
+describe('a mesh that does not answer', () => {
+  it.each([
+    ['its nats-server hangs', ['nats-server']],
+    ['its orchestrators hang', ['orchestrator-a', 'orchestrator-b']],
+  ])('%s: unreachable, exit 5', { timeout: slow }, async (_, ids) => {
+    const told = await asleep(ids, () =>
+      drive.told('rotation', 'plan', '--layers', '1', '--timeout', '3000'),
+    );
+    expect(told).toMatchObject({ exit: 5 });
+    expectHelp(told);
+  });
+});
+
+describe('a mesh directory that somebody changed', () => {
+  const files = [
+    ['a signature in the trust bundle', 'TRUST_REFUSED', ['trust', 'bundle.json']],
+    [
+      'a byte of an identity seed',
+      'NOT_ENROLLED',
+      ['agents', 'database-a', memberFiles.identitySeed],
+    ],
+  ] as const;
+
+  beforeAll(() => drive.mesh.stop(), slow);
+
+  it.each(files)('%s: nothing starts (%s)', { timeout: slow }, async (_, code, names) => {
+    const file = join(drive.mesh.layout.root, ...names);
+    const original = await readFile(file);
+    await writeFile(file, withOneChange(original));
+    const told = await drive.told('up', '--detach');
+    await writeFile(file, original);
+    expect(told).toMatchObject({ exit: 1, code });
+    expectHelp(told);
+    expect(drive.mesh.running()).toEqual([]);
+    expect(await runningSupervisor(drive.mesh.layout)).toBeNull();
+  });
+
+  it('put back, it starts with everything that it had', { timeout: slow }, async () => {
+    const up = await drive.gyre('up', '--detach');
+    expect(up.code, up.stderr).toBe(0);
+    expect(await drive.gyre('status')).toMatchObject({ code: 0 });
+    expect((await phases()).length).toBeGreaterThan(2);
+  });
+});
+
+/** The last letter or byte that carries something is another one. */
+function withOneChange(bytes: Buffer): Buffer {
+  const changed = Buffer.from(bytes);
+  const at = changed.lastIndexOf('"signature"') + 40;
+  if (at < 40) changed[changed.length - 1] = (changed.at(-1) ?? 0) ^ 1;
+  else changed[at] = changed[at] === 65 ? 66 : 65;
+  return changed;
+}

@@ -208,12 +208,15 @@ export const QueryAsked = StrictObject({
 });
 export type QueryAsked = Static<typeof QueryAsked>;
 
+/** Encoded result of one answer: 440 KiB. */
+export const answerBytesMax = 440 * 1024;
+
 export const QueryAnswered = StrictObject({
   queryId: Identifier(),
   ok: Type.Boolean(),
   code: Type.Optional(OrchestrationCodeName),
   reason: Type.Optional(Reason),
-  result: Type.Optional(BytesMax(440 * 1024)),
+  result: Type.Optional(BytesMax(answerBytesMax)),
 });
 export type QueryAnswered = Static<typeof QueryAnswered>;
 

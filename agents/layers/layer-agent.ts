@@ -10,7 +10,7 @@ import type { LayerInspection, Query } from '#schemas/queries.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { Bus, BusMessage, Disposition, Subscription } from '#shared/bus/bus.ts';
 import { durableName, subjectsOf } from '#shared/bus/subjects.ts';
-import { invariant } from '#shared/crypto/errors.ts';
+import { reasonOf } from '#shared/core/reason.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { Answer, Exchange, SealedEvent } from '#shared/runtime/exchange.ts';
@@ -141,7 +141,7 @@ export class LayerAgent {
     const inspections = await this.#inspections();
     if (inspections instanceof AdapterError) {
       const reason = `${command.operation}: ${inspections.code}: ${inspections.message}`;
-      this.#report(refusalOf(command, { code: 'ORCH-8007', reason: reason.slice(0, 500) }));
+      this.#report(refusalOf(command, { code: 'ORCH-8007', reason }));
       return undefined;
     }
     const memory = store.saga(command.sagaId);
@@ -241,7 +241,7 @@ export class LayerAgent {
     const about = { adapter: adapter.name, fingerprint: adapter.fingerprint() };
     const inspections = await this.#inspections();
     if (inspections instanceof AdapterError) {
-      const reason = `${inspections.code}: ${inspections.message}`.slice(0, 500);
+      const reason = reasonOf(`${inspections.code}: ${inspections.message}`);
       return { ...about, ready: false, reason, slots: [] };
     }
     const slots = slotStatuses(inspections, (slot) => store.holderOf(slot));
@@ -298,15 +298,14 @@ function reportOf(task: StepTask, result: EffectResult, durationMs: number): Ste
   const about = { commandId, sagaId, sagaIndex, planDigest, operation, durationMs };
   if (result.status === 'done') return { ...about, status: 'done', slots: [...result.slots] };
   const { code, reason } = result;
-  return { ...about, status: 'failed', code, reason, slots: [] };
+  return { ...about, status: 'failed', code, reason: reasonOf(reason), slots: [] };
 }
 
 function refusalOf(
   command: StepCommanded,
   { code, reason }: Pick<Required<StepReported>, 'code' | 'reason'>,
 ): StepReported {
-  invariant(reason.length <= 500, 'a reason of at most 500 characters');
   const { commandId, sagaId, sagaIndex, planDigest, operation } = command;
   const about = { commandId, sagaId, sagaIndex, planDigest, operation, durationMs: 0 };
-  return { ...about, status: 'failed', code, reason, slots: [] };
+  return { ...about, status: 'failed', code, reason: reasonOf(reason), slots: [] };
 }

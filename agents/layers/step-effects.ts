@@ -276,7 +276,7 @@ function reportedOf(slot: SlotTask, key: KeyVersion): ReportedSlot {
 }
 
 function failureOf(task: StepTask, error: AdapterError): EffectResult {
-  const reason = `${task.operation}: ${error.code}: ${error.message}`.slice(0, 500);
+  const reason = `${task.operation}: ${error.code}: ${error.message}`;
   return { status: 'failed', code: codeOf(error), reason };
 }
 

@@ -13,6 +13,7 @@ import {
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { validatePlan } from '#shared/core/planner.ts';
+import { reasonOf } from '#shared/core/reason.ts';
 import type {
   ReserveSlots,
   RotationCommand,
@@ -85,7 +86,8 @@ export class CommandOffice {
   async #validate(state: RotationState): Promise<Proposal> {
     const { inspections, first } = await this.difference(state.plan.body);
     if (first !== undefined) {
-      const { code, reason } = first;
+      const { code } = first;
+      const reason = reasonOf(first.reason);
       return { event: { type: 'plan-refused', code, reason }, consumed: [] };
     }
     const involved = new Set(state.plan.body.affected_layers.map(String));
@@ -98,7 +100,8 @@ export class CommandOffice {
   async #reserve(state: RotationState, command: ReserveSlots): Promise<Proposal> {
     const { first } = await this.difference(state.plan.body);
     if (first !== undefined) {
-      const { code, reason } = first;
+      const { code } = first;
+      const reason = reasonOf(first.reason);
       return { event: { type: 'execution-refused', code, reason }, consumed: [] };
     }
     const { sagaId } = state;
@@ -106,7 +109,7 @@ export class CommandOffice {
     const held = await this.#ledger.reserve({ sagaId, sagaIndex, slots });
     if (held === undefined) return { event: { type: 'slots-reserved' }, consumed: [] };
     return {
-      event: { type: 'execution-refused', code: 'ORCH-8004', reason: held },
+      event: { type: 'execution-refused', code: 'ORCH-8004', reason: reasonOf(held) },
       consumed: [],
     };
   }

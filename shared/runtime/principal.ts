@@ -4,14 +4,16 @@
  * was stored it draws a new incarnation, so that no chain ever forks.
  */
 
-import { eventTypes, type EventTypeName } from '#schemas/events.ts';
+import { answerBytesMax, eventTypes, type EventTypeName } from '#schemas/events.ts';
 import { Query } from '#schemas/queries.ts';
 import { compile } from '#schemas/primitives.ts';
 import type { RefusalCode } from '#schemas/errors.ts';
 import { BusError, type Bus, type BusMessage } from '#shared/bus/bus.ts';
 import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
+import { reasonOf } from '#shared/core/reason.ts';
 import { fromHex, toHex } from '#shared/crypto/bytes.ts';
 import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
+import { CryptoError } from '#shared/crypto/errors.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -162,13 +164,7 @@ export class Principal implements Exchange {
         subject: this.#subjects.query(sender.agentId),
         channel: header.channel,
         audience: sender.agentId,
-        body: answer.ok
-          ? {
-              queryId: body.queryId,
-              ok: true,
-              result: encodeCanonical(answer.result, { floats: true }),
-            }
-          : { queryId: body.queryId, ok: false, code: answer.code, reason: answer.reason },
+        body: { queryId: body.queryId, ...answerBody(answer) },
       }).frame;
     });
   }
@@ -197,7 +193,13 @@ export class Principal implements Exchange {
       const errors = type.body.errors(event.body).join('; ');
       throw new Error(`assertion: a ${event.type} of our own is out of its schema: ${errors}`);
     }
-    return this.#chain.seal(input);
+    try {
+      return this.#chain.seal(input);
+    } catch (error) {
+      if (!(error instanceof CryptoError && error.code === 'CHANNEL_EXHAUSTED')) throw error;
+      this.renew();
+      return this.#chain.seal(input);
+    }
   }
 
   async #store(subject: string, pending: PendingEvent, expect: number | undefined) {
@@ -236,6 +238,15 @@ export class Principal implements Exchange {
 }
 
 const queryMessage = { messageId: '', sequence: 0, deliveryCount: 1, timeMs: 0 } as const;
+
+/** What is asked of an agent decides how long its answer is, and no question may end the agent. */
+function answerBody(answer: Answer) {
+  if (!answer.ok) return { ok: false, code: answer.code, reason: reasonOf(answer.reason) };
+  const result = encodeCanonical(answer.result, { floats: true });
+  return result.length <= answerBytesMax
+    ? { ok: true, result }
+    : { ok: false, code: 'ORCH-8013' as const, reason: 'the answer is too long for one message' };
+}
 
 function sealedFrom(subject: string, pending: PendingEvent): SealedEvent {
   const { messageId: hash, frame, disclosure } = pending;

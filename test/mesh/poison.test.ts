@@ -1,6 +1,7 @@
 /** What one enrolled agent can send that is authentic and hostile, and that must not stop the others. */
 
 import { afterEach, expect, it } from 'vitest';
+import { AdapterError } from '#agents/layers/adapter.ts';
 import type { Header } from '#schemas/frame.ts';
 import { eventTypes, type EventTypeName } from '#schemas/events.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
@@ -15,6 +16,9 @@ afterEach(async () => {
   await mesh?.stop();
   mesh = undefined;
 });
+
+/** 500 characters, 998 or so UTF-16 units: a cut at any even place splits one of them. */
+const hostileText = `x${'\u{1F511}'.repeat(499)}`;
 
 const atRest = ['committed', 'retiring', 'retired', 'rolled_back'] as const;
 
@@ -102,3 +106,37 @@ it('an approval out of a forked chain is refused, and the rotation goes on witho
   await mesh.until(planId, atRest);
   await bus.close();
 }, 60_000);
+
+it('a text that ends in the middle of a character crashes nobody', async () => {
+  let calls = 0;
+  mesh = await InMemoryMesh.start({
+    adapterOf: (layer, adapter) =>
+      layer !== 2
+        ? adapter
+        : new Proxy(adapter, {
+            get: (target, name) => {
+              const value: unknown = Reflect.get(target, name, target);
+              if (typeof value !== 'function') return value;
+              if (name !== 'inspect') return value.bind(target) as unknown;
+              calls += 1;
+              return () => Promise.reject(new AdapterError('STORE_FAILED', hostileText));
+            },
+          }),
+  });
+  expect(calls).toBeGreaterThan(0);
+  const body = { requestId: 'one', rotationType: 'scheduled', layers: [2], reason: 'test' };
+  expect(await mesh.request('op-1', 'rotation-requested', body)).toMatchObject({
+    status: 'refused',
+    code: 'ORCH-8007',
+  });
+  await mesh.ask({ ask: 'mesh-status' });
+});
+
+it('the reason of a rotation that went back can be shown, whatever it is', async () => {
+  mesh = await InMemoryMesh.start();
+  const { planId, planDigest } = await mesh.plan([4]);
+  const asked = { planId, planDigest, reason: hostileText };
+  await mesh.request('op-1', 'rollback-requested' as never, asked);
+  await mesh.until(planId, ['rolled_back']);
+  await mesh.ask({ ask: 'rotation-list' });
+});

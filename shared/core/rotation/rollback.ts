@@ -7,6 +7,7 @@
  */
 
 import type { OrchCode } from '#schemas/errors.ts';
+import { reasonOf } from '../reason.ts';
 import type { SlotProgress } from './state.ts';
 import type { RotationFailure } from './state.ts';
 import type { SendStep } from './commands.ts';
@@ -28,7 +29,7 @@ export function failureAt(
   { code, reason, command }: { code: OrchCode; reason: string; command?: SendStep },
 ): RotationFailure {
   const { atMs } = draft;
-  const failure: RotationFailure = { code, reason: reason.slice(0, 500), atMs };
+  const failure: RotationFailure = { code, reason: reasonOf(reason), atMs };
   if (command === undefined) return failure;
   const { agentId, slotLayer, operation } = command;
   return { ...failure, agentId, slotLayer, operation };

@@ -1,0 +1,58 @@
+/** What a principal survives: an incarnation that is spent, and an answer that is too long. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseFrame } from '#shared/crypto/envelope.ts';
+import { chainsMax } from '#shared/crypto/sender-chain.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import type { Bus } from '#shared/bus/bus.ts';
+import { makeWorld, type World } from '../../support/world.ts';
+
+let world: World;
+const open: Bus[] = [];
+
+beforeAll(async () => {
+  world = await makeWorld();
+});
+
+afterAll(async () => {
+  for (const bus of open) await bus.close();
+});
+
+function principal(id: string) {
+  const bus = world.bus(id);
+  open.push(bus);
+  return world.principal(id, { bus });
+}
+
+test('an incarnation that is spent gives way to a new one', () => {
+  const orchestrator = principal('orchestrator-a');
+  const seal = (audience: string) =>
+    orchestrator.seal({
+      type: 'query-asked',
+      subject: subjectsOf(world.mesh).query(audience),
+      channel: 'saga',
+      audience,
+      body: { queryId: 'q', query: new Uint8Array(1) },
+    });
+  const incarnations = new Set<string>();
+  for (let count = 0; count <= chainsMax; count += 1) {
+    const parsed = parseFrame(seal(`agent-${count}`).frame);
+    if (!parsed.ok) throw new Error(parsed.code);
+    incarnations.add(Buffer.from(parsed.frame.header.incarnation).toString('hex'));
+  }
+  expect(incarnations.size).toBe(2);
+}, 60_000);
+
+test('an answer too long for one message is a refusal, and the next question is answered', async () => {
+  const signer = principal('signer');
+  let length = 500_000;
+  await signer.answer(() => Promise.resolve({ ok: true, result: 'x'.repeat(length) }));
+  const ask = () =>
+    principal('orchestrator-b').ask(
+      { agentId: 'signer', channel: 'saga' },
+      { ask: 'signer-describe' },
+      5_000,
+    );
+  expect(await ask()).toMatchObject({ ok: false, code: 'ORCH-8013' });
+  length = 5;
+  expect(await ask()).toEqual({ ok: true, result: 'xxxxx' });
+});

@@ -54,6 +54,11 @@ export function span(ms: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
+/** A path as a shell takes it, for what is printed to be typed. */
+export function typed(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
+}
+
 /** The first bytes of a key id or a digest, enough to tell keys apart. */
 export function fingerprint(hex: string): string {
   return hex.slice(0, 16);

@@ -1,6 +1,6 @@
 /** The three results of an audit's verification as text, each on its own. Pure functions. */
 import type { AuditResult, AuditVerdict } from '#shared/core/audit-verdict.ts';
-import { fingerprint, table, type Style } from '../style.ts';
+import { fingerprint, table, typed, type Style } from '../style.ts';
 import type { Exported } from './actions.ts';
 
 export function renderExported(exported: Exported): string {
@@ -8,7 +8,7 @@ export function renderExported(exported: Exported): string {
   return [
     `wrote ${records} records (${bytes} bytes) to ${file}`,
     `  covered by the checkpoint over ${records}, head ${fingerprint(rootHash)}`,
-    `  check it: gyre audit verify ${file} --root ${rootDigest}`,
+    `  check it: gyre audit verify ${typed(file)} --root ${rootDigest}`,
   ].join('\n');
 }
 
@@ -18,10 +18,14 @@ export function renderVerdict(verdict: AuditVerdict, style: Style): string {
   const tail =
     uncovered === 0
       ? []
-      : [style.warning(`  ${uncovered} records behind the last checkpoint are covered by none`)];
+      : [
+          style.warning(
+            `  no checkpoint covers the last ${counted(uncovered, 'record')}: they may still change`,
+          ),
+        ];
   const rotations = verdict.rotations.map(({ sagaId, phase }) => `  ${sagaId}  ${phase}`);
   return [
-    `${head}: ${records} records, ${covered} of them covered by ${verdict.checkpoints} checkpoints`,
+    `${head}: ${records} records, ${covered} of them covered by ${counted(verdict.checkpoints, 'checkpoint')}`,
     table(
       [
         ['integrity', resultText(integrity, style), 'who signed what, in which order'],
@@ -34,6 +38,10 @@ export function renderVerdict(verdict: AuditVerdict, style: Style): string {
     ...tail,
     ...rotations,
   ].join('\n');
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
 function resultText(result: AuditResult, style: Style): string {

@@ -16,6 +16,7 @@ import type { MeshFile } from '../mesh/mesh-file.ts';
 import { tryPort } from '../mesh/ports.ts';
 import { readProcesses, runningSupervisor, stillRunning } from '../mesh/supervisor-record.ts';
 import { atLeast, findNatsServer, projectRoot, type Environment } from '../mesh/tools.ts';
+import { typed } from '../style.ts';
 
 export type Verdict = 'ok' | 'warn' | 'fail';
 
@@ -103,7 +104,7 @@ export async function checkPermissions(root: string): Promise<Finding> {
     return { check, verdict: 'ok', found: `${count} files and folders are the owner's alone` };
   }
   const found = `others may read ${open.slice(0, 3).join(', ')}${open.length > 3 ? ' …' : ''}`;
-  return { check, verdict: 'fail', found, hint: `Close them: chmod -R go-rwx ${root}` };
+  return { check, verdict: 'fail', found, hint: `Close them: chmod -R go-rwx ${typed(root)}` };
 }
 
 export async function checkDisk(path: string): Promise<Finding> {
@@ -137,7 +138,9 @@ export async function checkPort(layout: MeshLayout, mesh: MeshFile): Promise<Fin
     verdict: 'fail',
     found: left > 0 ? `${port}: processes of an earlier run are left` : `${port} is in use`,
     hint:
-      left > 0 ? `End them: gyre down --dir ${layout.root}` : 'Take another one: gyre up --port 0',
+      left > 0
+        ? `End them: gyre down --dir ${typed(layout.root)}`
+        : 'Take another one: gyre up --port 0',
   };
 }
 

@@ -6,7 +6,7 @@ import { findMesh, type MeshFile } from '../mesh/mesh-file.ts';
 import { runningSupervisor } from '../mesh/supervisor-record.ts';
 import { toolEnvironment } from '../mesh/tools.ts';
 import { collectStatus, isHealthy, type Status } from '../status/collect.ts';
-import { table, type Style } from '../style.ts';
+import { table, typed, type Style } from '../style.ts';
 import {
   checkDisk,
   checkNatsServer,
@@ -64,7 +64,12 @@ async function checkMesh(context: Context): Promise<Finding[]> {
   if (mesh === null) {
     const found = `no mesh in ${layout.root}`;
     return [
-      { check: 'mesh', verdict: 'ok', found, hint: `Make one: gyre up --dir ${layout.root}` },
+      {
+        check: 'mesh',
+        verdict: 'ok',
+        found,
+        hint: `Make one: gyre up --dir ${typed(layout.root)}`,
+      },
     ];
   }
   return [
@@ -78,7 +83,7 @@ async function checkMesh(context: Context): Promise<Finding[]> {
 async function checkHealth(context: Context, mesh: MeshFile): Promise<Finding> {
   const { layout } = context;
   if ((await runningSupervisor(layout)) === null) {
-    const hint = `Start it: gyre up --detach --dir ${layout.root}`;
+    const hint = `Start it: gyre up --detach --dir ${typed(layout.root)}`;
     return { check: 'mesh', verdict: 'ok', found: 'not running', hint };
   }
   try {
@@ -99,5 +104,10 @@ function healthOf(status: Status): Finding {
   }
   const down = status.processes.filter(({ alive, ready }) => !alive || !ready).map(({ id }) => id);
   const found = down.length > 0 ? `not ready: ${down.join(', ')}` : `not healthy; ${notice}`;
-  return { check: 'mesh', verdict: 'fail', found, hint: `See gyre status --dir ${status.dir}` };
+  return {
+    check: 'mesh',
+    verdict: 'fail',
+    found,
+    hint: `See gyre status --dir ${typed(status.dir)}`,
+  };
 }

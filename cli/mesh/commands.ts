@@ -2,6 +2,7 @@
 import { textOption, type CommandSpec, type Options } from '../command.ts';
 import { parseWhole, type Context } from '../context.ts';
 import { exitCodes, usageFault, type ExitCode } from '../fault.ts';
+import { typed } from '../style.ts';
 import { natsAddress } from './agent-configs.ts';
 import { tokenKinds, type TokenKind } from './mesh-file.ts';
 import { rotationTimeMsMax, type RotationTimes } from './policy-body.ts';
@@ -126,6 +127,6 @@ function textOf(root: string, { mesh, created }: Started): string {
     `  root digest  ${mesh.rootDigest}`,
     `  nats-server  ${natsAddress(mesh.port)}`,
     `  signer       ${token}: not an HSM`,
-    `  next         gyre status --dir ${root}`,
+    `  next         gyre status --dir ${typed(root)}`,
   ].join('\n');
 }

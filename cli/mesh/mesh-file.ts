@@ -17,6 +17,7 @@ import {
   compile,
 } from '#schemas/primitives.ts';
 import { CliFault, exitCodes } from '../fault.ts';
+import { typed } from '../style.ts';
 import { layoutOf } from './layout.ts';
 import { systemErrorCode } from './durable-files.ts';
 
@@ -71,7 +72,7 @@ export async function requireMesh(root: string): Promise<MeshFile> {
   throw new CliFault({
     code: 'MESH_NOT_FOUND',
     reason: `there is no mesh in ${root}`,
-    hint: `Make one: gyre up --detach --dir ${root}, or name another with --dir or GYRE_DIR.`,
+    hint: `Make one: gyre up --detach --dir ${typed(root)}, or name another with --dir or GYRE_DIR.`,
     exitCode: exitCodes.unreachable,
   });
 }

@@ -13,6 +13,7 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import { openTrust } from '#shared/crypto/trust.ts';
 import { CliFault, usageFault } from '../fault.ts';
+import { typed } from '../style.ts';
 import { writeConfigs } from './agent-configs.ts';
 import {
   buildingPath,
@@ -25,7 +26,7 @@ import { enrolmentBody, makeIdentity, sealChannels, type Identity } from './iden
 import { layoutOf, socketPathBytesMax, type MeshLayout } from './layout.ts';
 import { measureAlgorithms } from './measurements.ts';
 import { agents, members, operators } from './members.ts';
-import type { MeshFile } from './mesh-file.ts';
+import { findMesh, type MeshFile } from './mesh-file.ts';
 import { policyBody, type RotationTimes } from './policy-body.ts';
 import { registryBody, type Validity } from './registry-body.ts';
 import {
@@ -242,7 +243,13 @@ async function moveIntoPlace(building: string, root: string): Promise<void> {
   } catch (cause) {
     const code = systemErrorCode(cause);
     if (code !== 'ENOTEMPTY' && code !== 'EEXIST' && code !== 'ENOTDIR') throw cause;
-    throw directoryTaken(root, cause);
+    if ((await findMesh(root)) === null) throw directoryTaken(root, cause);
+    throw new CliFault({
+      code: 'MESH_MADE',
+      reason: `another gyre up has just made a mesh in ${root}`,
+      hint: `Use that one: gyre status --dir ${typed(root)}.`,
+      cause,
+    });
   }
   await syncDirectory(dirname(root));
 }

@@ -16,6 +16,7 @@ import {
   type Validator,
 } from '#schemas/primitives.ts';
 import { CliFault } from '../fault.ts';
+import { typed } from '../style.ts';
 import { createFile, replaceFile, systemErrorCode } from './durable-files.ts';
 import type { MeshLayout } from './layout.ts';
 import { isRunning, processMark } from './process-identity.ts';
@@ -97,7 +98,7 @@ function alreadyRunning(layout: MeshLayout, { pid }: ProcessId): CliFault {
   return new CliFault({
     code: 'MESH_RUNNING',
     reason: `the mesh in ${layout.root} runs already (process ${pid})`,
-    hint: `Use it as it is, or stop it first: gyre down --dir ${layout.root}.`,
+    hint: `Use it as it is, or stop it first: gyre down --dir ${typed(layout.root)}.`,
   });
 }
 

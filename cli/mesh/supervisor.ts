@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { layerNames } from '#schemas/layers.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { CliFault } from '../fault.ts';
+import { typed } from '../style.ts';
 import { lastFault, lastLines, logSize, type LoggedFault } from './agent-log.ts';
 import { natsAddress } from './agent-configs.ts';
 import type { MeshLayout } from './layout.ts';
@@ -236,7 +237,7 @@ async function refuseOrphans(layout: MeshLayout): Promise<void> {
   throw new CliFault({
     code: 'MESH_RUNNING',
     reason: `processes of an earlier run are still there: ${left.map(({ pid }) => pid).join(', ')}`,
-    hint: `End them: gyre down --dir ${layout.root}.`,
+    hint: `End them: gyre down --dir ${typed(layout.root)}.`,
   });
 }
 

@@ -12,6 +12,7 @@ import { CliFault, exitCodes } from '../fault.ts';
 import { longPollMs, type OperatorSession } from '../operator-session.ts';
 import { orchestrationFault } from '../orchestration-fault.ts';
 import type { WindowMs } from './arguments.ts';
+import { refusalHint } from './refusal-hint.ts';
 
 export interface PlanRequest {
   readonly layers: readonly LayerNumber[];
@@ -48,6 +49,7 @@ export async function planRotation(
   throw orchestrationFault(
     details.failure?.code ?? 'ORCH-8004',
     `${planId}: ${details.failure?.reason ?? 'refused'}`,
+    planId,
   );
 }
 
@@ -57,18 +59,22 @@ export async function approveRotation(
   planId: string,
 ): Promise<RotationDetails> {
   const { bound, details } = await checkedPlan(session, planId);
-  if (details.phase === 'locked_out') {
-    await session.request(
-      'recovery-approved',
-      { ...bound, lockout: details.state.lockouts },
-      planId,
-    );
-    return follow(session, planId, ({ phase }) => phase !== 'locked_out');
-  }
-  await session.request('plan-approved', bound, planId);
+  if (details.phase === 'locked_out') return approveRecovery(session, planId);
+  await advised(session, planId, () => session.request('plan-approved', bound, planId));
   return follow(session, planId, ({ state }) =>
     state.approvals.some(({ operatorId }) => operatorId === session.operatorId),
   );
+}
+
+/** Signs the recovery of a locked-out plan; a plan in any other phase is not approved by this. */
+export async function approveRecovery(
+  session: OperatorSession,
+  planId: string,
+): Promise<RotationDetails> {
+  const { bound, details } = await checkedPlan(session, planId);
+  requireLockout(details);
+  await session.request('recovery-approved', { ...bound, lockout: details.state.lockouts }, planId);
+  return follow(session, planId, ({ phase }) => phase !== 'locked_out');
 }
 
 /** Checks the plan against the live agents, as an execution would, and stops there. */
@@ -77,7 +83,9 @@ export async function dryRunRotation(
   planId: string,
 ): Promise<RotationDetails> {
   const { bound, details } = await checkedPlan(session, planId);
-  await session.request('execution-requested', { ...bound, dryRun: true }, planId);
+  await advised(session, planId, () =>
+    session.request('execution-requested', { ...bound, dryRun: true }, planId),
+  );
   return follow(session, planId, ({ index }) => index > details.index);
 }
 
@@ -88,7 +96,9 @@ export async function executeRotation(
   watcher: Watcher,
 ): Promise<RotationDetails> {
   const { bound, details: before } = await checkedPlan(session, planId);
-  await session.request('execution-requested', { ...bound, dryRun: false }, planId);
+  await advised(session, planId, () =>
+    session.request('execution-requested', { ...bound, dryRun: false }, planId),
+  );
   const isDecided = ({ phase, index, state }: RotationDetails): boolean =>
     index > before.index &&
     (state.decision === 'commit' ||
@@ -97,7 +107,7 @@ export async function executeRotation(
   const after = await follow(session, planId, isDecided, watcher);
   if (after.phase === 'approved' && after.state.refusal !== null) {
     const { code, reason } = after.state.refusal;
-    throw orchestrationFault(code, `${planId}: ${reason}`);
+    throw orchestrationFault(code, `${planId}: ${reason}`, planId);
   }
   checkCommit(session, after);
   return after;
@@ -110,7 +120,9 @@ export async function rollbackRotation(
   { reason, watcher }: { readonly reason: string; readonly watcher: Watcher },
 ): Promise<RotationDetails> {
   const { bound } = await checkedPlan(session, planId);
-  await session.request('rollback-requested', { ...bound, reason }, planId);
+  await advised(session, planId, () =>
+    session.request('rollback-requested', { ...bound, reason }, planId),
+  );
   return follow(session, planId, ({ phase }) => restingPhases.has(phase), watcher);
 }
 
@@ -119,7 +131,8 @@ export async function requestRecovery(
   session: OperatorSession,
   planId: string,
 ): Promise<RotationDetails> {
-  const { bound } = await checkedPlan(session, planId);
+  const { bound, details } = await checkedPlan(session, planId);
+  requireLockout(details);
   await session.request('recovery-requested', bound, planId);
   return follow(
     session,
@@ -168,17 +181,47 @@ async function follow(
   }
 }
 
-function ask(
+async function ask(
   session: OperatorSession,
   planId: string,
   afterIndex: number | undefined,
 ): Promise<RotationDetails> {
   const past = afterIndex === undefined ? {} : { afterIndex };
   const waitMs = afterIndex === undefined ? 0 : longPollMs;
-  return session.askOrchestrator(
-    { ask: 'rotation-show', planId, waitMs, ...past },
-    checks.rotationDetails,
-  );
+  const query = { ask: 'rotation-show', planId, waitMs, ...past } as const;
+  try {
+    return await session.askOrchestrator(query, checks.rotationDetails);
+  } catch (error) {
+    // The only thing that can be wrong with this question is the id.
+    if (!(error instanceof CliFault) || error.code !== 'ORCH-8004') throw error;
+    throw new CliFault({
+      code: error.code,
+      reason: `there is no plan ${planId}`,
+      hint: 'See the plans, and write the whole id: gyre rotation list.',
+      cause: error,
+    });
+  }
+}
+
+/** A refusal with what to do about it where the rotation stands now. */
+async function advised(
+  session: OperatorSession,
+  planId: string,
+  request: () => Promise<string>,
+): Promise<void> {
+  try {
+    await request();
+  } catch (error) {
+    if (!(error instanceof CliFault)) throw error;
+    const operators = session.trust.agents().filter(({ kind }) => kind === 'operator');
+    const hint = refusalHint(error.code, await showRotation(session, planId), {
+      operatorId: session.operatorId,
+      operators: operators.map(({ agentId }) => agentId).toSorted(),
+    });
+    if (hint === undefined) throw error;
+    const { code, reason, exitCode } = error;
+    throw new CliFault({ code, reason, hint, exitCode, cause: error });
+  }
 }
 
 /** The plan as an operator may rely on it. */
@@ -194,6 +237,15 @@ async function checkedPlan(session: OperatorSession, planId: string) {
     code: signature === 'ok' ? 'PLAN_DIGEST_MISMATCH' : signature,
     reason: `what the orchestrator shows as ${planId} is not a plan that the signer stated`,
     hint: 'Do not approve or execute it; look at the logs of the orchestrators.',
+  });
+}
+
+function requireLockout({ planId, phase }: RotationDetails): void {
+  if (phase === 'locked_out') return;
+  throw new CliFault({
+    code: 'NOT_LOCKED_OUT',
+    reason: `${planId} is ${phase}; only a rotation that is locked out can be recovered`,
+    hint: `See where it stands: gyre rotation show ${planId}.`,
   });
 }
 

@@ -6,6 +6,7 @@ import { exitCodes, usageFault, type ExitCode } from '../fault.ts';
 import { orchestrationFault } from '../orchestration-fault.ts';
 import type { RotationDetails } from '../answers.ts';
 import {
+  approveRecovery,
   approveRotation,
   dryRunRotation,
   executeRotation,
@@ -23,8 +24,8 @@ import {
   parseRotationType,
   parseWindow,
 } from './arguments.ts';
-import { progressOf } from './progress.ts';
-import { renderGrid, renderList, renderPlan, renderResult } from './render.ts';
+import { interruptible, progressOf } from './progress.ts';
+import { renderDryRun, renderGrid, renderList, renderPlan, renderResult } from './render.ts';
 import { exitCodeOf, resultOf } from './result.ts';
 
 const planArgument = [['<plan-id>', 'id of the plan, as plan prints it']] as const;
@@ -89,7 +90,9 @@ const execute: CommandSpec = {
     const watcher = progressOf(context.output);
     return ended(
       context,
-      await inSession(context, (session) => executeRotation(session, planId, watcher)),
+      await inSession(context, (session) =>
+        interruptible(planId, executeRotation(session, planId, watcher)),
+      ),
     );
   },
 };
@@ -134,7 +137,9 @@ const watch: CommandSpec = {
     const watcher = progressOf(context.output);
     return ended(
       context,
-      await inSession(context, (session) => watchRotation(session, planId, watcher)),
+      await inSession(context, (session) =>
+        interruptible(planId, watchRotation(session, planId, watcher)),
+      ),
     );
   },
 };
@@ -151,7 +156,7 @@ const rollback: CommandSpec = {
     const reason = parseReason(textOption(options, 'reason') ?? 'asked for on the command line');
     const watcher = progressOf(context.output);
     const details = await inSession(context, (session) =>
-      rollbackRotation(session, planId, { reason, watcher }),
+      interruptible(planId, rollbackRotation(session, planId, { reason, watcher })),
     );
     return wentBack(context, details);
   },
@@ -181,8 +186,8 @@ const recover: CommandSpec = {
     }
     const watcher = progressOf(context.output);
     const details = await inSession(context, async (session) => {
-      await approveRotation(session, planId);
-      return watchRotation(session, planId, watcher);
+      await approveRecovery(session, planId);
+      return interruptible(planId, watchRotation(session, planId, watcher));
     });
     return wentBack(context, details);
   },
@@ -203,12 +208,10 @@ async function dryRun(context: Context, planId: string): Promise<ExitCode> {
   const details = await inSession(context, (session) => dryRunRotation(session, planId));
   const run = details.state.dryRuns.at(-1);
   if (run?.ok === false)
-    throw orchestrationFault(run.code ?? 'ORCH-8004', run.reason ?? 'no reason');
-  context.output.result({ ...resultOf(details), dryRun: { ok: true } }, (style) =>
-    [
-      renderPlan(resultOf(details), style),
-      style.good('dry run: everything is as the plan has it; an execution would go on from here'),
-    ].join('\n'),
+    throw orchestrationFault(run.code ?? 'ORCH-8004', run.reason ?? 'no reason', planId);
+  const result = resultOf(details);
+  context.output.result({ ...result, dryRun: { ok: true } }, (style) =>
+    [renderPlan(result, style), renderDryRun(result, style)].join('\n'),
   );
   return exitCodes.done;
 }

@@ -59,13 +59,19 @@ export function renderPlan(result: RotationResult, style: Style): string {
   return lines.join('\n');
 }
 
+/** A dry run looks at the layers, not at the approvals, which an execution needs as well. */
+export function renderDryRun(result: RotationResult, style: Style): string {
+  const missing = result.approvalsRequired - result.approvals.length;
+  const rest =
+    missing > 0
+      ? `before it can be executed it needs ${missing} more approval${missing === 1 ? '' : 's'}`
+      : 'an execution would go on from here';
+  return style.good(`dry run: everything is as the plan has it; ${rest}`);
+}
+
 /** Old and new key of every slot, and how it ended. */
 export function renderResult(result: RotationResult, style: Style): string {
-  const { executeToCommittedMs, executeToRolledBackMs } = result.timings;
-  const took = executeToCommittedMs ?? executeToRolledBackMs;
-  const head = `${style.strong(result.planId)}  ${phaseText(result.phase, style)}${
-    took === undefined ? '' : ` in ${span(took)}`
-  }`;
+  const head = `${style.strong(result.planId)}  ${phaseText(result.phase, style)}${took(result)}`;
   const rows = result.slots.map(({ slot, old, new: fresh }) => [
     slot,
     `${fingerprint(old.keyId)} v${old.version}`,
@@ -122,6 +128,14 @@ function wayOut({ phase, planId }: RotationResult): string[] {
     `    gyre rotation recover ${planId}`,
     `    gyre rotation recover ${planId} --approve --as op-2`,
   ];
+}
+
+/** From the request to execute to the decision; the overlap that follows is not part of it. */
+function took({ phase, timings }: RotationResult): string {
+  const { executeToCommittedMs, executeToRolledBackMs } = timings;
+  if (executeToRolledBackMs !== undefined) return ` in ${span(executeToRolledBackMs)}`;
+  if (executeToCommittedMs === undefined) return '';
+  return `${phase === 'committed' ? '' : ', committed'} in ${span(executeToCommittedMs)}`;
 }
 
 function approvers({ approvals }: RotationResult): string {

@@ -3,10 +3,16 @@ import { gridSteps, type GridStatus, type GridStep } from '#shared/core/rotation
 import { renderFindings } from '#cli/doctor/commands.ts';
 import { Output } from '#cli/output.ts';
 import { progressOf } from '#cli/rotation/progress.ts';
-import { renderChanges, renderGrid, renderList, renderResult } from '#cli/rotation/render.ts';
+import {
+  renderChanges,
+  renderDryRun,
+  renderGrid,
+  renderList,
+  renderResult,
+} from '#cli/rotation/render.ts';
 import type { GridView } from '#cli/rotation/render.ts';
 import { exitCodeOf, type RotationResult } from '#cli/rotation/result.ts';
-import { plainStyle, span, styleOf, table, width } from '#cli/style.ts';
+import { plainStyle, span, styleOf, table, typed, width } from '#cli/style.ts';
 import type { RotationDetails } from '#cli/answers.ts';
 
 const colours = styleOf(true);
@@ -125,7 +131,21 @@ test('a result says why it went back, and which keys there were', () => {
       '  1/b  bbbbbbbbbbbbbbbb v1  →           cccccccccccccccc v2',
     ].join('\n'),
   );
+  const turned = { ...result, slots: [], timings: { executeToCommittedMs: 842 } };
+  const headOf = (phase: RotationResult['phase']): string | undefined =>
+    renderResult({ ...turned, phase }, plainStyle).split('\n')[0];
+  expect(headOf('committed')).toBe('rot-1  committed in 842 ms');
+  expect(headOf('retired')).toBe('rot-1  retired, committed in 842 ms');
+  expect(renderDryRun({ ...result, approvals: [], approvalsRequired: 1 }, plainStyle)).toContain(
+    'it needs 1 more approval',
+  );
 });
+
+test.each([
+  ['/tmp/mesh-1.a', '/tmp/mesh-1.a'],
+  ['/a b', "'/a b'"],
+  ["/it's", "'/it'\\''s'"],
+])('%s is typed as %s', (path, text) => expect(typed(path)).toBe(text));
 
 test('an empty list says how to begin', () => {
   expect(renderList([], plainStyle)).toContain('gyre rotation plan');

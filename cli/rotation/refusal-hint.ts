@@ -1,0 +1,50 @@
+/**
+ * What to do about a refused request. The orchestrator's code says why; what helps depends on where
+ * the rotation stands by now and on who asked. A pure function.
+ */
+import type { RotationDetails } from '../answers.ts';
+
+export interface Asking {
+  readonly operatorId: string;
+  /** All operators of the mesh. */
+  readonly operators: readonly string[];
+}
+
+export type Standing = Pick<RotationDetails, 'planId' | 'phase' | 'requestedBy'> & {
+  readonly state: {
+    readonly approvals: readonly { readonly operatorId: string }[];
+    readonly decision: string | null;
+  };
+};
+
+/** Undefined where the code's own hint is the best there is. */
+export function refusalHint(
+  code: string,
+  { planId, phase, requestedBy, state }: Standing,
+  { operatorId, operators }: Asking,
+): string | undefined {
+  if (state.decision === 'commit') {
+    return `What is committed stays; see it: gyre rotation show ${planId}; to turn the keys again: gyre rotation plan.`;
+  }
+  if (code === 'ORCH-8015') {
+    const approved = state.approvals.map((approval) => approval.operatorId);
+    if (approved.includes(operatorId)) return `Go on with it: gyre rotation execute ${planId}.`;
+    const other = operators.find((id) => id !== requestedBy && !approved.includes(id));
+    if (other === undefined) return undefined;
+    return `Have another operator approve it: gyre rotation approve ${planId} --as ${other}.`;
+  }
+  if (code !== 'ORCH-8004') return undefined;
+  return isUnderWay.has(phase) ? `It is under way: gyre rotation watch ${planId}.` : undefined;
+}
+
+const isUnderWay: ReadonlySet<RotationDetails['phase']> = new Set([
+  'reserving',
+  'authorizing',
+  'preparing',
+  'distributing',
+  'activating',
+  'verifying',
+  'soaking',
+  'committing',
+  'rolling_back',
+]);

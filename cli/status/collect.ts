@@ -56,6 +56,27 @@ export async function collectStatus(
   return { dir: layout.root, rootDigest, supervisorPid, processes, mesh, signer, audit };
 }
 
+/** The status of a mesh whose processes are there and whose bus is not: nobody can be asked. */
+export async function silentStatus(
+  layout: MeshLayout,
+  { rootDigest }: MeshFile,
+  { code, reason }: { readonly code: string; readonly reason: string },
+): Promise<Status> {
+  const [processes, supervisor] = await Promise.all([
+    processStatus(layout),
+    runningSupervisor(layout),
+  ]);
+  const none = { ok: false, code, reason } as const;
+  const supervisorPid = supervisor?.pid ?? null;
+  const [mesh, signer, audit] = [none, none, none];
+  return { dir: layout.root, rootDigest, supervisorPid, processes, mesh, signer, audit };
+}
+
+/** Whether anybody answers. */
+export function isAnswering({ mesh, signer, audit }: Status): boolean {
+  return mesh.ok || signer.ok || audit.ok;
+}
+
 /** Whether everything runs and answers. */
 export function isHealthy({ processes, mesh, signer, audit }: Status): boolean {
   return (

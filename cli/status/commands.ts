@@ -1,8 +1,11 @@
 /** `gyre status`: processes, layers, signer, audit and the root digest of a mesh. */
 import type { CommandSpec } from '../command.ts';
-import { inSession } from '../context.ts';
+import { inSession, type Context } from '../context.ts';
 import { exitCodes } from '../fault.ts';
-import { collectStatus, isHealthy } from './collect.ts';
+import { requireMesh } from '../mesh/mesh-file.ts';
+import { runningSupervisor } from '../mesh/supervisor-record.ts';
+import { translateFault } from '../translate-fault.ts';
+import { collectStatus, isAnswering, isHealthy, silentStatus, type Status } from './collect.ts';
 import { renderStatus } from './render.ts';
 
 export const statusCommand: CommandSpec = {
@@ -12,11 +15,24 @@ export const statusCommand: CommandSpec = {
     'Ends with 0 when everything runs and answers, 1 when something does not, 5 when nothing does.',
   examples: ['gyre status --dir ./mesh', 'gyre status --json'],
   run: async (context) => {
-    const status = await inSession(context, (session, mesh) =>
-      collectStatus(session, context.layout, mesh),
-    );
+    const status = await statusOf(context);
     const healthy = isHealthy(status);
     context.output.result({ healthy, ...status }, (style) => renderStatus(status, style));
-    return healthy ? exitCodes.done : exitCodes.failed;
+    if (healthy) return exitCodes.done;
+    return isAnswering(status) ? exitCodes.failed : exitCodes.unreachable;
   },
 };
+
+/** Without a bus there still are processes to show, as long as the mesh is meant to run. */
+async function statusOf(context: Context): Promise<Status> {
+  const { layout } = context;
+  try {
+    return await inSession(context, (session, mesh) => collectStatus(session, layout, mesh));
+  } catch (error) {
+    const fault = translateFault(error);
+    const isShown =
+      fault.exitCode === exitCodes.unreachable && (await runningSupervisor(layout)) !== null;
+    if (!isShown) throw error;
+    return silentStatus(layout, await requireMesh(layout.root), fault);
+  }
+}

@@ -76,7 +76,10 @@ async function readKept(): Promise<Performance | null> {
     const ageMs = Date.now() - kept.measuredAtMs;
     return ageMs >= 0 && ageMs < keptMs ? kept.performance : null;
   } catch (error) {
-    if (systemErrorCode(error) === 'ENOENT' || error instanceof SyntaxError) return null;
+    const code = systemErrorCode(error);
+    // Another user's cache, which only that user may read, is none.
+    const isNone = code === 'ENOENT' || code === 'EACCES' || code === 'EPERM';
+    if (isNone || error instanceof SyntaxError) return null;
     throw error;
   }
 }

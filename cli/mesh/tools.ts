@@ -38,7 +38,10 @@ export async function toolEnvironment(
     if (systemErrorCode(error) === 'ENOENT') return environment;
     throw error;
   }
-  return { ...parseSetupRecord(text), ...environment };
+  const { GYRE_NATS_SERVER, ...found } = parseSetupRecord(text);
+  // A server that the caller names, by either name, comes before the one that was found.
+  const isNamed = (environment['NATS_SERVER'] ?? '') !== '' || GYRE_NATS_SERVER === undefined;
+  return { ...found, ...(isNamed ? {} : { GYRE_NATS_SERVER }), ...environment };
 }
 
 /** Lines of `export NAME='value'` with POSIX single quotes; anything else is skipped. */
@@ -133,8 +136,7 @@ function numbers(version: string): number[] {
   return version.split('.').map(Number);
 }
 
-const getNatsServer =
-  'Run make setup, put a nats-server of 2.14 or newer on the PATH, or name one in NATS_SERVER.';
+const getNatsServer = `Run make setup, put a nats-server of ${natsServerVersionMin} or newer on the PATH, or name one in NATS_SERVER.`;
 
 function tooOld(refused: readonly NatsServer[]): CliFault {
   const list = refused.map(({ path, version }) => `${path} is ${version}`).join(', ');

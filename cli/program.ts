@@ -66,9 +66,14 @@ export function buildProgram(runtime: Runtime, stdout: Sink): Command {
     for (const spec of specs) addCommand(parent, runtime, spec);
   };
   add(program, [up, down, statusCommand, doctorCommand]);
-  add(group(program, 'rotation', 'plan, approve, execute and follow rotations'), rotationCommands);
-  add(group(program, 'keys', 'look at the keys of the layers'), keysCommands);
-  add(group(program, 'audit', 'export and verify the audit log'), auditCommands);
+  const [rotation, keys, audit] = [
+    group(program, 'rotation', 'plan, approve, execute and follow rotations'),
+    group(program, 'keys', 'look at the keys of the layers'),
+    group(program, 'audit', 'export and verify the audit log'),
+  ];
+  add(exampled(rotation, 'gyre rotation plan --layers 1-7'), rotationCommands);
+  add(exampled(keys, 'gyre keys list'), keysCommands);
+  add(exampled(audit, 'gyre audit export --out mesh.audit'), auditCommands);
   return program;
 }
 
@@ -82,9 +87,15 @@ function group(program: Command, name: string, summary: string): Command {
   return program.command(name).summary(summary).description(summary);
 }
 
+function exampled(command: Command, example: string): Command {
+  return command.addHelpText('after', `\nExample:\n  ${example}`);
+}
+
 function misuse(error: CommanderError) {
   const isHelp = error.code === 'commander.help';
-  const reason = isHelp ? 'a command is missing' : error.message.replace(/^error: /, '');
+  const reason = isHelp
+    ? 'a command is missing'
+    : error.message.replace(/^error: /, '').replace(/\s+/g, ' ');
   return usageFault(reason.trim(), 'See what there is: gyre --help, or any command with --help.');
 }
 

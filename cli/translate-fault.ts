@@ -35,8 +35,10 @@ export function translateFault(error: unknown): CliFault {
 }
 
 function systemFault(error: unknown): CliFault {
-  const reason = error instanceof Error ? error.message : String(error);
+  const message = error instanceof Error ? error.message : String(error);
   const code = systemErrorCode(error);
+  // Node begins the message with the code, which a fault prints anyway.
+  const reason = message.startsWith(`${code}: `) ? message.slice(`${code}: `.length) : message;
   const hint = code === undefined ? undefined : systemHints[code];
   if (code !== undefined && hint !== undefined) {
     return new CliFault({ code, reason, hint, cause: error });

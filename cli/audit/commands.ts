@@ -34,13 +34,7 @@ const verifyCommand: CommandSpec = {
     'you trust, not from the file. Ends with 0 when all three hold, 1 when one does not.',
   examples: ['gyre audit verify mesh.audit --root <digest that gyre status printed>'],
   run: async (context, options, positional) => {
-    const rootDigest = textOption(options, 'root') ?? '';
-    if (!/^[0-9a-f]{64}$/.test(rootDigest)) {
-      throw usageFault(
-        'a verification needs --root, the digest of the root document',
-        'It has 64 hexadecimal characters; gyre status prints it.',
-      );
-    }
+    const rootDigest = parseRootDigest(textOption(options, 'root'));
     const [file] = positional;
     const { output } = context;
     const verdict =
@@ -53,5 +47,16 @@ const verifyCommand: CommandSpec = {
     return verdict.ok ? exitCodes.done : exitCodes.failed;
   },
 };
+
+function parseRootDigest(text: string | undefined): string {
+  const digest = text?.toLowerCase() ?? '';
+  if (/^[0-9a-f]{64}$/.test(digest)) return digest;
+  throw usageFault(
+    text === undefined
+      ? 'a verification needs --root, the digest of the root document'
+      : `"${text.slice(0, 80)}" is not the digest of a root document`,
+    'It has 64 hexadecimal characters; gyre status prints it.',
+  );
+}
 
 export const auditCommands: readonly CommandSpec[] = [exportCommand, verifyCommand];

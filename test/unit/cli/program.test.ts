@@ -91,6 +91,7 @@ describe('usage', () => {
     [['audit', 'export']],
     [['audit', 'verify', 'file']],
     [['audit', 'verify', 'file', '--root', 'short']],
+    [['rotation', 'plan', '--layer', '1']],
   ])('%j ends with 2', async (args) => {
     const { code, stdout, stderr } = await run(...args, '--dir', empty);
     expect(code).toBe(2);
@@ -158,6 +159,8 @@ describe('faults from elsewhere', () => {
     });
     const full = Object.assign(new Error('no space'), { code: 'ENOSPC' });
     expect(translateFault(full)).toMatchObject({ code: 'ENOSPC', exitCode: 1 });
+    const missing = Object.assign(new Error("ENOENT: no such file, open 'x'"), { code: 'ENOENT' });
+    expect(translateFault(missing)).toMatchObject({ reason: "no such file, open 'x'" });
     expect(translateFault(new Error('what?'))).toMatchObject({ code: 'INTERNAL', exitCode: 1 });
   });
 });

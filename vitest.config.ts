@@ -1,8 +1,7 @@
 /**
  * How the tests run: each file in a process of its own, because they start servers and token
  * children. Tests that bring up whole meshes, a dozen processes each, come last and two at a time.
- * Files called *.long.test.ts are long runs and are named one by
- * one, never swept up.
+ * Files called *.long.test.ts are long runs and are named one by one, never swept up.
  */
 import { configDefaults, defineConfig } from 'vitest/config';
 

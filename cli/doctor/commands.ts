@@ -1,12 +1,13 @@
 /** `gyre doctor`: every check, its verdict, and what to do. */
 import type { CommandSpec } from '../command.ts';
 import { inSession, type Context } from '../context.ts';
-import { CliFault, exitCodes } from '../fault.ts';
+import { exitCodes } from '../fault.ts';
 import { findMesh, type MeshFile } from '../mesh/mesh-file.ts';
 import { runningSupervisor } from '../mesh/supervisor-record.ts';
 import { toolEnvironment } from '../mesh/tools.ts';
 import { collectStatus, isHealthy, type Status } from '../status/collect.ts';
 import { table, typed, type Style } from '../style.ts';
+import { translateFault } from '../translate-fault.ts';
 import {
   checkDisk,
   checkNatsServer,
@@ -90,8 +91,8 @@ async function checkHealth(context: Context, mesh: MeshFile): Promise<Finding> {
     const status = await inSession(context, (session) => collectStatus(session, layout, mesh));
     return healthOf(status);
   } catch (error) {
-    if (!(error instanceof CliFault)) throw error;
-    const { code, reason, hint } = error;
+    // Whatever is wrong with the mesh is a finding, and the other findings are shown beside it.
+    const { code, reason, hint } = translateFault(error);
     return { check: 'mesh', verdict: 'fail', found: `${code}: ${reason}`, hint };
   }
 }

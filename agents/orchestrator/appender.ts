@@ -17,6 +17,8 @@ export interface Proposal {
   readonly event: ProposedEvent<SagaEntry['event']>;
   /** Statement hashes of the events that it rests on. */
   readonly consumed: readonly string[];
+  /** Asked before each attempt: whether what it serves is still waited for. */
+  readonly isWanted?: () => boolean;
 }
 
 export type ProposalOutcome =
@@ -37,6 +39,8 @@ const refusalsMax = 5;
 
 /** Code of a proposal that the auditor refused: what it rests on is not what it seemed. */
 export const entryRefused = 'ENTRY_REFUSED';
+/** Code of a proposal whose purpose has passed. */
+export const noLongerWanted = 'NO_LONGER_WANTED';
 
 export class Appender {
   readonly #ports: AppenderPorts;
@@ -65,6 +69,13 @@ export class Appender {
   async #run(proposal: Proposal): Promise<ProposalOutcome> {
     for (let refusals = 0; ;) {
       if (this.#stopped) return { status: 'rejected', code: 'STOPPED', reason: 'shutting down' };
+      if (proposal.isWanted?.() === false) {
+        return {
+          status: 'rejected',
+          code: noLongerWanted,
+          reason: 'nothing waits for it any more',
+        };
+      }
       if (this.#saga.hasPending) {
         await this.#waitForReceipts();
         continue;
@@ -81,11 +92,11 @@ export class Appender {
       if (!this.#saga.isRefused(hash) || this.#saga.next().index !== entry.index) continue;
       // Refused where it stands. The auditor may know entries that the bus has lost and that are
       // about to come back; otherwise the same entry would be refused for ever.
+      await this.#pause(retryMs * 2 ** refusals);
       refusals += 1;
       if (refusals >= refusalsMax) {
         return { status: 'rejected', code: entryRefused, reason: 'the auditor refused the entry' };
       }
-      await this.#pause(retryMs * 2 ** refusals);
     }
   }
 

@@ -15,13 +15,14 @@ import { BusError } from '#shared/bus/bus.ts';
 import { validatePlan } from '#shared/core/planner.ts';
 import { reasonOf } from '#shared/core/reason.ts';
 import type {
+  ReleaseSlots,
   ReserveSlots,
   RotationCommand,
   SendStep,
   SignStatement,
 } from '#shared/core/rotation/commands.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
-import type { Proposal } from './appender.ts';
+import { noLongerWanted, type Proposal } from './appender.ts';
 import type { EvidenceShelf } from './evidence.ts';
 import { signTimeoutMs, type OrchestratorPorts } from './ports.ts';
 import type { RotationLog } from './rotation-driver.ts';
@@ -51,10 +52,9 @@ export class CommandOffice {
       case 'validate-plan':
         return this.#validate(state);
       case 'reserve-slots':
-        return this.#reserve(state, command);
+        return this.#reserve(log, state, command);
       case 'release-slots':
-        await this.#ledger.release({ sagaId: state.sagaId, sagaIndex: command.sagaIndex });
-        return { event: { type: 'slots-released' }, consumed: [] };
+        return this.#release(log, command);
       case 'sign-statement':
         return this.#sign(state, command);
       case 'send-step':
@@ -97,7 +97,11 @@ export class CommandOffice {
     return { event: { type: 'plan-validated', readiness }, consumed: [] };
   }
 
-  async #reserve(state: RotationState, command: ReserveSlots): Promise<Proposal> {
+  async #reserve(
+    log: RotationLog,
+    state: RotationState,
+    command: ReserveSlots,
+  ): Promise<Proposal | undefined> {
     const { first } = await this.difference(state.plan.body);
     if (first !== undefined) {
       const { code } = first;
@@ -106,12 +110,21 @@ export class CommandOffice {
     }
     const { sagaId } = state;
     const { sagaIndex, slots } = command;
-    const held = await this.#ledger.reserve({ sagaId, sagaIndex, slots });
-    if (held === undefined) return { event: { type: 'slots-reserved' }, consumed: [] };
-    return {
-      event: { type: 'execution-refused', code: 'ORCH-8004', reason: reasonOf(held) },
-      consumed: [],
-    };
+    const hold = { sagaId, sagaIndex, slots };
+    const outcome = await this.#ledger.reserve(hold, () => isOutstanding(log, command));
+    if (outcome.status === 'applied') return { event: { type: 'slots-reserved' }, consumed: [] };
+    if (outcome.code === noLongerWanted) return undefined;
+    const reason = reasonOf(outcome.reason);
+    return { event: { type: 'execution-refused', code: 'ORCH-8004', reason }, consumed: [] };
+  }
+
+  async #release(log: RotationLog, command: ReleaseSlots): Promise<Proposal | undefined> {
+    const { sagaIndex } = command;
+    const hold = { sagaId: log.sagaId, sagaIndex };
+    const outcome = await this.#ledger.release(hold, () => isOutstanding(log, command));
+    if (outcome.status === 'applied') return { event: { type: 'slots-released' }, consumed: [] };
+    if (outcome.code === noLongerWanted) return undefined;
+    throw new BusError('BUS_REJECTED', `the slots were not released: ${outcome.reason}`);
   }
 
   async #sign(state: RotationState, command: SignStatement): Promise<Proposal> {
@@ -189,4 +202,8 @@ export class CommandOffice {
       body,
     });
   }
+}
+
+function isOutstanding({ state }: RotationLog, { id }: RotationCommand): boolean {
+  return state?.outstanding.some((command) => command.id === id) === true;
 }

@@ -5,7 +5,7 @@
 
 import type { SagaEntry } from '#schemas/saga.ts';
 import { initialSlots, stepSlots, type SlotsState } from '#shared/core/slots.ts';
-import { Appender } from './appender.ts';
+import { Appender, type ProposalOutcome } from './appender.ts';
 import type { OrchestratorPorts } from './ports.ts';
 import { SagaLog } from './saga-log.ts';
 
@@ -18,21 +18,21 @@ export class SlotLedger {
     this.#appender = new Appender(ports, this.log as SagaLog<unknown, unknown>, 'slots');
   }
 
-  /** Undefined when all slots are this saga's now; otherwise who holds which. */
-  async reserve(hold: {
-    sagaId: string;
-    sagaIndex: number;
-    slots: readonly string[];
-  }): Promise<string | undefined> {
-    const outcome = await this.#appender.propose({
-      event: { type: 'slots-reserved', ...hold, slots: [...hold.slots] },
-      consumed: [],
-    });
-    return outcome.status === 'applied' ? undefined : outcome.reason;
+  /** All slots are this saga's once it is applied; a reason says who holds which. */
+  reserve(
+    hold: { sagaId: string; sagaIndex: number; slots: readonly string[] },
+    isWanted: () => boolean,
+  ): Promise<ProposalOutcome> {
+    const event = { type: 'slots-reserved', ...hold, slots: [...hold.slots] } as const;
+    return this.#appender.propose({ event, consumed: [], isWanted });
   }
 
-  async release(hold: { sagaId: string; sagaIndex: number }): Promise<void> {
-    await this.#appender.propose({ event: { type: 'slots-released', ...hold }, consumed: [] });
+  release(
+    hold: { sagaId: string; sagaIndex: number },
+    isWanted: () => boolean,
+  ): Promise<ProposalOutcome> {
+    const event = { type: 'slots-released', ...hold } as const;
+    return this.#appender.propose({ event, consumed: [], isWanted });
   }
 
   stop(): void {

@@ -50,6 +50,8 @@ export type EvidenceCode =
   | 'CONSUMED_DIFFERS'
   /** The entry does not name the event that it rests on. */
   | 'CONSUMED_MISSING'
+  /** The entry names an event that it does not rest on. */
+  | 'CONSUMED_SURPLUS'
   /** A document is not signed by the orchestration role, or is about something else. */
   | 'DOCUMENT_INVALID';
 
@@ -107,6 +109,54 @@ export function evidenceMisfit(
   entry: RotationEntry,
   context: EvidenceContext,
 ): EvidenceMisfit | undefined {
+  const misfitting = contentMisfit(entry, context);
+  if (misfitting !== undefined) return misfitting;
+  const surplus = entry.consumed.find((hash) => !restsOn(entry, context, hash));
+  return surplus === undefined
+    ? undefined
+    : misfit('CONSUMED_SURPLUS', `the entry does not rest on ${surplus}`);
+}
+
+/**
+ * Whether an entry can rest on a consumed event. What is consumed counts as answered, so that an entry
+ * that names the request of somebody else would make it vanish.
+ */
+function restsOn(
+  { sagaId, event }: RotationEntry,
+  context: EvidenceContext,
+  hash: string,
+): boolean {
+  const consumable = context.leafOf(hash)?.consumable;
+  switch (event.type) {
+    case 'plan-drafted':
+      return hash === event.plan.body.request;
+    case 'reports-received':
+      return event.reports.some(({ report }) => report === hash);
+    case 'commit-decided':
+      return event.commit.body.reports.includes(hash);
+    case 'approval-recorded':
+    case 'execution-requested':
+    case 'dry-run-completed':
+    case 'rollback-requested':
+    case 'recovery-requested':
+    case 'recovery-approved':
+    case 'execution-authorized':
+    case 'recovery-authorized':
+      return (
+        consumable !== undefined && 'planId' in consumable.body && consumable.body.planId === sagaId
+      );
+    case 'plan-validated':
+    case 'plan-refused':
+    case 'execution-refused':
+    case 'slots-reserved':
+    case 'statement-refused':
+    case 'timer-fired':
+    case 'slots-released':
+      return false;
+  }
+}
+
+function contentMisfit(entry: RotationEntry, context: EvidenceContext): EvidenceMisfit | undefined {
   const { event } = entry;
   switch (event.type) {
     case 'plan-drafted':
@@ -170,7 +220,7 @@ function operatorMisfit(
 ): EvidenceMisfit | undefined {
   const leaves = entry.consumed.map((hash) => context.leafOf(hash));
   const [leaf, ...others] = leaves.filter((known) => known?.type === type);
-  if (leaf?.consumable === undefined || others.length > 0) {
+  if (leaf?.consumable === undefined || others.length > 0 || leaves.length > 1) {
     return misfit('CONSUMED_MISSING', `the entry rests on one ${type} event`);
   }
   const { consumable } = leaf;

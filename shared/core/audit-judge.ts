@@ -10,7 +10,7 @@
 import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { SignedDocument } from '#schemas/document.ts';
-import type { RotationPhase, SagaEntry } from '#schemas/saga.ts';
+import type { RotationPhase, SagaEntry, SlotsEvent } from '#schemas/saga.ts';
 import type { PolicyBody } from '#schemas/trust.ts';
 import { ChainBook, noPrevious, type ChainFinding, type ChainLink } from './audit-chain.ts';
 import {
@@ -27,6 +27,7 @@ import {
   type EvidenceCode,
   type KnownLeaf,
 } from './audit-evidence.ts';
+import { sameMembers } from './equality.ts';
 import { beginRotation } from './rotation/begin.ts';
 import type { RejectionCode, RotationState } from './rotation/state.ts';
 import { stepRotation } from './rotation/step.ts';
@@ -59,6 +60,10 @@ export type JudgementCode =
   | SlotsRejection['rejected']
   /** Index or link of the entry is not the next of its saga, or the subject is another saga's. */
   | 'SAGA_CHAIN'
+  /** A reservation or release that its rotation does not wait for. */
+  | 'SLOTS_NOT_COMMANDED'
+  /** A rotation goes on as if it held slots that the ledger does not give it. */
+  | 'SLOTS_NOT_HELD'
   | 'CONTENT_UNREADABLE'
   /** An `event-restored` that does not carry the leaf it names. */
   | 'RESTORED_UNKNOWN';
@@ -132,17 +137,26 @@ export class AuditJudge {
     return judgement;
   }
 
-  /** Takes in an accepted leaf whose content is not at hand, and that is no entry of a saga. */
-  admit(event: AuditEvent): void {
-    this.#chains.note(event.link);
-    this.#know(event);
+  /**
+   * Takes in an accepted leaf whose content is not at hand, and that is no entry of a saga, unless its
+   * header alone speaks against it.
+   */
+  admit(event: AuditEvent): Judgement {
+    const judgement = this.#judgeHeader(event) ?? { verdict: 'accepted' };
+    if (judgement.verdict === 'accepted') this.#know(event);
+    return judgement;
   }
 
-  #judge(event: AuditEvent): Judgement {
+  #judgeHeader(event: AuditEvent): Judgement | undefined {
     const finding = this.#chains.note(event.link);
     if (finding !== 'linked') return refused(finding, 'the event does not link into its chain');
     const misfit = entitlementMisfit(event.announced, event.sender, this.#options.inForce);
-    if (misfit !== undefined) return refused(misfit, 'the sender may not say this');
+    return misfit === undefined ? undefined : refused(misfit, 'the sender may not say this');
+  }
+
+  #judge(event: AuditEvent): Judgement {
+    const misfit = this.#judgeHeader(event);
+    if (misfit !== undefined) return misfit;
     const { content } = event;
     if (content.status === 'unreadable') {
       return refused('CONTENT_UNREADABLE', 'the content cannot be read');
@@ -187,6 +201,9 @@ export class AuditJudge {
     const { policy, isSigned, digestOf } = this.#options;
     const { sagaId, index, consumed, event } = entry;
     const saga = this.#sagas.get(sagaId) ?? { entries: [], phases: [], state: null };
+    if (event.type === 'slots-reserved' && !this.#holdsSlots(sagaId)) {
+      return refused('SLOTS_NOT_HELD', 'the ledger does not say so');
+    }
     const misfit = evidenceMisfit(entry, {
       leafOf: (leaf) => this.#leaves.get(leaf),
       isSigned,
@@ -211,15 +228,31 @@ export class AuditJudge {
   }
 
   #judgeSlots({ hash }: AuditEvent, { sagaId, index, event }: SlotsEntry): Judgement {
-    const holder = this.rotation(event.sagaId);
-    if (holder === null || event.sagaIndex > holder.index) {
-      return refused('SAGA_CHAIN', 'no entry of a rotation commands this');
+    if (!this.#isCommanded(event)) {
+      return refused('SLOTS_NOT_COMMANDED', 'no entry of a rotation commands this');
     }
     const step = stepSlots(this.#slots, event);
     if ('rejected' in step) return refused(step.rejected, step.reason);
     this.#slots = step.state;
     this.#ledger.push(hash);
     return { verdict: 'accepted', saga: { sagaId, sagaIndex: index } };
+  }
+
+  /** Whether the rotation waits for exactly this: nobody else takes its slots, or gives them away. */
+  #isCommanded(event: SlotsEvent): boolean {
+    const outstanding = this.rotation(event.sagaId)?.outstanding ?? [];
+    return outstanding.some((command) => {
+      if (!('sagaIndex' in command) || command.sagaIndex !== event.sagaIndex) return false;
+      return event.type === 'slots-reserved'
+        ? command.type === 'reserve-slots' && sameMembers(command.slots, event.slots)
+        : command.type === 'release-slots';
+    });
+  }
+
+  #holdsSlots(sagaId: string): boolean {
+    const held = this.#slots.held.filter((hold) => hold.sagaId === sagaId).map(({ slot }) => slot);
+    const wanted = this.rotation(sagaId)?.slots ?? [];
+    return wanted.every(({ slot }) => held.includes(slot));
   }
 
   #entriesOf(sagaId: string): readonly string[] {

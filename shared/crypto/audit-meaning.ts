@@ -60,8 +60,9 @@ export class AuditMeaning {
         const reason = 'an entry that took effect is not disclosed';
         return { judgement: undefined, complaint: { code: 'CONTENT_MISSING', reason } };
       }
-      this.judge.admit(event);
-      return { judgement: undefined, complaint: undefined };
+      const judgement = this.judge.admit(event);
+      if (judgement.verdict === 'accepted') return { judgement, complaint: undefined };
+      return { judgement, complaint: disagreement(judgement) };
     }
     const judgement = this.judge.judge(event);
     this.#leaves.set(hash, { leafIndex, verdict, ...sagaOf(event, judgement) });

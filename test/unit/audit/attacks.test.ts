@@ -305,6 +305,24 @@ describe('a dishonest auditor', () => {
     expect(verdict.undisclosed).toBe(1);
   });
 
+  it('cannot hide a fork by leaving out what was said', async () => {
+    const index = indexOf(records, 'step-reported', 1);
+    const { header } = parsed(at(index).frame);
+    const signingKey = stage.world.keys.get(header.sender);
+    const { channel, epoch } = header;
+    const channelSecret = stage.world.keyring(header.sender).secretOf({ channel, epoch });
+    if (signingKey === undefined || channelSecret === undefined) throw new Error('no keys');
+    const { frame } = seal(crypto, {
+      header: { ...header, counter: header.counter + 1000 },
+      body: {},
+      signingKey,
+      channelSecret,
+    });
+    const other = { leafIndex: 0, verdict: 'accepted', frame } as const;
+    const verdict = await resigned((list) => [...list, other]);
+    expect(verdict.integrity).toMatchObject({ code: 'CHAIN_FORKED', leafIndex: records.length });
+  });
+
   it('needs a signature of the audit role', async () => {
     const tree = new AuditTree((bytes) => crypto.sha256(bytes));
     const forged = await checkpointOver(stage.world, records);

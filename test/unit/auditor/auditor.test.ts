@@ -85,6 +85,18 @@ describe('receipts', () => {
       event: { type: 'dry-run-completed', operatorId: 'op-2', ok: true, atMs },
     });
     expect(wrongOperator.receipt.verdict).toBe('refused');
+    const other = await stage.request('op-2', 'execution-requested', { ...bound, dryRun: true });
+    const surplus = await stage.offer({
+      ...entry,
+      consumed: [dry, other],
+      event: { type: 'dry-run-completed', operatorId: 'op-1', ok: true, atMs },
+    });
+    expect(surplus.receipt.verdict).toBe('refused');
+    const swallowed = await stage.offer({
+      ...asDry,
+      event: { type: 'plan-refused', code: 'ORCH-8004', reason: 'no reason', atMs },
+    });
+    expect(swallowed.receipt.verdict).toBe('refused');
     const right = await stage.offer({
       ...asDry,
       event: { type: 'dry-run-completed', operatorId: 'op-1', ok: true, atMs },

@@ -164,6 +164,11 @@ export class Signer {
         policy: trust.policyDigest,
         enrolments: trust.enrolmentsDigest,
       },
+      agents: trust
+        .agents()
+        .flatMap(({ agentId, kind, layer }) =>
+          kind === 'layer' && layer !== undefined ? [{ agentId, layer }] : [],
+        ),
       nowMs: clock.nowMs(),
     });
     if (verdict !== 'ok') return verdict;

@@ -1,6 +1,6 @@
 /**
  * Whether a plan may be stated: an operator asked for exactly this, it is whole in itself, it rests on
- * the documents in force, every key's algorithm is allowed, and nothing in it is laxer than the policy
+ * the documents in force, it names every member of its slots, every key's algorithm is allowed, and nothing in it is laxer than the policy
  * (ORCH-8002, 8003, 8004, 8008, 8015).
  */
 
@@ -10,6 +10,7 @@ import type { PolicyBody, RegistryBody } from '#schemas/trust.ts';
 import { sameData, sameMembers } from './equality.ts';
 import { instantMs } from './instant.ts';
 import { planFaults } from './plan-faults.ts';
+import { memberShortfall, type LayerAgent } from './plan-members.ts';
 import { windowOf } from './plan-window.ts';
 import type { DocumentDigests } from './planner.ts';
 import { policyAllows } from './policy.ts';
@@ -20,6 +21,8 @@ export interface PlanCheck {
   readonly policy: PolicyBody;
   readonly registry: RegistryBody;
   readonly digests: DocumentDigests;
+  /** All enrolled layer agents. */
+  readonly agents: readonly LayerAgent[];
   readonly nowMs: number;
 }
 
@@ -34,6 +37,7 @@ export function planShortfall(plan: RotationPlanBody, check: PlanCheck): PlanSho
   return (
     requestShortfall(plan, check) ??
     basisShortfall(plan, check.digests) ??
+    membersShortfall(plan, check) ??
     timeShortfall(plan, check) ??
     ruleShortfall(plan, check.policy) ??
     algorithmShortfall(plan, check)
@@ -71,6 +75,14 @@ function basisShortfall(
     basis.policy_digest === digests.policy &&
     basis.enrolments_digest === digests.enrolments;
   return isInForce ? undefined : refuse('ORCH-8004', 'the plan rests on other documents');
+}
+
+function membersShortfall(
+  plan: RotationPlanBody,
+  { agents }: PlanCheck,
+): PlanShortfall | undefined {
+  const reason = memberShortfall(plan, agents);
+  return reason === undefined ? undefined : refuse('ORCH-8004', reason);
 }
 
 function timeShortfall(

@@ -20,14 +20,12 @@ import type { PolicyBody, RegistryBody } from '#schemas/trust.ts';
 import { formatInstant, instantMs } from './instant.ts';
 import { estimatePlan } from './plan-estimate.ts';
 import { planFaults, type PlanFault } from './plan-faults.ts';
+import { slotMembers, type LayerAgent } from './plan-members.ts';
 import { divideWindow, windowOf, type LayerKeys } from './plan-window.ts';
 import { policyAllows } from './policy.ts';
 import { sequenceLayers } from './sequence.ts';
 
-export interface LayerAgent {
-  readonly agentId: string;
-  readonly layer: number;
-}
+export type { LayerAgent } from './plan-members.ts';
 
 /** Digests (SHA3-256, hexadecimal) of the documents in force. */
 export interface DocumentDigests {
@@ -165,11 +163,8 @@ function planBody(
 /** The keys of one layer with their members, or why it cannot be turned. */
 function keysOfLayer(input: PlanningInput, layer: LayerNumber): LayerKeys | PlanRefusal {
   const { policy, registry } = input;
-  const [owner, ...others] = agentsOf(input, layer);
+  const [owner] = slotMembers(input.agents, { layer, keyKind: 'aead' });
   if (owner === undefined) return refuse('ORCH-8007', `layer ${layer} has no agent`);
-  const dependants = layerDependencies
-    .filter(({ prerequisite }) => prerequisite === layer)
-    .flatMap(({ dependent }) => agentsOf(input, dependent));
   const inspection = input.inspections.find(({ agentId }) => agentId === owner.agent_id);
   const keys: LayerKeys['keys'][number][] = [];
   for (const { slot, keyType, keyKind } of slotDefinitions.filter((one) => one.layer === layer)) {
@@ -178,9 +173,7 @@ function keysOfLayer(input: PlanningInput, layer: LayerNumber): LayerKeys | Plan
       return refuse('ORCH-8007', `${owner.agent_id} has no slot ${slot}`);
     }
     if (status?.frozen === true) return refuse('ORCH-8007', `${slot} is frozen`);
-    const isShared = keyKind === 'signature' || keyKind === 'kem' || keyKind === 'hybrid-kem';
-    const verifiers = isShared ? [...others, ...dependants] : [];
-    const members: SlotMember[] = [owner, ...verifiers.map(asVerifier)];
+    const members = slotMembers(input.agents, { layer, keyKind });
     const absent = members.map((member) => absence(input, member)).find((one) => one !== null);
     if (absent !== undefined && absent !== null) return refuse('ORCH-8007', absent);
     if (status === undefined) return refuse('ORCH-8007', `layer ${layer} is not ready`);
@@ -191,23 +184,6 @@ function keysOfLayer(input: PlanningInput, layer: LayerNumber): LayerKeys | Plan
     keys.push({ ...key, members });
   }
   return { layer, keys };
-}
-
-/** The layer's agents; the lexically first owns its slots. */
-function agentsOf({ agents }: PlanningInput, layer: LayerNumber): SlotMember[] {
-  return agents
-    .filter((agent) => agent.layer === layer)
-    .map(({ agentId }) => agentId)
-    .sort()
-    .map((agent_id, position) => ({
-      agent_id,
-      layer,
-      role: position === 0 ? ('owner' as const) : ('verifier' as const),
-    }));
-}
-
-function asVerifier(member: SlotMember): SlotMember {
-  return { ...member, role: 'verifier' };
 }
 
 /** Why a member cannot take part; a silent verifier may be fenced out where the policy allows. */

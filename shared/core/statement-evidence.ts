@@ -18,7 +18,7 @@ import { recoveryApprovalsRequired } from './approvals.ts';
 import { instantMs } from './instant.ts';
 import { commitShortfall } from './commit-evidence.ts';
 import { planShortfall } from './plan-evidence.ts';
-import type { DocumentDigests } from './planner.ts';
+import type { DocumentDigests, LayerAgent } from './planner.ts';
 import { approvalShortfall, planApprovals, type VerifiedEvent } from './verified-event.ts';
 
 export interface StatementCheck {
@@ -38,6 +38,8 @@ export interface StatementCheck {
   readonly policy: PolicyBody;
   readonly registry: RegistryBody;
   readonly digests: DocumentDigests;
+  /** All enrolled layer agents. */
+  readonly agents: readonly LayerAgent[];
   readonly nowMs: number;
   /** Size of the checkpoint that was signed last for this auditor; its consistency is the caller's. */
   readonly lastTreeSize?: number;

@@ -4,7 +4,16 @@ import { describe, expect, it } from 'vitest';
 import type { SignStatement } from '#shared/core/rotation/commands.ts';
 import { checkStatement, type StatementCheck } from '#shared/core/statement-evidence.ts';
 import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
-import { digestOf, digests, nowMs, planOf, policyOf, registryOf, requestOf } from './mesh.ts';
+import {
+  agentsOf,
+  digestOf,
+  digests,
+  nowMs,
+  planOf,
+  policyOf,
+  registryOf,
+  requestOf,
+} from './mesh.ts';
 import { isStep, World } from './rotation/world.ts';
 
 type Kind = SignStatement['statement'];
@@ -14,6 +23,7 @@ const common = {
   asker: { agentId: 'orchestrator-1', kind: 'orchestrator' as const },
   registry: registryOf(),
   digests,
+  agents: agentsOf(),
   nowMs,
 };
 
@@ -108,6 +118,26 @@ describe('a plan', () => {
     expect(code({ ...check, evidence: [{ ...event, senderKind: 'orchestrator' }] })).toBe(
       'ORCH-8015',
     );
+  });
+
+  it('is not signed when it leaves out a member or a slot: nobody would wait for them', () => {
+    const check = planCheck();
+    const plan = planOf();
+    const owners = plan.affected_keys.map((key) => ({
+      ...key,
+      members: key.members.filter(({ role }) => role === 'owner'),
+    }));
+    expect(code(stating(check, { affected_keys: owners }))).toBe('ORCH-8004');
+    const affected = plan.affected_keys.filter(({ slot }) => slot !== '1/session-token');
+    const checkpoints = plan.rollback_plan.checkpoints.filter(
+      ({ slot }) => slot !== '1/session-token',
+    );
+    const fewer = {
+      affected_keys: affected,
+      rollback_plan: { ...plan.rollback_plan, checkpoints },
+    };
+    expect(code(stating(check, fewer))).toBe('ORCH-8004');
+    expect(code({ ...check, agents: agentsOf(undefined, 2) })).toBe('ORCH-8004');
   });
 
   it('is not signed when it is laxer than the policy or rests on other documents', () => {

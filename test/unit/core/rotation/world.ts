@@ -19,7 +19,16 @@ import { stepRotation } from '#shared/core/rotation/step.ts';
 import { initialSlots, stepSlots } from '#shared/core/slots.ts';
 import { checkStatement } from '#shared/core/statement-evidence.ts';
 import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
-import { digestOf, digests, nowMs, planOf, policyOf, registryOf, signed } from '../mesh.ts';
+import {
+  agentsOf,
+  digestOf,
+  digests,
+  nowMs,
+  planOf,
+  policyOf,
+  registryOf,
+  signed,
+} from '../mesh.ts';
 import { deepFreeze } from './frozen.ts';
 import { checkInvariants } from './invariants.ts';
 import { StepAgent, type AgentAnswer } from './step-agent.ts';
@@ -320,6 +329,7 @@ export class World {
       policy: this.policy,
       registry: registryOf(),
       digests,
+      agents: agentsOf(),
       nowMs: this.clockMs,
     });
     assert.equal(verdict, 'ok');

@@ -26,7 +26,7 @@ import { SlotLedger } from './slot-ledger.ts';
 
 const recordsCheck = compile(AuditRecords);
 const verdictsKeptMax = 16_384;
-/** The log counts as read when nothing came for this long. */
+/** The log counts as read when nothing that was there at the start came for this long. */
 const quietMs = 250;
 
 export class Orchestrator {
@@ -40,6 +40,8 @@ export class Orchestrator {
   readonly #verdicts = new Map<string, Verdict>();
   readonly #waitingRequests = new Map<string, RequestEvent>();
   readonly #subscriptions: Subscription[] = [];
+  /** Last sequences at the start: what comes behind them is news, and nothing to wait for. */
+  #backlog = { GYRE_AUDIT: 0, GYRE_CONTROL: 0 };
   #lastMessageMs = 0;
   #live = false;
 
@@ -59,6 +61,10 @@ export class Orchestrator {
   async start(): Promise<void> {
     const { bus, exchange, subjects, log } = this.#ports;
     const { saga, request, report } = subjects.patterns;
+    this.#backlog = {
+      GYRE_AUDIT: (await bus.streamState('GYRE_AUDIT')).lastSequence,
+      GYRE_CONTROL: (await bus.streamState('GYRE_CONTROL')).lastSequence,
+    };
     this.#lastMessageMs = this.#ports.clock.monotonicMs();
     const followed = [
       await bus.follow(
@@ -98,7 +104,7 @@ export class Orchestrator {
   }
 
   #onControl(message: BusMessage): void {
-    this.#lastMessageMs = this.#ports.clock.monotonicMs();
+    this.#saw('GYRE_CONTROL', message);
     const address = this.#ports.subjects.parse(message.subject);
     if (address === null) return;
     const log = this.#logOf(address);
@@ -147,7 +153,7 @@ export class Orchestrator {
   }
 
   #onReceipt(message: BusMessage): void {
-    this.#lastMessageMs = this.#ports.clock.monotonicMs();
+    this.#saw('GYRE_AUDIT', message);
     const opening = this.#ports.exchange.open(message);
     if (opening.status === 'refused' || opening.event.type !== 'receipts-issued') return;
     const { event } = opening;
@@ -257,6 +263,11 @@ export class Orchestrator {
       this.#verdicts.set(opened.hash, { verdict: 'accepted', receipt: null });
     }
     this.#onEntry(opened);
+  }
+
+  #saw(stream: 'GYRE_AUDIT' | 'GYRE_CONTROL', { sequence }: BusMessage): void {
+    if (sequence > this.#backlog[stream]) return;
+    this.#lastMessageMs = this.#ports.clock.monotonicMs();
   }
 
   async #quiet(): Promise<void> {

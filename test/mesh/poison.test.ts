@@ -107,6 +107,25 @@ it('an approval out of a forked chain is refused, and the rotation goes on witho
   await bus.close();
 }, 60_000);
 
+it('an orchestrator that starts goes live, however much is said meanwhile', async () => {
+  mesh = await InMemoryMesh.start();
+  await mesh.stopAgent('orchestrator-a');
+  const bus = mesh.world.bus('phi-a');
+  const subject = subjectsOf(mesh.world.mesh).report(6, 'phi-a');
+  let count = 0;
+  const chatter = setInterval(() => {
+    count += 1;
+    void bus.publish({ subject, data: crypto.randomBytes(64), messageId: `chatter-${count}` });
+  }, 50);
+  const starting = mesh.startAgent('orchestrator-a').then(() => 'live');
+  const waiting = new Promise((resolve) => setTimeout(() => resolve('not live'), 5_000));
+  const outcome = await Promise.race([starting, waiting]);
+  clearInterval(chatter);
+  await starting;
+  await bus.close();
+  expect(outcome).toBe('live');
+});
+
 it('a text that ends in the middle of a character crashes nobody', async () => {
   let calls = 0;
   mesh = await InMemoryMesh.start({
@@ -138,5 +157,6 @@ it('the reason of a rotation that went back can be shown, whatever it is', async
   const asked = { planId, planDigest, reason: hostileText };
   await mesh.request('op-1', 'rollback-requested' as never, asked);
   await mesh.until(planId, ['rolled_back']);
-  await mesh.ask({ ask: 'rotation-list' });
+  const list = (await mesh.ask({ ask: 'rotation-list' })) as { failure: { reason: string } }[];
+  expect(list[0]?.failure.reason.isWellFormed()).toBe(true);
 });

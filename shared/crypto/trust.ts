@@ -181,6 +181,10 @@ export class TrustView {
     if (!(type.senders as readonly AgentKind[]).includes(sender.kind)) {
       return { status: 'refused', code: 'SENDER_NOT_ENTITLED' };
     }
+    const skewMs = this.policy.policies.rotation.clock_skew_ms;
+    if (header.timeMs < sender.issuedAtMs - skewMs || header.timeMs > sender.expiresAtMs) {
+      return { status: 'refused', code: 'SENDER_EXPIRED' };
+    }
     if (!type.body.check(body)) return { status: 'refused', code: 'BODY_MALFORMED' };
     return {
       status: 'ok',

@@ -129,6 +129,25 @@ describe('evidence', () => {
     expect(forged).toEqual({ status: 'refused', code: 'SIGNATURE_INVALID' });
   });
 
+  it('is nothing from before or after the time of its sender', () => {
+    const dayMs = 24 * 3_600_000;
+    const said = (offsetMs: number) => {
+      world.clock.offsetMs = offsetMs;
+      const { disclosure } = world.principal('op-1').seal({
+        type: 'plan-approved',
+        subject: subjectsOf('test').request('op-1'),
+        channel: 'operators',
+        body: { planId: 'rot-1', planDigest: '0'.repeat(64) },
+      });
+      world.clock.offsetMs = 0;
+      return world.trust.verifyEvidence(disclosure);
+    };
+    expect(said(29 * dayMs)).toMatchObject({ status: 'ok' });
+    for (const offsetMs of [31 * dayMs, -dayMs]) {
+      expect(said(offsetMs)).toEqual({ status: 'refused', code: 'SENDER_EXPIRED' });
+    }
+  });
+
   it('names documents by one digest', () => {
     expect(documentDigest(crypto, world.bundle.policy.body)).toBe(world.trust.policyDigest);
   });

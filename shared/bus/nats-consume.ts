@@ -30,15 +30,16 @@ export async function consumeNats(
   handler: (message: BusMessage) => Promise<Disposition>,
 ): Promise<SubscriptionLife> {
   const { link } = context;
-  const limits = await durableLimits(link, options);
-  const worker = new Worker(context, options, handler, {
+  const { waitsMs, ...limits } = await durableLimits(link, options);
+  const delivery = {
     stream: options.stream,
     clock: link.clock,
     ...limits,
     deadSubject: context.deadSubject,
     publish: context.publish,
     onTrouble: link.onTrouble,
-  });
+  };
+  const worker = new Worker(context, options, handler, { delivery, waitsMs });
   worker.start();
   return worker.life;
 }
@@ -50,6 +51,7 @@ class Worker {
   readonly #inFlightMax: number;
   readonly #handler: (message: BusMessage) => Promise<Disposition>;
   readonly #delivery: DeliveryOptions;
+  readonly #waitsMs: readonly number[];
   readonly #queue: Delivered[] = [];
   readonly #stopListening: () => void;
   #pauseMs = lostPauseMsMin;
@@ -59,12 +61,13 @@ class Worker {
     context: ConsumeContext,
     options: ConsumeOptions,
     handler: (message: BusMessage) => Promise<Disposition>,
-    delivery: DeliveryOptions,
+    settling: { readonly delivery: DeliveryOptions; readonly waitsMs: readonly number[] },
   ) {
     this.#link = context.link;
     this.#inFlightMax = options.inFlightMax;
     this.#handler = handler;
-    this.#delivery = delivery;
+    this.#delivery = settling.delivery;
+    this.#waitsMs = settling.waitsMs;
     this.#pull = new Pull(context.link, {
       stream: options.stream,
       consumer: options.consumer,
@@ -118,6 +121,15 @@ class Worker {
     this.#pauseMs = Math.min(2 * this.#pauseMs, lostPauseMsMax);
   }
 
+  /**
+   * The server counts a delay as if this were a first delivery, and then waits as long as the backoff
+   * says for the delivery that it is (measured on 2.15.1): what it would wait too long.
+   */
+  #surplusMs(deliveryCount: number): number {
+    const [firstMs = 0] = this.#waitsMs;
+    return (this.#waitsMs[Math.min(deliveryCount, this.#waitsMs.length) - 1] ?? firstMs) - firstMs;
+  }
+
   #deliveryOf({ message, reply }: Delivered): Delivery {
     const say = (text: string): void => {
       if (!this.#link.connection.isClosed()) this.#link.connection.publish(reply, text);
@@ -125,7 +137,10 @@ class Worker {
     return {
       message,
       ack: () => say('+ACK'),
-      retryAfter: (delayMs) => say(`-NAK ${JSON.stringify({ delay: nanos(delayMs) })}`),
+      retryAfter: (delayMs) => {
+        const delay = nanos(delayMs - this.#surplusMs(message.deliveryCount));
+        say(`-NAK ${JSON.stringify({ delay })}`);
+      },
       terminate: () => say('+TERM'),
       working: () => say('+WPI'),
     };
@@ -136,7 +151,7 @@ class Worker {
 async function durableLimits(
   link: NatsLink,
   { stream, consumer, inFlightMax }: ConsumeOptions,
-): Promise<{ attemptsMax: number; ackWaitMs: number }> {
+): Promise<{ attemptsMax: number; ackWaitMs: number; waitsMs: number[] }> {
   if (!Number.isInteger(inFlightMax) || inFlightMax < 1) {
     throw new BusError('BUS_REJECTED', 'inFlightMax is a whole number from 1');
   }
@@ -150,5 +165,7 @@ async function durableLimits(
   if (!(attemptsMax >= 1 && ackWaitMs > 0)) {
     throw new BusError('BUS_REJECTED', `the durable ${consumer} was not provisioned by gyre`);
   }
-  return { attemptsMax, ackWaitMs };
+  const backoff: unknown = isRecord(config) ? config['backoff'] : undefined;
+  const waitsMs = Array.isArray(backoff) ? backoff.map((wait) => Number(wait) / 1_000_000) : [];
+  return { attemptsMax, ackWaitMs, waitsMs };
 }

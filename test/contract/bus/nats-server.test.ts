@@ -152,6 +152,24 @@ describe('durability', () => {
     await layer.close();
   });
 
+  it('delivers again after the pause that was asked for, however often', async () => {
+    const layer = await connectTo(server.servers, server.seed('layer-1'), 'layer-1');
+    const bus = await connectTo(server.servers, server.seed('orchestrator-1'));
+    const seenMs: number[] = [];
+    const consumer = durableName('layer-1', 'steps');
+    await layer.consume({ stream: 'GYRE_CONTROL', consumer, inFlightMax: 1 }, () => {
+      seenMs.push(performance.now());
+      return Promise.resolve(seenMs.length < 7 ? { retryAfterMs: 100 } : 'ack');
+    });
+    await bus.publish(message(step));
+    // The backoff of a durable is for silence: 5, 10 and 30 seconds.
+    await vi.waitFor(() => expect(seenMs).toHaveLength(7), { timeout: 4_000 });
+    const pausesMs = seenMs.slice(1).map((atMs, index) => atMs - (seenMs[index] ?? 0));
+    expect(Math.min(...pausesMs)).toBeGreaterThan(80);
+    await layer.close();
+    await bus.close();
+  });
+
   it('acknowledges deliveries in the form that permissions allow', async () => {
     const layer = await connectTo(server.servers, server.seed('layer-1'), 'layer-1');
     const bus = await connectTo(server.servers, server.seed('orchestrator-1'));

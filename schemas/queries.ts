@@ -113,6 +113,8 @@ export const AuditHead = StrictObject({
   rootHash: DigestHex(),
   restored: Uint(),
   refused: Uint(),
+  /** Why the auditor takes nothing in at present, a code; absent where it does. */
+  trouble: Type.Optional(Text(63)),
   checkpoint: Type.Optional(CheckpointIssued),
 });
 export type AuditHead = Static<typeof AuditHead>;

@@ -103,6 +103,7 @@ export class Auditor {
       checkpoints: this.#checkpoints,
       restored: () => this.#restoration.restored,
       refused: () => this.#intake.refusedCount(),
+      trouble: () => this.#intake.trouble,
     });
   }
 

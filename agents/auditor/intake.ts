@@ -51,6 +51,7 @@ export class Intake {
   #subscription: Subscription | undefined;
   #working: Promise<void> | undefined;
   #lastSequence: number;
+  #trouble: string | undefined;
   #stopped = false;
 
   constructor(ports: IntakePorts, lastSequence: number) {
@@ -70,6 +71,11 @@ export class Intake {
 
   refusedCount(): number {
     return Object.values(this.#refusals).reduce((sum, count) => sum + count, 0);
+  }
+
+  /** Why nothing is taken in at present, a code. */
+  get trouble(): string | undefined {
+    return this.#trouble;
   }
 
   /** Follows the stream from behind the last message. Resolves `ended` when that is over. */
@@ -181,9 +187,11 @@ export class Intake {
     while (!this.#stopped) {
       try {
         await records.append(entries);
+        this.#trouble = undefined;
         return true;
       } catch (error) {
         if (!(error instanceof AuditLogError && error.code === 'AUDIT_DISK_FULL')) throw error;
+        this.#trouble = error.code;
         log.error({ code: error.code }, 'no receipts until there is room on the disk');
         await new Promise<void>((resolve) => clock.after(diskFullRetryMs, resolve));
       }

@@ -27,6 +27,7 @@ export interface QueryPorts {
   readonly checkpoints: Checkpoints;
   readonly restored: () => number;
   readonly refused: () => number;
+  readonly trouble: () => string | undefined;
 }
 
 const askers: ReadonlySet<AgentKind> = new Set(['operator', 'orchestrator']);
@@ -71,12 +72,14 @@ export class QueryDesk {
   #head(): AuditHead {
     const { auditorId, book, checkpoints, restored, refused } = this.#ports;
     const checkpoint = checkpoints.last;
+    const trouble = this.#ports.trouble();
     return {
       auditor: auditorId,
       treeSize: book.size,
       rootHash: book.rootHash(),
       restored: restored(),
       refused: refused(),
+      ...(trouble === undefined ? {} : { trouble }),
       ...(checkpoint === undefined ? {} : { checkpoint: { checkpoint } }),
     };
   }

@@ -59,6 +59,8 @@ export class LayerAgent {
   /** Runs until the next advertisement. */
   #due: Timer | undefined;
   #advertising: Promise<void> = Promise.resolve();
+  /** Why nothing could be written down; until something can, the agent is not ready. */
+  #storeFault: AdapterError | OutboxError | undefined;
   #stopping = false;
 
   constructor(ports: LayerAgentPorts) {
@@ -111,13 +113,19 @@ export class LayerAgent {
     } catch (error) {
       if (!(error instanceof AdapterError || error instanceof OutboxError)) throw error;
       this.#ports.log.error({ code: error.code, err: error }, 'the step store failed');
+      this.#storeFault = error;
+      this.#advertiseSoon();
       return { retryAfterMs: storeRetryMs };
     }
   }
 
   async inspect(): Promise<LayerInspection> {
-    const { exchange } = this.#ports;
-    return { agentId: exchange.agentId, ...(await this.#capabilities()) };
+    const { agentId } = this.#ports.exchange;
+    const inspection = { agentId, ...(await this.#capabilities()) };
+    const fault = this.#storeFault;
+    if (fault === undefined) return inspection;
+    const reason = reasonOf(`${fault.code}: ${fault.message}`);
+    return { ...inspection, ready: false, reason };
   }
 
   async #step(command: StepCommanded): Promise<void> {
@@ -268,9 +276,11 @@ export class LayerAgent {
       const type = 'capability-advertised';
       const sealed = () => exchange.seal({ type, subject, channel, body });
       this.#store(() => store.recordReport(() => outbox.enqueue(sealed())));
+      this.#storeFault = undefined;
     } catch (error) {
       if (!(error instanceof AdapterError || error instanceof OutboxError)) throw error;
       log.warn({ code: error.code }, 'the capabilities were not advertised');
+      this.#storeFault = error;
       this.#advertiseSoon();
     }
   }

@@ -288,8 +288,10 @@ function codeOf(error: AdapterError): OrchCode {
     case 'STATE_CONFLICT':
       return 'ORCH-8005';
     case 'STORE_FAILED':
-    case 'DISK_FULL':
       return error.retryable ? 'ORCH-8007' : 'ORCH-8005';
+    case 'DISK_FULL':
+      // Somebody may make room: worth another try, after a pause.
+      return 'ORCH-8007';
   }
 }
 

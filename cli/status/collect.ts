@@ -85,7 +85,8 @@ export function isHealthy({ processes, mesh, signer, audit }: Status): boolean {
     mesh.value.layers.every(({ ready }) => ready) &&
     signer.ok &&
     signer.value.canaryOk &&
-    audit.ok
+    audit.ok &&
+    audit.value.trouble === undefined
   );
 }
 

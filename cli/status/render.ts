@@ -25,9 +25,12 @@ export function renderStatus(status: Status, style: Style): string {
       status.audit,
       style,
       'auditor',
-      ({ treeSize, rootHash, restored, refused, checkpoint }) => [
+      ({ treeSize, rootHash, restored, refused, checkpoint, trouble }) => [
         `  audit        ${treeSize} records, root ${fingerprint(rootHash)}, ${restored} restored, ${refused} refused`,
         `               checkpoint ${checkpoint === undefined ? 'none yet' : `over ${checkpoint.checkpoint.body.tree_size}`}`,
+        ...(trouble === undefined
+          ? []
+          : [style.failed(`               takes nothing in: ${trouble}`)]),
       ],
     ),
     '',

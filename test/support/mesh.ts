@@ -8,16 +8,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { layoutOf, type MeshLayout } from '#cli/mesh/layout.ts';
 import type { MeshFile, TokenKind } from '#cli/mesh/mesh-file.ts';
+import { freePort } from '#cli/mesh/ports.ts';
+import { provisionMesh } from '#cli/mesh/provisioning.ts';
 import { startDetached } from '#cli/mesh/start.ts';
 import { stopMesh } from '#cli/mesh/stop.ts';
 import { readProcesses } from '#cli/mesh/supervisor-record.ts';
 import { OperatorSession } from '#cli/operator-session.ts';
-import type { RotationTimes } from '#cli/mesh/policy-body.ts';
+import { developmentTimes, type RotationTimes } from '#cli/mesh/policy-body.ts';
+import { requireSoftHsm, toolEnvironment } from '#cli/mesh/tools.ts';
 import { familyOf, processes } from './processes.ts';
 
 export interface TestMeshOptions {
   readonly token?: TokenKind;
   readonly times?: Partial<RotationTimes>;
+  /** Called with the mesh that is made and not started. */
+  readonly prepare?: (layout: MeshLayout) => Promise<void>;
 }
 
 const stopTimeoutMs = 20_000;
@@ -36,15 +41,30 @@ export class TestMesh {
   }
 
   /** Resolves when every agent is ready. The caller ends it with `remove`. */
-  static async start({ token, times }: TestMeshOptions = {}): Promise<TestMesh> {
+  static async start({ token, times, prepare }: TestMeshOptions = {}): Promise<TestMesh> {
     const folder = await mkdtemp(join(tmpdir(), 'gyre-'));
     const layout = layoutOf(join(folder, 'mesh'));
+    const { root } = layout;
+    const onProgress = (): void => undefined;
     try {
+      if (prepare !== undefined) {
+        await provisionMesh({
+          root,
+          port: await freePort(),
+          token:
+            token === 'file'
+              ? { kind: 'file' }
+              : { kind: 'softhsm', libraryPath: requireSoftHsm(await toolEnvironment()) },
+          times: { ...developmentTimes, ...times },
+          onProgress,
+        });
+        await prepare(layout);
+      }
       const { mesh } = await startDetached({
-        root: layout.root,
+        root,
         ...(token === undefined ? {} : { token }),
-        ...(times === undefined ? {} : { times }),
-        onProgress: () => undefined,
+        ...(times === undefined || prepare !== undefined ? {} : { times }),
+        onProgress,
       });
       return new TestMesh(folder, layout, mesh);
     } catch (error) {

@@ -48,7 +48,7 @@ use() {
 
 advise() {
   say "no nats-server $needed or newer is here.$too_old Do one of these and run this again:"
-  say "  - put a nats-server of 2.14 or newer on the PATH, or name it: NATS_SERVER=/path/to/nats-server"
+  say "  - put a nats-server of $needed or newer on the PATH, or name it: NATS_SERVER=/path/to/nats-server"
   say "  - Go: go install github.com/nats-io/nats-server/v2@latest; macOS: brew install nats-server"
   for engine in docker podman; do
     command -v "$engine" >/dev/null 2>&1 || continue

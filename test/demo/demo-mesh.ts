@@ -116,7 +116,8 @@ export class DemoMesh {
 
   async execute(planId: string): Promise<Executed> {
     const run = await gyreJson<Result>(['rotation', 'execute', planId, '--dir', this.root], {
-      onProgress: detail,
+      // Which plan it is was said when it was made.
+      onProgress: (line) => detail(line.replace(`${planId}: `, '')),
     });
     const { executeToCommittedMs, executeToRolledBackMs } = run.document.timings;
     return { code: run.code, decidedMs: executeToCommittedMs ?? executeToRolledBackMs ?? 0 };

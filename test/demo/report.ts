@@ -41,7 +41,7 @@ export function probeTable({ layers, total }: ProbeReport): string {
     String(counts?.withOlderKey ?? 0),
     counts?.failures === 0 ? style.good('0') : style.failed(String(counts?.failures ?? '?')),
   ];
-  const head = ['layer', 'made', 'taken back', 'of these with an older key', 'failures'];
+  const head = ['layer', 'sign or seal', 'verify or open', 'of these with an old key', 'failures'];
   return table(
     [
       head.map(style.dim),

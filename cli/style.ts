@@ -59,6 +59,11 @@ export function typed(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;
 }
 
+/** An identifier such as `rolled_back` as people read it; documents keep the identifier. */
+export function words(identifier: string): string {
+  return identifier.replaceAll('_', ' ');
+}
+
 /** The first bytes of a key id or a digest, enough to tell keys apart. */
 export function fingerprint(hex: string): string {
   return hex.slice(0, 16);

@@ -1,6 +1,6 @@
 /** The three results of an audit's verification as text, each on its own. Pure functions. */
 import type { AuditResult, AuditVerdict } from '#shared/core/audit-verdict.ts';
-import { fingerprint, table, typed, type Style } from '../style.ts';
+import { fingerprint, table, typed, words, type Style } from '../style.ts';
 import type { Exported } from './actions.ts';
 
 export function renderExported(exported: Exported): string {
@@ -23,7 +23,7 @@ export function renderVerdict(verdict: AuditVerdict, style: Style): string {
             `  no checkpoint covers the last ${counted(uncovered, 'record')}: they may still change`,
           ),
         ];
-  const rotations = verdict.rotations.map(({ sagaId, phase }) => `  ${sagaId}  ${phase}`);
+  const rotations = verdict.rotations.map(({ sagaId, phase }) => `  ${sagaId}  ${words(phase)}`);
   return [
     `${head}: ${records} records, ${covered} of them covered by ${counted(verdict.checkpoints, 'checkpoint')}`,
     table(

@@ -11,6 +11,7 @@ import { checks, type RotationDetails, type RotationSummary } from '../answers.t
 import { CliFault, exitCodes } from '../fault.ts';
 import { longPollMs, type OperatorSession } from '../operator-session.ts';
 import { orchestrationFault } from '../orchestration-fault.ts';
+import { words } from '../style.ts';
 import type { WindowMs } from './arguments.ts';
 import { refusalHint } from './refusal-hint.ts';
 
@@ -244,7 +245,7 @@ function requireLockout({ planId, phase }: RotationDetails): void {
   if (phase === 'locked_out') return;
   throw new CliFault({
     code: 'NOT_LOCKED_OUT',
-    reason: `${planId} is ${phase}; only a rotation that is locked out can be recovered`,
+    reason: `${planId} is ${words(phase)}; only a rotation that is locked out can be recovered`,
     hint: `See where it stands: gyre rotation show ${planId}.`,
   });
 }
@@ -271,7 +272,7 @@ function checkCommit(
 function undecided({ planId, phase }: RotationDetails): CliFault {
   return new CliFault({
     code: 'TIMEOUT',
-    reason: `${planId} is still ${phase}; it goes on by itself`,
+    reason: `${planId} is still ${words(phase)}; it goes on by itself`,
     hint: `Follow it: gyre rotation watch ${planId} --timeout MS.`,
     exitCode: exitCodes.failed,
   });

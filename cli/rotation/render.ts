@@ -2,7 +2,7 @@
 import { layerNames } from '#schemas/layers.ts';
 import { gridSteps, type GridStatus } from '#shared/core/rotation/grid.ts';
 import type { RotationDetails, RotationSummary } from '../answers.ts';
-import { fingerprint, plainStyle, span, table, type Style } from '../style.ts';
+import { fingerprint, plainStyle, span, table, words, type Style } from '../style.ts';
 import type { RotationResult } from './result.ts';
 
 const marks: Readonly<Record<GridStatus, string>> = {
@@ -32,7 +32,7 @@ export function renderGrid({ planId, phase, grid }: GridView, style: Style): str
 /** What has changed between two looks at a rotation, one line each. */
 export function renderChanges(before: GridView | undefined, after: GridView): string[] {
   const isNewPhase = before?.phase !== after.phase && !perLayerPhases.has(after.phase);
-  const lines = isNewPhase ? [`${after.planId}: ${after.phase}`] : [];
+  const lines = isNewPhase ? [`${after.planId}: ${words(after.phase)}`] : [];
   const seen = new Map(before?.grid.map((row) => [row.layer, row.steps]));
   const news = after.grid.flatMap(({ layer, name, steps }) =>
     gridSteps.flatMap((step) => {
@@ -49,7 +49,7 @@ export function renderPlan(result: RotationResult, style: Style): string {
   const needed = result.approvalsRequired;
   const lines = [
     `${style.strong(result.planId)}  ${phaseText(result.phase, style)}`,
-    `  type      ${result.rotationType}, asked for by ${result.requestedBy}`,
+    `  type      ${words(result.rotationType)}, asked for by ${result.requestedBy}`,
     `  sequence  ${result.sequence.map((layer) => `${layer} ${layerNames[layer]}`).join(' → ')}`,
     `  keys      ${result.slots.length} slots, estimated ${span(result.estimatedDurationMs)}`,
     `  approvals ${result.approvals.length} of ${needed}${approvers(result)}`,
@@ -93,7 +93,7 @@ export function renderList(rotations: readonly RotationSummary[], style: Style):
   const rows = rotations.map((rotation) => [
     rotation.planId,
     phaseText(rotation.phase, style),
-    rotation.rotationType,
+    words(rotation.rotationType),
     rotation.layers.join(','),
     rotation.requestedBy,
     new Date(rotation.atMs).toISOString(),
@@ -102,21 +102,22 @@ export function renderList(rotations: readonly RotationSummary[], style: Style):
 }
 
 export function phaseText(phase: string, style: Style = plainStyle): string {
+  const text = words(phase);
   switch (phase) {
     case 'committed':
     case 'retiring':
     case 'retired':
     case 'approved':
     case 'validated':
-      return style.good(phase);
+      return style.good(text);
     case 'rolled_back':
     case 'rolling_back':
-      return style.warning(phase);
+      return style.warning(text);
     case 'locked_out':
     case 'refused':
-      return style.failed(phase);
+      return style.failed(text);
     default:
-      return style.busy(phase);
+      return style.busy(text);
   }
 }
 

@@ -12,7 +12,7 @@ import {
 } from '#cli/rotation/render.ts';
 import type { GridView } from '#cli/rotation/render.ts';
 import { exitCodeOf, type RotationResult } from '#cli/rotation/result.ts';
-import { plainStyle, span, styleOf, table, typed, width } from '#cli/style.ts';
+import { plainStyle, span, styleOf, table, typed, width, words } from '#cli/style.ts';
 import type { RotationDetails } from '#cli/answers.ts';
 
 const colours = styleOf(true);
@@ -76,7 +76,7 @@ describe('lines of progress', () => {
     expect(renderChanges(before, after)).toEqual([
       'rot-1: layer 1 identity: activate failed',
       'rot-1: layer 4 encryption: activate failed',
-      'rot-1: rolling_back',
+      'rot-1: rolling back',
     ]);
   });
 
@@ -125,7 +125,7 @@ const result: RotationResult = {
 test('a result says why it went back, and which keys there were', () => {
   expect(renderResult(result, plainStyle)).toBe(
     [
-      'rot-1  rolled_back in 842 ms',
+      'rot-1  rolled back in 842 ms',
       '  ORCH-8005 layer 5 refused',
       '  1/a  aaaaaaaaaaaaaaaa v1  no new key',
       '  1/b  bbbbbbbbbbbbbbbb v1  →           cccccccccccccccc v2',
@@ -178,6 +178,11 @@ describe('colours', () => {
     expect(style('1')).toBe('x');
     expect(style(undefined, false)).toBe('x');
   });
+});
+
+test('identifiers are read as words', () => {
+  expect(words('locked_out')).toBe('locked out');
+  expect(words('retired')).toBe('retired');
 });
 
 test('columns line up whatever the colours', () => {

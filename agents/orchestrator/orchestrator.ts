@@ -110,7 +110,10 @@ export class Orchestrator {
     const log = this.#logOf(address);
     log?.saw(message.sequence);
     const opening = this.#ports.exchange.open(message);
-    if (opening.status === 'refused') return;
+    if (opening.status === 'refused') {
+      if (log !== undefined) this.#onRefusedEntry(message);
+      return;
+    }
     const { event } = opening;
     switch (event.type) {
       case 'saga-entry':
@@ -138,6 +141,18 @@ export class Orchestrator {
         break;
       default:
     }
+  }
+
+  /**
+   * What is an entry is for the auditor to say. One that came at an odd time, or is addressed to the
+   * auditor alone, waits for the verdict like any other: else it would count there and not here.
+   */
+  #onRefusedEntry({ data, sequence }: BusMessage): void {
+    const { exchange } = this.#ports;
+    const record = exchange.openRecord(data);
+    const event =
+      record?.type === 'event-restored' ? exchange.openRecord(record.body.frame) : record;
+    if (event?.type === 'saga-entry') this.#onEntry({ ...event, sequence });
   }
 
   #logOf(address: NonNullable<ReturnType<OrchestratorPorts['subjects']['parse']>>) {

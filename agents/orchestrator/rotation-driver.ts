@@ -103,8 +103,7 @@ export class RotationDriver {
   }
 
   #startTimer(key: string, command: StartTimer): void {
-    const sinceMs = this.log.applied[command.sagaIndex]?.timeMs ?? this.#ports.clock.nowMs();
-    const delayMs = Math.max(0, sinceMs + command.delayMs - this.#ports.clock.nowMs());
+    const delayMs = Math.max(0, this.#dueMs(command) - this.#ports.clock.nowMs());
     const fire = async (): Promise<void> => {
       this.#timers.delete(key);
       const event = { type: 'timer-fired', timer: command.timer } as const;
@@ -185,11 +184,15 @@ export class RotationDriver {
 
   #earliestTimerMs(state: RotationState): number {
     const dues = state.outstanding.flatMap((command) =>
-      command.type === 'start-timer'
-        ? [(this.log.applied[command.sagaIndex]?.timeMs ?? 0) + command.delayMs]
-        : [],
+      command.type === 'start-timer' ? [this.#dueMs(command)] : [],
     );
     return Math.min(...dues);
+  }
+
+  /** Its author's time is a claim: a timer never began later than now. */
+  #dueMs({ sagaIndex, delayMs }: StartTimer): number {
+    const nowMs = this.#ports.clock.nowMs();
+    return Math.min(this.log.applied[sagaIndex]?.timeMs ?? nowMs, nowMs) + delayMs;
   }
 }
 

@@ -4,6 +4,7 @@ import { afterEach, expect, it } from 'vitest';
 import { AdapterError } from '#agents/layers/adapter.ts';
 import type { Header } from '#schemas/frame.ts';
 import { eventTypes, type EventTypeName } from '#schemas/events.ts';
+import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { fromHex } from '#shared/crypto/bytes.ts';
 import { seal } from '#shared/crypto/envelope.ts';
@@ -29,24 +30,26 @@ interface Chained {
   readonly channel: string;
   readonly incarnation: Uint8Array;
   readonly counter: number;
+  readonly audience?: string;
+  readonly aheadMs?: number;
 }
 
 /** An event of a sender who keeps no chain: every one of them claims to be the first. */
 function forked(on: InMemoryMesh, chained: Chained, body: unknown) {
-  const { sender, channel, ...fields } = chained;
+  const { sender, channel, aheadMs = 0, ...fields } = chained;
   const { trust, keys, clock } = on.world;
   const signingKey = keys.get(sender);
   const channelSecret = on.world.keyring(sender).secretOf({ channel, epoch: 1 });
   if (signingKey === undefined || channelSecret === undefined) throw new Error('no keys');
-  const timeMs = clock.nowMs();
+  const timeMs = clock.nowMs() + aheadMs;
   const header: Header = {
+    audience: channel,
     ...fields,
     version: 1,
     suite: 1,
     lane: 'control',
     sender,
     senderKeyId: signingKey.publicKey.keyId,
-    audience: channel,
     channel,
     epoch: 1,
     previous: new Uint8Array(32),
@@ -106,6 +109,52 @@ it('an approval out of a forked chain is refused, and the rotation goes on witho
   await mesh.until(planId, atRest);
   await bus.close();
 }, 60_000);
+
+it.each([{ audience: 'auditor' }, { aheadMs: 3_600_000 }])(
+  'an entry that the auditor alone would read, by %o, is an entry for all',
+  async (hostile) => {
+    mesh = await InMemoryMesh.start();
+    const plan = await mesh.approvedPlan([4]);
+    const { planId, planDigest } = plan;
+    const dry = { planId, planDigest, dryRun: true };
+    await mesh.request('op-1', 'execution-requested', dry);
+    const { timeline } = (await mesh.ask({ ask: 'rotation-show', planId, waitMs: 0 })) as {
+      timeline: { index: number; hash: string; event: string }[];
+    };
+    const last = timeline.at(-1);
+    if (last?.event !== 'dry-run-completed') throw new Error('no dry run');
+    const bus = mesh.world.bus('orchestrator-b');
+    const subject = subjectsOf(mesh.world.mesh).sagaRotation(planId);
+    const request = await consumedBy(bus, mesh, subject);
+    const chain = { sender: 'orchestrator-b', subject, channel: 'saga', counter: 1 } as const;
+    const entry = forked(
+      mesh,
+      { ...chain, ...hostile, type: 'saga-entry', incarnation: crypto.randomBytes(32) },
+      {
+        saga: 'rotation',
+        sagaId: planId,
+        index: last.index + 1,
+        previous: last.hash,
+        consumed: [request],
+        event: { type: 'dry-run-completed', operatorId: 'op-1', ok: true, atMs: 1 },
+      },
+    );
+    await bus.publish({ subject, data: entry.frame, messageId: entry.messageId });
+    expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
+    await mesh.until(planId, atRest);
+    await bus.close();
+  },
+  40_000,
+);
+
+/** What the last entry of a saga rests on. */
+async function consumedBy(bus: Bus, on: InMemoryMesh, subject: string): Promise<string> {
+  const message = await bus.lastMessage('GYRE_CONTROL', subject);
+  const event = message && on.world.principal('orchestrator-b', { bus }).openRecord(message.data);
+  const consumed = event?.type === 'saga-entry' ? event.body.consumed[0] : undefined;
+  if (consumed === undefined) throw new Error('nothing is consumed');
+  return consumed;
+}
 
 it('an orchestrator that starts goes live, however much is said meanwhile', async () => {
   mesh = await InMemoryMesh.start();

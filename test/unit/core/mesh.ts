@@ -126,6 +126,11 @@ export function agentsOf(layers: readonly number[] = layerNumbers, perLayer = 1)
   );
 }
 
+/** What a signer holds a statement against, beside the policy. */
+export function inForce() {
+  return { registry: registryOf(), digests, agents: agentsOf() };
+}
+
 export function inspectionOf({ agentId, layer }: LayerAgent): LayerInspection {
   return {
     agentId,

@@ -19,16 +19,7 @@ import { stepRotation } from '#shared/core/rotation/step.ts';
 import { initialSlots, stepSlots } from '#shared/core/slots.ts';
 import { checkStatement } from '#shared/core/statement-evidence.ts';
 import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
-import {
-  agentsOf,
-  digestOf,
-  digests,
-  nowMs,
-  planOf,
-  policyOf,
-  registryOf,
-  signed,
-} from '../mesh.ts';
+import { digestOf, inForce, nowMs, planOf, policyOf, signed } from '../mesh.ts';
 import { deepFreeze } from './frozen.ts';
 import { checkInvariants } from './invariants.ts';
 import { StepAgent, type AgentAnswer } from './step-agent.ts';
@@ -327,9 +318,7 @@ export class World {
       plan: this.plan,
       planDigest: this.planDigest,
       policy: this.policy,
-      registry: registryOf(),
-      digests,
-      agents: agentsOf(),
+      ...inForce(),
       nowMs: this.clockMs,
     });
     assert.equal(verdict, 'ok');

@@ -21,7 +21,7 @@ import {
 } from '#shared/crypto/audit-verify.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { CliFault } from '../fault.ts';
-import { secretMode, syncDirectory } from '../mesh/durable-files.ts';
+import { secretMode, syncDirectory, systemErrorCode } from '../mesh/durable-files.ts';
 import type { OperatorSession } from '../operator-session.ts';
 
 export interface Exported {
@@ -78,10 +78,25 @@ export async function exportAudit(
     await rename(temporary, target);
     await syncDirectory(dirname(target));
   } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
+    await removeBegun(temporary);
+    throw exportFault(error, target);
   }
   return { file: target, bytes, records, rootDigest: trust.rootDigest, rootHash };
+}
+
+/** A fault of the file is told of the file that was asked for; any other stays what it is. */
+export function exportFault(error: unknown, target: string): unknown {
+  const code = systemErrorCode(error);
+  if (code === undefined || !(error instanceof Error) || !('syscall' in error)) return error;
+  const folderIsMissing = code === 'ENOENT' || code === 'ENOTDIR';
+  return new CliFault({
+    code,
+    reason: `${target} cannot be written: ${folderIsMissing ? `there is no folder ${dirname(target)}` : code}`,
+    hint: folderIsMissing
+      ? 'Make the folder first, or name another file with --out.'
+      : 'Name another file with --out, or see that this one may be written and has room.',
+    cause: error,
+  });
 }
 
 /** Checks an export: no bus, no secret, no clock. */
@@ -110,6 +125,15 @@ export async function verifyMesh(
   for await (const record of readRecords(session, records, onProgress)) verifier.add(record);
   verifier.checkpoint(checkpoint);
   return verifier.finish();
+}
+
+/** Nothing was begun where there is no folder for it. */
+async function removeBegun(temporary: string): Promise<void> {
+  try {
+    await rm(temporary, { force: true });
+  } catch (error) {
+    if (systemErrorCode(error) !== 'ENOTDIR') throw error;
+  }
 }
 
 async function askCheckpoint(

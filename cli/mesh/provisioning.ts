@@ -3,7 +3,7 @@
  * configuration. It is built in a folder beside its place and renamed at the end, so a directory
  * either holds a whole mesh or nothing; what was begun and failed is removed.
  */
-import { mkdir, readdir, rename, rm } from 'node:fs/promises';
+import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import type { RoleName, RootBody, TrustBundle } from '#schemas/trust.ts';
 import { createNkey } from '#shared/bus/nkeys.ts';
@@ -19,6 +19,7 @@ import {
   buildingPath,
   createFile,
   makeDirectory,
+  makePath,
   syncDirectory,
   systemErrorCode,
 } from './durable-files.ts';
@@ -54,6 +55,7 @@ const dayMs = 24 * 3_600_000;
 const validMs = 365 * dayMs;
 /** Documents are valid a little before they were made, for clocks that run behind. */
 const backdatedMs = 60_000;
+const unwritableCodes: ReadonlySet<string> = new Set(['ENOENT', 'EACCES', 'EPERM', 'EROFS']);
 
 /** Faults leave nothing behind. */
 export async function provisionMesh(options: ProvisioningOptions): Promise<MeshFile> {
@@ -61,8 +63,7 @@ export async function provisionMesh(options: ProvisioningOptions): Promise<MeshF
   checkSocketPaths(root);
   await checkVacant(root);
   const building = buildingPath(root, basename(root));
-  await mkdir(dirname(root), { recursive: true });
-  await rm(building, { recursive: true, force: true });
+  await beginBuilding(root, building);
   try {
     const mesh = await build(layoutOf(building), options);
     await moveIntoPlace(building, root);
@@ -234,6 +235,24 @@ async function checkVacant(root: string): Promise<void> {
     const code = systemErrorCode(cause);
     if (code === 'ENOTDIR') throw directoryTaken(root, cause);
     if (code !== 'ENOENT') throw cause;
+  }
+}
+
+/** The first folder: whether one can be made there at all shows before any key is. */
+async function beginBuilding(root: string, building: string): Promise<void> {
+  try {
+    await makePath(dirname(root));
+    await rm(building, { recursive: true, force: true });
+    await makeDirectory(building);
+  } catch (cause) {
+    const code = systemErrorCode(cause);
+    if (code === undefined || !unwritableCodes.has(code)) throw cause;
+    throw new CliFault({
+      code: 'DIRECTORY_UNWRITABLE',
+      reason: `no folder can be made in ${dirname(root)} (${code})`,
+      hint: 'Name a place that you may write to: gyre up --dir D.',
+      cause,
+    });
   }
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,15 +7,19 @@ import { agentConfigCheck } from '#schemas/config.ts';
 import { compile } from '#schemas/primitives.ts';
 import { slotDefinitions } from '#schemas/layers.ts';
 import { PolicyBody, RegistryBody } from '#schemas/trust.ts';
+import { BusError } from '#shared/bus/bus.ts';
+import { exportFault } from '#cli/audit/actions.ts';
 import { checkDisk, checkNode, checkPermissions } from '#cli/doctor/checks.ts';
 import { configOf } from '#cli/mesh/agent-configs.ts';
 import { faultOf, lastFault } from '#cli/mesh/agent-log.ts';
+import { makePath } from '#cli/mesh/durable-files.ts';
 import { layoutOf } from '#cli/mesh/layout.ts';
 import { agents, channels, channelsOf, members } from '#cli/mesh/members.ts';
 import { findMesh } from '#cli/mesh/mesh-file.ts';
 import { developmentTimes, policyBody } from '#cli/mesh/policy-body.ts';
 import { requireFreePort, tryPort } from '#cli/mesh/ports.ts';
 import { isRunning, processMark } from '#cli/mesh/process-identity.ts';
+import { provisionMesh } from '#cli/mesh/provisioning.ts';
 import { registryBody } from '#cli/mesh/registry-body.ts';
 import { acquireLock, releaseLock, runningSupervisor } from '#cli/mesh/supervisor-record.ts';
 import { atLeast, findNatsServer, parseNatsVersion, parseSetupRecord } from '#cli/mesh/tools.ts';
@@ -188,6 +192,41 @@ test('a port that is taken is refused with what to do', async () => {
   });
   await new Promise((resolve) => server.close(resolve));
   expect(await tryPort(port)).toBe(port);
+});
+
+describe('a place for a mesh', () => {
+  test('folders that are missing are made, once', async () => {
+    await makePath(join(folder, 'a', 'b'));
+    await makePath(join(folder, 'a', 'b'));
+    expect((await stat(join(folder, 'a', 'b'))).isDirectory()).toBe(true);
+    await writeFile(join(folder, 'file'), '');
+    await expect(makePath(join(folder, 'file'))).rejects.toMatchObject({ code: 'EEXIST' });
+    await expect(makePath(join(folder, 'file', 'x'))).rejects.toMatchObject({ code: 'ENOTDIR' });
+  });
+
+  test.each(['/proc/gyre-none', '/proc/gyre-none/deeper'])(
+    '%s is refused at once',
+    async (root) => {
+      const token = { kind: 'file' } as const;
+      const onProgress = () => undefined;
+      const made = provisionMesh({ root, port: 1, token, times: developmentTimes, onProgress });
+      await expect(made).rejects.toMatchObject({
+        code: 'DIRECTORY_UNWRITABLE',
+        reason: expect.stringContaining('/proc'),
+      });
+    },
+  );
+});
+
+test('an export that cannot be written is told of its own name', async () => {
+  const target = join(folder, 'none', 'mesh.audit');
+  const error: unknown = await writeFile(`${target}.part`, '').catch((cause: unknown) => cause);
+  expect(exportFault(error, target)).toMatchObject({
+    code: 'ENOENT',
+    reason: expect.not.stringContaining('.part'),
+  });
+  const other = new BusError('BUS_TIMEOUT', 'late');
+  expect(exportFault(other, target)).toBe(other);
 });
 
 test('a folder without a mesh, and one with something else in its place', async () => {

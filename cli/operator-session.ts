@@ -20,6 +20,7 @@ import type { MeshFile } from './mesh/mesh-file.ts';
 import { tryPort } from './mesh/ports.ts';
 import { runningSupervisor } from './mesh/supervisor-record.ts';
 import { orchestrationFault } from './orchestration-fault.ts';
+import { typed } from './style.ts';
 
 export type RequestName =
   | 'rotation-requested'
@@ -76,17 +77,24 @@ export class OperatorSession {
         `Operators of this mesh: ${mesh.operators.join(', ')}; name one with --as.`,
       );
     }
-    if ((await runningSupervisor(layout)) === null && (await tryPort(mesh.port)) !== null) {
+    const supervisor = await runningSupervisor(layout);
+    if (supervisor === null && (await tryPort(mesh.port)) !== null) {
       throw new CliFault({
         code: 'MESH_NOT_RUNNING',
         reason: `the mesh in ${layout.root} does not run`,
-        hint: `Start it: gyre up --detach --dir ${layout.root}`,
+        hint: `Start it: gyre up --detach --dir ${typed(layout.root)}`,
         exitCode: exitCodes.unreachable,
       });
     }
     const config = layout.configFile({ id: operatorId, kind: 'operator' });
     const connectTimeoutMs = Math.min(timeoutMs, connectMsMax);
-    return new OperatorSession(await bootAgent(config, { connectTimeoutMs }), options);
+    try {
+      return new OperatorSession(await bootAgent(config, { connectTimeoutMs }), options);
+    } catch (error) {
+      const isSilent = error instanceof BusError && error.code === 'BUS_UNREACHABLE';
+      if (!isSilent || supervisor === null) throw error;
+      throw busSilent(error, layout);
+    }
   }
 
   get trust(): TrustView {
@@ -200,6 +208,17 @@ function unanswered({ code, reason }: { code: OrchCode; reason: string }): CliFa
     reason,
     hint: 'Look at gyre status; a mesh that has just started needs a moment.',
     exitCode: exitCodes.unreachable,
+  });
+}
+
+/** The supervisor runs, so starting the mesh is not what helps. */
+function busSilent(error: BusError, { root }: MeshLayout): CliFault {
+  return new CliFault({
+    code: error.code,
+    reason: `the mesh runs, but its bus does not answer: ${error.message}`,
+    hint: `Look at the nats-server in gyre status; gyre down and gyre up start it again (--dir ${typed(root)}).`,
+    exitCode: exitCodes.unreachable,
+    cause: error,
   });
 }
 

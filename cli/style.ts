@@ -46,11 +46,17 @@ export function width(text: string): number {
   return Array.from(text.replaceAll(/\u001b\[\d+m/g, '')).length;
 }
 
-/** `842 ms`, `12.3 s`, `4 min 10 s`. */
+/** `842 ms`, `12.3 s`, `4 min 10 s`, `24 h`. */
 export function span(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 60_000) return `${(ms / 1_000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1_000);
+  const minutes = Math.round(ms / 60_000);
+  if (minutes >= 60) {
+    return minutes % 60 === 0
+      ? `${minutes / 60} h`
+      : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  }
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 

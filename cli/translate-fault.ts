@@ -10,7 +10,9 @@ import { systemErrorCode } from './mesh/durable-files.ts';
 import { tokenFault } from './mesh/token-setup.ts';
 
 const busHints: Readonly<Record<BusErrorCode, { exitCode: ExitCode; hint: string }>> = {
-  BUS_UNREACHABLE: unreachable('Start the mesh: gyre up --detach; gyre status shows what runs.'),
+  BUS_UNREACHABLE: unreachable(
+    'See what runs: gyre status; a mesh that is down starts with gyre up --detach.',
+  ),
   BUS_TIMEOUT: unreachable('Try again; gyre status shows which processes run.'),
   BUS_NO_RESPONDER: unreachable('The agent is not there; gyre status shows which processes run.'),
   BUS_CLOSED: unreachable('Try again.'),

@@ -12,7 +12,7 @@ import { CliFault, exitCodes } from '../fault.ts';
 import { longPollMs, type OperatorSession } from '../operator-session.ts';
 import { orchestrationFault } from '../orchestration-fault.ts';
 import { words } from '../style.ts';
-import type { WindowMs } from './arguments.ts';
+import { checkWindowStart, type WindowMs } from './arguments.ts';
 import { refusalHint } from './refusal-hint.ts';
 
 export interface PlanRequest {
@@ -38,6 +38,10 @@ export async function planRotation(
   request: PlanRequest,
 ): Promise<RotationDetails> {
   const { layers, rotationType, window, reason } = request;
+  if (window !== undefined) {
+    const planValidMs = session.trust.policy.policies.rotation.plan_valid_ms;
+    checkWindowStart(window, { nowMs: Date.now(), planValidMs });
+  }
   const planId = await session.request('rotation-requested', {
     requestId: toHex(session.crypto.randomBytes(16)),
     rotationType,
@@ -142,12 +146,14 @@ export async function requestRecovery(
   );
 }
 
-/** Watches until the rotation rests, from wherever it stands. */
+/** Watches until the rotation rests; nothing of one that rests already, whose result says it all. */
 export async function watchRotation(
   session: OperatorSession,
   planId: string,
   watcher: Watcher,
 ): Promise<RotationDetails> {
+  const details = await showRotation(session, planId);
+  if (restingPhases.has(details.phase)) return details;
   return follow(session, planId, ({ phase }) => restingPhases.has(phase), watcher);
 }
 

@@ -3,6 +3,7 @@ import { layerNames, layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import { rotationTypes, type RotationType } from '#schemas/plan.ts';
 import { IDENTIFIER_PATTERN } from '#schemas/primitives.ts';
 import { usageFault } from '../fault.ts';
+import { span } from '../style.ts';
 
 export interface WindowMs {
   readonly startMs: number;
@@ -34,16 +35,38 @@ export function parseRotationType(text: string): RotationType {
   );
 }
 
-/** Two moments as RFC 3339 writes them, `START/END`. */
-export function parseWindow(text: string): WindowMs {
+/** Two moments as RFC 3339 writes them, `START/END`, of which the second is still to come. */
+export function parseWindow(text: string, nowMs = Date.now()): WindowMs {
   const [start = '', end = '', ...more] = text.split('/');
   const [startMs, endMs] = [instantOf(start), instantOf(end)];
-  if (more.length === 0 && startMs !== null && endMs !== null && startMs < endMs) {
-    return { startMs, endMs };
+  if (more.length > 0 || startMs === null || endMs === null) {
+    throw usageFault(
+      `"${text.slice(0, 80)}" is not a window`,
+      'Write START/END, such as 2030-01-31T01:00:00Z/2030-01-31T05:00:00Z.',
+    );
   }
+  if (startMs >= endMs) {
+    throw usageFault('the window ends before it starts', 'Write START/END, the earlier one first.');
+  }
+  if (endMs <= nowMs) {
+    throw usageFault(
+      `the window is in the past: it ended at ${new Date(endMs).toISOString()}`,
+      `Name a later one; it is ${new Date(nowMs).toISOString()} now.`,
+    );
+  }
+  return { startMs, endMs };
+}
+
+/** A plan does not live to see a window that starts after the policy's `plan_valid_ms`. */
+export function checkWindowStart(
+  { startMs }: WindowMs,
+  { nowMs, planValidMs }: { readonly nowMs: number; readonly planValidMs: number },
+): void {
+  const latestMs = nowMs + planValidMs;
+  if (startMs < latestMs) return;
   throw usageFault(
-    `"${text.slice(0, 80)}" is not a window`,
-    'Write START/END with the earlier first, such as 2030-01-31T01:00:00Z/2030-01-31T05:00:00Z.',
+    `a plan lives ${span(planValidMs)} (plan_valid_ms of the policy), and this window starts later`,
+    `The latest start is ${new Date(latestMs).toISOString()}; plan it when it is nearer.`,
   );
 }
 

@@ -3,6 +3,7 @@ import { CliFault } from '#cli/fault.ts';
 import { contextOf, parseWhole } from '#cli/context.ts';
 import { Output } from '#cli/output.ts';
 import {
+  checkWindowStart,
   parseLayers,
   parsePlanId,
   parseReason,
@@ -65,6 +66,25 @@ describe('windows', () => {
     'a/b',
     '2030-01-31T01:00:00Z/2030-01-31T05:00:00Z/2030-01-31T06:00:00Z',
   ])('%s is refused', (text) => expect(usage(() => parseWindow(text)).exitCode).toBe(2));
+
+  test('one that is over is refused, one that is open is not', () => {
+    const text = '2030-01-31T01:00:00Z/2030-01-31T05:00:00Z';
+    const endMs = Date.UTC(2030, 0, 31, 5);
+    usage(() => parseWindow(text, endMs));
+    expect(parseWindow(text, endMs - 1).endMs).toBe(endMs);
+  });
+
+  test('one that opens after the plan has expired names the latest start', () => {
+    const nowMs = Date.UTC(2030, 0, 31);
+    const planValidMs = 24 * 3_600_000;
+    const windowAt = (startMs: number) => ({ startMs, endMs: startMs + 3_600_000 });
+    const fault = usage(() =>
+      checkWindowStart(windowAt(nowMs + planValidMs), { nowMs, planValidMs }),
+    );
+    expect(fault.reason).toContain('24 h');
+    expect(fault.hint).toContain('2030-02-01T00:00:00.000Z');
+    checkWindowStart(windowAt(nowMs + planValidMs - 1), { nowMs, planValidMs });
+  });
 });
 
 test('reasons are bounded and printable', () => {

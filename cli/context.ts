@@ -8,6 +8,7 @@ import { layoutOf, type MeshLayout } from './mesh/layout.ts';
 import { requireMesh, type MeshFile } from './mesh/mesh-file.ts';
 import { OperatorSession } from './operator-session.ts';
 import type { Output } from './output.ts';
+import { tellIfSlow } from './waiting.ts';
 
 /** As commander hands them over: text. */
 export interface GlobalOptions {
@@ -24,6 +25,8 @@ export interface Context {
   readonly timeoutMs: number;
 }
 
+/** Whoever waits longer than this without a word is told what for. */
+const noticeAfterMs = 3_000;
 const timeoutDefaultMs = 120_000;
 const timeoutMsMax = 24 * 3_600_000;
 
@@ -53,7 +56,12 @@ export async function inSession<Result>(
   const mesh = await requireMesh(layout.root);
   const session = await OperatorSession.open({ layout, mesh, operatorId, timeoutMs });
   try {
-    return await work(session, mesh);
+    return await tellIfSlow(work(session, mesh), {
+      afterMs: noticeAfterMs,
+      hasTold: () => context.output.hasTold,
+      look: () => session.look(),
+      tell: (line) => context.output.progress(line),
+    });
   } finally {
     await session.close();
   }

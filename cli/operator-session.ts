@@ -21,6 +21,7 @@ import { tryPort } from './mesh/ports.ts';
 import { runningSupervisor } from './mesh/supervisor-record.ts';
 import { orchestrationFault } from './orchestration-fault.ts';
 import { typed } from './style.ts';
+import type { Look } from './waiting.ts';
 
 export type RequestName =
   | 'rotation-requested'
@@ -42,6 +43,8 @@ const channel = 'operators';
 const answerTimeoutMs = 4_000;
 /** An agent holds a question open for so long at most; the answer needs a little more. */
 export const longPollMs = 2_000;
+/** Whoever does not answer within this time does not answer, as far as a notice goes. */
+const lookTimeoutMs = 1_000;
 const retryPauseMs = 150;
 /** A bus that is there answers within this time, however long the command may wait. */
 const connectMsMax = 10_000;
@@ -56,6 +59,7 @@ export class OperatorSession {
   readonly deadlineMs: number;
   readonly #agent: BootedAgent;
   readonly #orchestrators: string[];
+  #undecided = false;
 
   private constructor(agent: BootedAgent, { operatorId, timeoutMs }: SessionOptions) {
     this.operatorId = operatorId;
@@ -130,10 +134,48 @@ export class OperatorSession {
     agentId: string,
     query: Query,
     check: Validator<Schema>,
+    timeoutMs = answerTimeoutMs,
   ): Promise<Static<Schema>> {
-    const answer = await this.#askOnce(agentId, query);
+    const answer = await this.#askOnce(agentId, query, timeoutMs);
     if (answer.ok) return checked(answer.result, check);
     throw answer.isTransient ? unanswered(answer) : orchestrationFault(answer.code, answer.reason);
+  }
+
+  /** The ids of the enrolled orchestrators. */
+  get orchestrators(): readonly string[] {
+    return this.#orchestrators.toSorted();
+  }
+
+  /** Asks everybody whom a rotation needs, once and briefly: who hinders it, and how. */
+  async look(): Promise<Look> {
+    const hindranceOf = async <Schema extends TSchema>(
+      agentId: string,
+      { query, check }: { readonly query: Query; readonly check: Validator<Schema> },
+      troubleOf: (value: Static<Schema>) => string | undefined = () => undefined,
+    ): Promise<string[]> => {
+      try {
+        const trouble = troubleOf(await this.askAgent(agentId, query, check, lookTimeoutMs));
+        return trouble === undefined ? [] : [`${agentId} ${trouble}`];
+      } catch (error) {
+        if (error instanceof BusError) return [`${agentId} cannot be asked (${error.code})`];
+        if (!(error instanceof CliFault)) throw error;
+        return [error.exitCode === exitCodes.unreachable ? error.reason : `${agentId} refuses`];
+      }
+    };
+    const list = { query: { ask: 'rotation-list' }, check: checks.rotationList } as const;
+    const describe = {
+      query: { ask: 'signer-describe' },
+      check: checks.signerDescription,
+    } as const;
+    const head = { query: { ask: 'audit-head' }, check: checks.auditHead } as const;
+    const found = await Promise.all([
+      ...this.orchestrators.map((id) => hindranceOf(id, list)),
+      hindranceOf(this.agentOf('signer'), describe),
+      hindranceOf(this.agentOf('auditor'), head, ({ trouble }) =>
+        trouble === undefined ? undefined : `takes nothing in (${trouble})`,
+      ),
+    ]);
+    return { hindrances: found.flat(), undecided: this.#undecided };
   }
 
   /** The id of the enrolled agent of a kind of which there is one. */
@@ -157,8 +199,10 @@ export class OperatorSession {
     const subject = subjectsOf(trust.mesh).request(this.operatorId);
     const { hash } = await exchange.publish({ type, subject, channel, body });
     const query = { ask: 'request-outcome', request: hash, waitMs: longPollMs } as const;
+    this.#undecided = true;
     for (;;) {
       const outcome: RequestOutcome = await this.askOrchestrator(query, checks.requestOutcome);
+      this.#undecided = outcome.status === 'pending';
       if (outcome.status === 'accepted') return outcome.planId;
       if (outcome.status === 'refused') {
         throw orchestrationFault(outcome.code, outcome.reason, planId);
@@ -167,9 +211,13 @@ export class OperatorSession {
     }
   }
 
-  async #askOnce(agentId: string, query: Query): Promise<SingleAnswer> {
+  async #askOnce(
+    agentId: string,
+    query: Query,
+    timeoutMs = answerTimeoutMs,
+  ): Promise<SingleAnswer> {
     try {
-      const answer = await this.#agent.exchange.ask({ agentId, channel }, query, answerTimeoutMs);
+      const answer = await this.#agent.exchange.ask({ agentId, channel }, query, timeoutMs);
       if (answer.ok) return answer;
       const isTransient = answer.code === 'ORCH-8013';
       return { ok: false, isTransient, code: answer.code, reason: answer.reason };

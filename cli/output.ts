@@ -29,6 +29,7 @@ export class Output {
   readonly progressStyle: Style;
   readonly #stdout: Sink;
   readonly #stderr: Sink;
+  #hasTold = false;
 
   constructor({ json, stdout, stderr, noColor }: OutputOptions) {
     this.json = json;
@@ -51,13 +52,20 @@ export class Output {
     if (written !== '') this.#stdout.write(`${written}\n`);
   }
 
+  /** Whether there was any progress to tell. */
+  get hasTold(): boolean {
+    return this.#hasTold;
+  }
+
   /** One line of progress. */
   progress(line: string): void {
+    this.#hasTold = true;
     this.#stderr.write(`${line}\n`);
   }
 
   /** Progress that draws over itself. */
   draw(text: string): void {
+    this.#hasTold = true;
     this.#stderr.write(text);
   }
 

@@ -76,6 +76,8 @@ export class Appender {
           reason: 'nothing waits for it any more',
         };
       }
+      const { broken } = this.#saga;
+      if (broken !== undefined) return { status: 'rejected', code: 'SAGA_BROKEN', reason: broken };
       if (this.#saga.hasPending) {
         await this.#waitForReceipts();
         continue;

@@ -43,6 +43,8 @@ export class Orchestrator {
   /** Last sequences at the start: what comes behind them is news, and nothing to wait for. */
   #backlog = { GYRE_AUDIT: 0, GYRE_CONTROL: 0 };
   #lastMessageMs = 0;
+  /** Sagas that stand still because an auditor vouched for what does not follow. */
+  readonly #broken = new Set<string>();
   #live = false;
 
   constructor(ports: OrchestratorPorts) {
@@ -190,11 +192,13 @@ export class Orchestrator {
   #settle(sagaId: string): void {
     if (sagaId === this.#ledger.log.sagaId) {
       this.#ledger.log.settle(this.#verdicts);
+      this.#reportBreak(this.#ledger.log);
       return;
     }
     const driver = this.#drivers.get(sagaId);
     if (driver === undefined) return;
     const settled = driver.log.settle(this.#verdicts);
+    this.#reportBreak(driver.log);
     for (const { applied } of settled) {
       const { event } = applied.entry;
       for (const request of applied.entry.consumed) {
@@ -207,6 +211,12 @@ export class Orchestrator {
       }
     }
     if (settled.length > 0 && this.#live) driver.advance();
+  }
+
+  #reportBreak({ sagaId, broken }: { sagaId: string; broken: string | undefined }): void {
+    if (broken === undefined || this.#broken.has(sagaId)) return;
+    this.#broken.add(sagaId);
+    this.#ports.log.error({ saga: sagaId }, broken);
   }
 
   #open(sagaId: string): RotationDriver {

@@ -43,6 +43,11 @@ export class SagaLog<State, Command> {
   readonly #refused = new Set<string>();
   readonly applied: AppliedEntry[] = [];
   state: State | null = null;
+  /**
+   * Why this log cannot go on: an auditor vouched for an entry that does not follow. It lies or runs
+   * other code; the saga stands still, and the others go on.
+   */
+  broken: string | undefined;
   /** Sequence of the last message on the subject, whatever it holds. */
   lastSequence = 0;
   #changed = Promise.withResolvers<void>();
@@ -128,9 +133,10 @@ export class SagaLog<State, Command> {
           this.#pending.delete(hash);
           this.#noteRefused(hash);
           moved = true;
-        } else if (event.body.index === this.applied.length) {
+        } else if (event.body.index === this.applied.length && this.broken === undefined) {
           this.#pending.delete(hash);
-          results.push(this.#apply(event, verdict));
+          const result = this.#apply(event, verdict);
+          if (result !== undefined) results.push(result);
           moved = true;
         }
       }
@@ -142,16 +148,18 @@ export class SagaLog<State, Command> {
 
   /** What `entry` would lead to, without applying it. */
   probe(entry: SagaEntry): ReturnType<Fold<State, Command>> {
+    if (this.broken !== undefined) return { rejected: 'SAGA_BROKEN', reason: this.broken };
     return this.#fold(this.state, entry, zeroHash);
   }
 
   #apply(
     event: ReceivedEvent<'saga-entry'>,
     verdict: Verdict,
-  ): { applied: AppliedEntry; commands: Command[] } {
+  ): { applied: AppliedEntry; commands: Command[] } | undefined {
     const folded = this.#fold(this.state, event.body, event.hash);
     if ('rejected' in folded) {
-      throw new Error(`entry ${event.hash} has a receipt and does not follow: ${folded.rejected}`);
+      this.broken = `entry ${event.hash} has a receipt and does not follow: ${folded.rejected}`;
+      return undefined;
     }
     this.state = folded.state;
     this.#known.add(event.hash);

@@ -23,6 +23,14 @@ export function renderVerdict(verdict: AuditVerdict, style: Style): string {
             `  no checkpoint covers the last ${counted(uncovered, 'record')}: they may still change`,
           ),
         ];
+  const tried =
+    verdict.unsound === 0
+      ? []
+      : [
+          style.warning(
+            `  ${counted(verdict.unsound, 'command')} did not hold, and no agent carried them out`,
+          ),
+        ];
   const rotations = verdict.rotations.map(({ sagaId, phase }) => `  ${sagaId}  ${words(phase)}`);
   return [
     `${head}: ${records} records, ${covered} of them covered by ${counted(verdict.checkpoints, 'checkpoint')}`,
@@ -36,6 +44,7 @@ export function renderVerdict(verdict: AuditVerdict, style: Style): string {
     ),
     ...failureLines({ integrity, content, meaning }, style),
     ...tail,
+    ...tried,
     ...rotations,
   ].join('\n');
 }

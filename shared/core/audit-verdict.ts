@@ -82,6 +82,8 @@ export interface AuditVerdict {
   readonly undisclosed: number;
   /** Records that the auditor refused. */
   readonly refused: number;
+  /** Step commands that did not hold and that no agent carried out. */
+  readonly unsound: number;
   /** Predecessors that a bus may lose before anyone has seen them: senders without an outbox. */
   readonly gaps: number;
   readonly rotations: readonly { readonly sagaId: string; readonly phase: RotationPhase }[];

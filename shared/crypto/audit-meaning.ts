@@ -2,7 +2,9 @@
  * The third level of checking an audit: what the events mean. Every record is judged again by the
  * code that the auditor judged it with, and the recorded verdict must be the one that follows. Beyond
  * that, what commands carry must be true: the receipt an auditor's, over this very tree, with the
- * phase that the saga was in; the evidence accepted before; the documents signed.
+ * phase that the saga was in; the evidence accepted before; the documents signed. A command that does
+ * not hold is anybody's who can send one, and agents refuse it: it is counted. That an agent carried
+ * one out is what does not hold, and it shows at the agent's report.
  */
 
 import { eventTypes, type ReceiptsIssued, type StepCommanded } from '#schemas/events.ts';
@@ -36,6 +38,9 @@ export class AuditMeaning {
   readonly #trust: TrustView;
   readonly #tree: AuditTree;
   readonly #leaves = new Map<string, JudgedLeaf>();
+  /** Commands that hold, and those that do not, by agent, id and operation. */
+  readonly #sound = new Set<string>();
+  readonly #unsound = new Map<string, Complaint>();
 
   constructor(
     crypto: CryptoProvider,
@@ -67,10 +72,35 @@ export class AuditMeaning {
     const judgement = this.judge.judge(event);
     this.#leaves.set(hash, { leafIndex, verdict, ...sagaOf(event, judgement) });
     if (judgement.verdict !== verdict) return { judgement, complaint: disagreement(judgement) };
-    const command = verdict === 'accepted' ? commandOf(event) : undefined;
-    const complaint =
-      command === undefined ? undefined : this.#commandComplaint(command, leafIndex);
-    return { judgement, complaint };
+    if (verdict !== 'accepted') return { judgement, complaint: undefined };
+    const command = commandOf(event);
+    if (command !== undefined) this.#noteCommand(event, command);
+    return { judgement, complaint: this.#reportComplaint(event) };
+  }
+
+  /** Commands that did not hold and that nobody carried out: somebody tried something. */
+  get unsound(): number {
+    return this.#unsound.size;
+  }
+
+  #noteCommand({ announced, leafIndex }: AuditEvent, command: StepCommanded): void {
+    const step = stepKey(announced.audience, command);
+    const complaint = this.#commandComplaint(command, leafIndex);
+    if (complaint === undefined) {
+      this.#sound.add(step);
+      this.#unsound.delete(step);
+    } else if (!this.#sound.has(step)) {
+      const { code, reason } = complaint;
+      this.#unsound.set(step, { code, reason: `${reason} (command at leaf ${leafIndex})` });
+    }
+  }
+
+  /** An agent that carried out a command which did not hold. */
+  #reportComplaint({ announced, content, sender }: AuditEvent): Complaint | undefined {
+    if (announced.type !== 'step-reported' || content.status !== 'read') return undefined;
+    const { body } = content;
+    if (!eventTypes['step-reported'].body.check(body) || body.status !== 'done') return undefined;
+    return this.#unsound.get(stepKey(sender.agentId, body));
   }
 
   #commandComplaint(command: StepCommanded, leafIndex: number): Complaint | undefined {
@@ -135,6 +165,10 @@ export class AuditMeaning {
     );
     return covers ? undefined : 'the receipt does not cover the entry of the command';
   }
+}
+
+function stepKey(agentId: string, step: { commandId: string; operation: string }): string {
+  return `${agentId} ${step.commandId} ${step.operation}`;
 }
 
 function disagreement(judgement: Judgement): Complaint {

@@ -148,6 +148,7 @@ export class AuditVerifier {
       disclosed: this.#disclosed,
       undisclosed: this.#records - this.#disclosed,
       refused: this.#refused,
+      unsound: this.#meaningOf.unsound,
       gaps,
       rotations: this.#meaningOf.judge.rotations().map(({ sagaId, phase }) => ({ sagaId, phase })),
     };
@@ -363,6 +364,7 @@ function nothingChecked(
     disclosed: 0,
     undisclosed: 0,
     refused: 0,
+    unsound: 0,
     gaps: 0,
     rotations: [],
   };

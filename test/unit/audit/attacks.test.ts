@@ -367,7 +367,15 @@ describe('a dishonest orchestrator', () => {
     });
     const forged = { ...at(index), frame, salt: disclosure.salt, body: disclosure.body };
     const verdict = await resigned((list) => list.with(index, forged));
-    expect(verdict.meaning).toMatchObject({ ok: false, code: 'RECEIPT_DIFFERS', leafIndex: index });
+    // It shows at the report of the agent that carried it out.
+    expect(verdict.meaning).toMatchObject({
+      ok: false,
+      code: 'RECEIPT_DIFFERS',
+      reason: expect.stringContaining(`(command at leaf ${index})`),
+    });
+    const refused = await resigned((list) => list.slice(0, index).concat(forged));
+    expect(refused.meaning).toEqual({ ok: true });
+    expect(refused.unsound).toBe(1);
   });
 });
 

@@ -16,6 +16,12 @@ export function isRunning({ pid, mark }: { readonly pid: number; readonly mark: 
   return processMark(pid) === mark;
 }
 
+/** Whether it was stopped by a signal (SIGSTOP, Ctrl-Z) or a debugger: it is there and does nothing. */
+export function isSuspended(pid: number): boolean {
+  const state = process.platform === 'linux' ? linuxStat(pid)?.[0] : portableField(pid, 'stat');
+  return state !== undefined && /^[Tt]/.test(state);
+}
+
 /** Sends `signal` to a process group, or only to the process; false where there is none. */
 export function signalProcess(pid: number, signal: NodeJS.Signals, group: boolean): boolean {
   try {
@@ -29,25 +35,34 @@ export function signalProcess(pid: number, signal: NodeJS.Signals, group: boolea
 
 /** Start time in clock ticks since the boot: field 22 of /proc/<pid>/stat. A zombie counts as none. */
 function linuxMark(pid: number): string | null {
+  const fields = linuxStat(pid);
+  return fields === undefined || fields[0] === 'Z' ? null : (fields[19] ?? null);
+}
+
+/** Fields of /proc/<pid>/stat from the third on, which is the state; undefined without a process. */
+function linuxStat(pid: number): readonly string[] | undefined {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, 'utf8');
   } catch (error) {
     const code = systemErrorCode(error);
-    if (code === 'ENOENT' || code === 'ESRCH') return null;
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined;
     throw error;
   }
   // The command in parentheses may hold anything; fields count from behind it.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  return fields[0] === 'Z' ? null : (fields[19] ?? null);
+  return text.slice(text.lastIndexOf(')') + 2).split(' ');
 }
 
 function portableMark(pid: number): string | null {
+  return portableField(pid, 'lstart') ?? null;
+}
+
+function portableField(pid: number, field: 'lstart' | 'stat'): string | undefined {
   try {
-    const text = execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' });
-    return text.trim() === '' ? null : text.trim();
+    const text = execFileSync('ps', ['-o', `${field}=`, '-p', String(pid)], { encoding: 'utf8' });
+    return text.trim() === '' ? undefined : text.trim();
   } catch {
     // ps ends with an error where there is no such process.
-    return null;
+    return undefined;
   }
 }

@@ -7,7 +7,7 @@ import { checks, type MeshStatus } from '../answers.ts';
 import { CliFault } from '../fault.ts';
 import type { MeshLayout } from '../mesh/layout.ts';
 import type { MeshFile } from '../mesh/mesh-file.ts';
-import { isRunning } from '../mesh/process-identity.ts';
+import { isRunning, isSuspended } from '../mesh/process-identity.ts';
 import { readProcesses, runningSupervisor } from '../mesh/supervisor-record.ts';
 import type { OperatorSession } from '../operator-session.ts';
 
@@ -15,6 +15,8 @@ export interface ProcessStatus {
   readonly id: string;
   readonly pid: number | null;
   readonly alive: boolean;
+  /** Stopped by a signal: it is there and does nothing. */
+  readonly suspended: boolean;
   readonly ready: boolean;
   readonly restarts: number;
 }
@@ -24,23 +26,39 @@ export type Answered<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly code: string; readonly reason: string };
 
+export type OrchestratorStatus = { readonly agentId: string } & (
+  { readonly ok: true } | { readonly ok: false; readonly code: string; readonly reason: string }
+);
+
 export interface Status {
   readonly dir: string;
   readonly rootDigest: string;
   readonly supervisorPid: number | null;
   readonly processes: readonly ProcessStatus[];
+  /** Each of them was asked; empty where nobody could be. */
+  readonly orchestrators: readonly OrchestratorStatus[];
+  /** As the first orchestrator that answers has it. */
   readonly mesh: Answered<MeshStatus>;
   readonly signer: Answered<SignerDescription>;
   readonly audit: Answered<AuditHead>;
 }
+
+const notEnrolled = {
+  ok: false,
+  code: 'NOT_ENROLLED',
+  reason: 'no orchestrator is enrolled in this mesh',
+} as const;
 
 export async function collectStatus(
   session: OperatorSession,
   layout: MeshLayout,
   { rootDigest }: MeshFile,
 ): Promise<Status> {
-  const [mesh, signer, audit, processes, supervisor] = await Promise.all([
-    answered(session.askOrchestrator({ ask: 'mesh-status' }, checks.meshStatus)),
+  const { orchestrators: ids } = session;
+  const [meshes, signer, audit, processes, supervisor] = await Promise.all([
+    Promise.all(
+      ids.map((id) => answered(session.askAgent(id, { ask: 'mesh-status' }, checks.meshStatus))),
+    ),
     answered(
       session.askAgent(
         session.agentOf('signer'),
@@ -52,8 +70,19 @@ export async function collectStatus(
     processStatus(layout),
     runningSupervisor(layout),
   ]);
-  const supervisorPid = supervisor?.pid ?? null;
-  return { dir: layout.root, rootDigest, supervisorPid, processes, mesh, signer, audit };
+  return {
+    dir: layout.root,
+    rootDigest,
+    supervisorPid: supervisor?.pid ?? null,
+    processes,
+    orchestrators: ids.map((agentId, index) => {
+      const answer = meshes[index] ?? notEnrolled;
+      return answer.ok ? { agentId, ok: true } : { agentId, ...answer };
+    }),
+    mesh: meshes.find(({ ok }) => ok) ?? meshes[0] ?? notEnrolled,
+    signer,
+    audit,
+  };
 }
 
 /** The status of a mesh whose processes are there and whose bus is not: nobody can be asked. */
@@ -69,7 +98,17 @@ export async function silentStatus(
   const none = { ok: false, code, reason } as const;
   const supervisorPid = supervisor?.pid ?? null;
   const [mesh, signer, audit] = [none, none, none];
-  return { dir: layout.root, rootDigest, supervisorPid, processes, mesh, signer, audit };
+  const orchestrators = [] as const;
+  return {
+    dir: layout.root,
+    rootDigest,
+    supervisorPid,
+    processes,
+    orchestrators,
+    mesh,
+    signer,
+    audit,
+  };
 }
 
 /** Whether anybody answers. */
@@ -78,9 +117,10 @@ export function isAnswering({ mesh, signer, audit }: Status): boolean {
 }
 
 /** Whether everything runs and answers. */
-export function isHealthy({ processes, mesh, signer, audit }: Status): boolean {
+export function isHealthy({ processes, orchestrators, mesh, signer, audit }: Status): boolean {
   return (
     processes.every(({ alive, ready }) => alive && ready) &&
+    orchestrators.every(({ ok }) => ok) &&
     mesh.ok &&
     mesh.value.layers.every(({ ready }) => ready) &&
     signer.ok &&
@@ -94,7 +134,8 @@ async function processStatus(layout: MeshLayout): Promise<ProcessStatus[]> {
   const records = await readProcesses(layout);
   return records.map(({ id, pid, mark, ready, restarts }) => {
     const alive = pid !== null && mark !== null && isRunning({ pid, mark });
-    return { id, pid, alive, ready: alive && ready, restarts };
+    const suspended = alive && isSuspended(pid);
+    return { id, pid, alive, suspended, ready: alive && ready && !suspended, restarts };
   });
 }
 

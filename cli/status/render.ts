@@ -2,16 +2,23 @@
 import type { MeshStatus } from '../answers.ts';
 import { phaseText } from '../rotation/render.ts';
 import { fingerprint, table, type Style } from '../style.ts';
-import { isHealthy, type Answered, type Status } from './collect.ts';
+import { isHealthy, type Answered, type ProcessStatus, type Status } from './collect.ts';
 
 const rotationsShown = 5;
+/** Of the longest label, `orchestrator`; one space parts it from what follows. */
+const labelWidth = 12;
 
 export function renderStatus(status: Status, style: Style): string {
   const verdict = isHealthy(status) ? style.good('healthy') : style.failed('not healthy');
   return [
     `${style.strong(status.dir)}  ${verdict}`,
     `  root digest  ${status.rootDigest}`,
-    ...section(status.mesh, style, 'orchestrator', (mesh) => meshLines(mesh, style)),
+    ...section(status.mesh, style, 'orchestrator', (mesh) => [
+      ...documentLines(mesh),
+      ...orchestratorLines(mesh, status, style),
+      ...layerLines(mesh, style),
+    ]),
+    ...(status.mesh.ok ? [] : silentLines(status.orchestrators.slice(1), style)),
     ...section(
       status.signer,
       style,
@@ -39,16 +46,37 @@ export function renderStatus(status: Status, style: Style): string {
   ].join('\n');
 }
 
-function meshLines(mesh: MeshStatus, style: Style): string[] {
-  const { orchestrator, registry, policy, layers, refusals } = mesh;
-  const refused = Object.entries(refusals).map(([code, count]) => `${count} ${code}`);
+function documentLines({ registry, policy }: MeshStatus): string[] {
   return [
     `  registry     version ${registry.version}  ${fingerprint(registry.digest)}`,
     `  policy       version ${policy.version}  ${fingerprint(policy.digest)}`,
-    `  asked        ${orchestrator}`,
+  ];
+}
+
+function orchestratorLines(
+  { orchestrator, refusals }: MeshStatus,
+  { orchestrators }: Status,
+  style: Style,
+): string[] {
+  const answering = orchestrators.filter(({ ok }) => ok).map(({ agentId }) => agentId);
+  const refused = Object.entries(refusals).map(([code, count]) => `${count} ${code}`);
+  return [
+    `  asked        ${answering.join(', ')}`,
+    ...silentLines(orchestrators, style),
     ...(refused.length === 0
       ? []
-      : [style.warning(`               it refused events: ${refused.join(', ')}`)]),
+      : [style.warning(`               ${orchestrator} refused events: ${refused.join(', ')}`)]),
+  ];
+}
+
+function silentLines(orchestrators: Status['orchestrators'], style: Style): string[] {
+  return orchestrators.flatMap((each) =>
+    each.ok ? [] : [`               ${style.failed(each.code)} ${each.reason}`],
+  );
+}
+
+function layerLines({ layers }: MeshStatus, style: Style): string[] {
+  return [
     `  layers       ${layers.filter(({ ready }) => ready).length} of ${layers.length} ready`,
     ...layers
       .filter(({ ready, frozen }) => !ready || frozen > 0)
@@ -65,7 +93,7 @@ function section<Value>(
   lines: (value: Value) => string[],
 ): string[] {
   if (answer.ok) return lines(answer.value);
-  return [`  ${who.padEnd(11)}  ${style.failed(answer.code)} ${answer.reason}`];
+  return [`  ${who.padEnd(labelWidth)} ${style.failed(answer.code)} ${answer.reason}`];
 }
 
 function renderProcesses({ processes, supervisorPid }: Status, style: Style): string {
@@ -76,13 +104,19 @@ function renderProcesses({ processes, supervisorPid }: Status, style: Style): st
     supervisorPid === null ? style.failed('not running') : style.good('running'),
     '',
   ];
-  const rows = processes.map(({ id, pid, alive, ready, restarts }) => [
-    id,
-    pid === null ? '–' : String(pid),
-    alive ? (ready ? style.good('ready') : style.busy('starting')) : style.failed('not running'),
-    String(restarts),
+  const rows = processes.map((each) => [
+    each.id,
+    each.pid === null ? '–' : String(each.pid),
+    stateText(each, style),
+    String(each.restarts),
   ]);
   return table([head, supervisor, ...rows], 2);
+}
+
+function stateText({ alive, suspended, ready }: ProcessStatus, style: Style): string {
+  if (!alive) return style.failed('not running');
+  if (suspended) return style.failed('suspended');
+  return ready ? style.good('ready') : style.busy('starting');
 }
 
 function renderRotations({ mesh }: Status, style: Style): string[] {

@@ -1,0 +1,107 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, expect, test } from 'vitest';
+import { isRunning, isSuspended, processMark } from '#cli/mesh/process-identity.ts';
+import { isAnswering, isHealthy, type Status } from '#cli/status/collect.ts';
+import { renderStatus } from '#cli/status/render.ts';
+import { plainStyle } from '#cli/style.ts';
+
+const digest = 'd'.repeat(64);
+const document = { version: 1, digest };
+const none = { ok: false, code: 'BUS_UNREACHABLE', reason: 'the bus cannot be reached' } as const;
+
+const healthy: Status = {
+  dir: '/mesh',
+  rootDigest: digest,
+  supervisorPid: 1,
+  processes: [
+    { id: 'orchestrator-b', pid: 2, alive: true, suspended: false, ready: true, restarts: 0 },
+  ],
+  orchestrators: [
+    { agentId: 'orchestrator-a', ok: true },
+    { agentId: 'orchestrator-b', ok: true },
+  ],
+  mesh: {
+    ok: true,
+    value: {
+      orchestrator: 'orchestrator-a',
+      mesh: 'dev',
+      rootDigest: digest,
+      registry: document,
+      policy: document,
+      refusals: {},
+      layers: [],
+      rotations: [],
+    },
+  },
+  signer: {
+    ok: true,
+    value: {
+      kind: 'file',
+      label: 'gyre',
+      mode: 'file',
+      isHsm: false,
+      notice: 'file token: not an HSM',
+      keys: [],
+      canaryOk: true,
+      childRestarts: 0,
+    },
+  },
+  audit: {
+    ok: true,
+    value: { auditor: 'auditor', treeSize: 1, rootHash: digest, restored: 0, refused: 0 },
+  },
+};
+
+describe('the verdict', () => {
+  test('one silent orchestrator is not healthy, though the other answers', () => {
+    expect(isHealthy(healthy)).toBe(true);
+    const status: Status = {
+      ...healthy,
+      orchestrators: [
+        { agentId: 'orchestrator-a', ok: true },
+        { agentId: 'orchestrator-b', ok: false, code: 'ORCH-8013', reason: 'no answer of b' },
+      ],
+    };
+    expect(isHealthy(status)).toBe(false);
+    expect(isAnswering(status)).toBe(true);
+    expect(renderStatus(status, plainStyle)).toContain('  ORCH-8013 no answer of b');
+  });
+
+  test('a suspended process is shown as that', () => {
+    const [one] = healthy.processes;
+    if (one === undefined) throw new Error('no process');
+    const status = { ...healthy, processes: [{ ...one, suspended: true, ready: false }] };
+    expect(isHealthy(status)).toBe(false);
+    expect(renderStatus(status, plainStyle)).toMatch(/orchestrator-b +2 +suspended/);
+  });
+});
+
+test('columns line up where nobody answers', () => {
+  const silent = { ...healthy, orchestrators: [], mesh: none, signer: none, audit: none };
+  const places = renderStatus(silent, plainStyle)
+    .split('\n')
+    .filter((line) => line.includes('BUS_UNREACHABLE') || line.includes(digest))
+    .map((line) => Math.max(line.indexOf('BUS_UNREACHABLE'), line.indexOf(digest)));
+  expect(places).toEqual([15, 15, 15, 15]);
+});
+
+test('a stopped process runs and is suspended', async () => {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => undefined, 1000)']);
+  try {
+    await once(child, 'spawn');
+    const pid = child.pid ?? 0;
+    const mark = processMark(pid) ?? '';
+    expect(isSuspended(pid)).toBe(false);
+    child.kill('SIGSTOP');
+    await expect.poll(() => isSuspended(pid)).toBe(true);
+    expect(isRunning({ pid, mark })).toBe(true);
+    child.kill('SIGCONT');
+    await expect.poll(() => isSuspended(pid)).toBe(false);
+  } finally {
+    const ended = once(child, 'exit');
+    child.kill('SIGKILL');
+    await ended;
+  }
+  expect(isSuspended(child.pid ?? 0)).toBe(false);
+});

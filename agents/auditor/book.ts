@@ -11,7 +11,7 @@ import type { Disclosure } from '#schemas/frame.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { SagaPosition } from '#shared/core/audit-judge.ts';
 import { AuditJudge, type Judgement } from '#shared/core/audit-judge.ts';
-import type { AddressOf } from '#shared/core/audit-entitlement.ts';
+import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditTree } from '#shared/core/audit-tree.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import { auditEvent, isSealedBySender, readAuditedFrame } from '#shared/crypto/audit-event.ts';

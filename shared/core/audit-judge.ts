@@ -18,7 +18,7 @@ import {
   type AnnouncedEvent,
   type AuditedSender,
   type InForce,
-} from './audit-entitlement.ts';
+} from './entitlement.ts';
 import {
   consumedMisfit,
   evidenceMisfit,

@@ -7,7 +7,7 @@
 import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { ChainLink } from '#shared/core/audit-chain.ts';
-import type { AnnouncedEvent } from '#shared/core/audit-entitlement.ts';
+import type { AnnouncedEvent } from '#shared/core/entitlement.ts';
 import type { AuditContent, AuditEvent } from '#shared/core/audit-judge.ts';
 import { concat, equalConstantTime, toHex } from './bytes.ts';
 import { decodeCanonical } from './canonical-msgpack.ts';

@@ -9,7 +9,7 @@
 
 import { eventTypes, type ReceiptsIssued, type StepCommanded } from '#schemas/events.ts';
 import type { Disclosure } from '#schemas/frame.ts';
-import type { AddressOf } from '#shared/core/audit-entitlement.ts';
+import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditJudge, type AuditEvent, type Judgement } from '#shared/core/audit-judge.ts';
 import type { AuditTree } from '#shared/core/audit-tree.ts';
 import type { AuditFailureCode } from '#shared/core/audit-verdict.ts';

@@ -5,7 +5,7 @@
 
 import type { SignedDocument } from '#schemas/document.ts';
 import type { RoleName } from '#schemas/trust.ts';
-import type { AddressOf } from '#shared/core/audit-entitlement.ts';
+import type { AddressOf } from '#shared/core/entitlement.ts';
 import type { JudgeOptions } from '#shared/core/audit-judge.ts';
 import type { CryptoProvider } from './provider.ts';
 import { documentDigest, verifyDocument } from './signed-document.ts';

@@ -11,7 +11,7 @@
 import type { AuditCheckpoint } from '#schemas/plan.ts';
 import type { AuditRecord } from '#schemas/queries.ts';
 import type { AgentKind, TrustBundle } from '#schemas/trust.ts';
-import type { AddressOf } from '#shared/core/audit-entitlement.ts';
+import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditTree } from '#shared/core/audit-tree.ts';
 import {
   firstFailure,

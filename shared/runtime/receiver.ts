@@ -8,11 +8,7 @@ import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { Header } from '#schemas/frame.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import {
-  entitlementMisfit,
-  type AnnouncedEvent,
-  type InForce,
-} from '#shared/core/audit-entitlement.ts';
+import { entitlementMisfit, type AnnouncedEvent, type InForce } from '#shared/core/entitlement.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import {
   disclose,

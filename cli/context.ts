@@ -8,7 +8,7 @@ import { layoutOf, type MeshLayout } from './mesh/layout.ts';
 import { requireMesh, type MeshFile } from './mesh/mesh-file.ts';
 import { OperatorSession } from './operator-session.ts';
 import type { Output } from './output.ts';
-import { tellIfSlow } from './waiting.ts';
+import { tellIfSlow, type Look } from './waiting.ts';
 
 /** As commander hands them over: text. */
 export interface GlobalOptions {
@@ -27,6 +27,7 @@ export interface Context {
 
 /** Whoever waits longer than this without a word is told what for. */
 const noticeAfterMs = 3_000;
+const noBusYet: Look = { hindrances: ['the bus has not answered yet'], undecided: false };
 const timeoutDefaultMs = 120_000;
 const timeoutMsMax = 24 * 3_600_000;
 
@@ -54,14 +55,17 @@ export async function inSession<Result>(
 ): Promise<Result> {
   const { layout, operatorId, timeoutMs } = context;
   const mesh = await requireMesh(layout.root);
-  const session = await OperatorSession.open({ layout, mesh, operatorId, timeoutMs });
+  const patience = {
+    afterMs: noticeAfterMs,
+    hasTold: () => context.output.hasTold,
+    tell: (line: string) => context.output.progress(line),
+  };
+  const session = await tellIfSlow(OperatorSession.open({ layout, mesh, operatorId, timeoutMs }), {
+    ...patience,
+    look: () => Promise.resolve(noBusYet),
+  });
   try {
-    return await tellIfSlow(work(session, mesh), {
-      afterMs: noticeAfterMs,
-      hasTold: () => context.output.hasTold,
-      look: () => session.look(),
-      tell: (line) => context.output.progress(line),
-    });
+    return await tellIfSlow(work(session, mesh), { ...patience, look: () => session.look() });
   } finally {
     await session.close();
   }

@@ -46,7 +46,7 @@ export interface LayerAgentPorts {
 /** How long a message waits when the agent's own store cannot be written. */
 const storeRetryMs = 1_000;
 /** Key changes that follow each other closely are advertised once. */
-const advertiseAfterMs = 500;
+const advertiseAfterMs = 2_000;
 
 /** Who may look into a layer agent. */
 const inspectors: readonly Enrolled['kind'][] = ['orchestrator', 'signer', 'auditor', 'operator'];

@@ -3,6 +3,7 @@
 import type { Query } from '#schemas/queries.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import { rotationGrid } from '#shared/core/rotation/grid.ts';
+import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
 import type { Outcomes } from './outcomes.ts';
 import type { OrchestratorPorts } from './ports.ts';
@@ -80,7 +81,7 @@ async function showRotation(
       ? undefined
       : driver.log.changed();
   });
-  return { ok: true, result: detailsOf(driver) };
+  return { ok: true, result: detailsOf(driver, query.afterIndex !== undefined) };
 }
 
 async function outcomeOf(desk: Desk, query: Extract<Query, { ask: 'request-outcome' }>) {
@@ -133,14 +134,15 @@ function summaryOf(driver: RotationDriver) {
   };
 }
 
-function detailsOf(driver: RotationDriver) {
+/** All there is; or, for who asks again at every change, what changes and is looked at. */
+function detailsOf(driver: RotationDriver, isWatched: boolean) {
   const { state } = driver.log;
   if (state === null) throw new Error('assertion: a shown rotation has a state');
   return {
     ...summaryOf(driver),
     index: state.index,
     plan: state.plan,
-    state,
+    state: isWatched ? watchedPart(state) : state,
     grid: rotationGrid(state),
     timeline: driver.log.applied.map(({ entry, author, timeMs, hash }) => ({
       index: entry.index,
@@ -150,4 +152,20 @@ function detailsOf(driver: RotationDriver) {
       hash,
     })),
   };
+}
+
+/** A tenth of the state: the rest would be sealed and opened again at every entry of the saga. */
+function watchedPart(state: RotationState) {
+  const { decision, decidedAtMs, approvals, dryRuns, execution, commit, counters } = state;
+  const { failure, refusal, lockout, lockouts, recoveryRequest } = state;
+  const progress = { decision, decidedAtMs, approvals, dryRuns, execution, commit, counters };
+  const troubles = { failure, refusal, lockout, lockouts, recoveryRequest };
+  const slots = state.slots.map(({ slot, layer, checkpoint, candidate, activated }) => ({
+    slot,
+    layer,
+    checkpoint,
+    candidate,
+    activated,
+  }));
+  return { ...progress, ...troubles, slots };
 }

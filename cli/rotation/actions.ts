@@ -2,6 +2,7 @@
  * What an operator can do with rotations. Whatever an operator signs is checked first: the plan must
  * bear the orchestration role's signature and have the digest that the request will name.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationType } from '#schemas/plan.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
@@ -168,6 +169,9 @@ export async function listRotations(session: OperatorSession): Promise<RotationS
   return session.askOrchestrator({ ask: 'rotation-list' }, checks.rotationList);
 }
 
+/** Between two questions: several entries are read at once, and the processor is the mesh's. */
+const pollPauseMs = 40;
+
 /** Asks again and again, each time past the index seen last, until `until` holds. */
 async function follow(
   session: OperatorSession,
@@ -185,6 +189,7 @@ async function follow(
     }
     if (until(seen)) return seen;
     if (performance.now() > session.deadlineMs) throw undecided(seen);
+    await sleep(pollPauseMs);
   }
 }
 

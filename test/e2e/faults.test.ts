@@ -16,7 +16,7 @@ interface Rotations {
 }
 
 const slow = 60_000;
-const soakMs = 1_500;
+const soakMs = 500;
 const unknown = 'rot-0123456789abcdef';
 
 let drive: Drive;

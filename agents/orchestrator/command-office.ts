@@ -25,7 +25,7 @@ import type { RotationState } from '#shared/core/rotation/state.ts';
 import { noLongerWanted, type Proposal } from './appender.ts';
 import type { EvidenceShelf } from './evidence.ts';
 import { signTimeoutMs, type OrchestratorPorts } from './ports.ts';
-import type { RotationLog } from './rotation-driver.ts';
+import type { RotationLog } from './saga-log.ts';
 import type { SlotLedger } from './slot-ledger.ts';
 import { surveyLayers } from './survey.ts';
 

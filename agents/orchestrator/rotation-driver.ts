@@ -15,11 +15,9 @@ import { Appender, entryRefused, type Proposal, type ProposalOutcome } from './a
 import type { CommandOffice } from './command-office.ts';
 import { HeldReports } from './held-reports.ts';
 import { retryDelayMs, type OrchestratorPorts } from './ports.ts';
-import type { SagaLog } from './saga-log.ts';
+import type { RotationLog, SagaLog } from './saga-log.ts';
 
 const reportsPerEntryMax = 64;
-
-export type RotationLog = SagaLog<RotationState, RotationCommand>;
 
 /** At rest: nothing is outstanding that another orchestrator would have to take over. */
 export const restingPhases: ReadonlySet<RotationPhase> = new Set(['refused', 'retired']);

@@ -6,6 +6,8 @@
 
 import type { Disclosure } from '#schemas/frame.ts';
 import type { SagaEntry } from '#schemas/saga.ts';
+import type { RotationCommand } from '#shared/core/rotation/commands.ts';
+import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 
 export type Fold<State, Command> = (
@@ -27,6 +29,9 @@ export interface AppliedEntry {
   readonly entry: SagaEntry;
   readonly receipt: Disclosure | null;
 }
+
+/** The log of one rotation. */
+export type RotationLog = SagaLog<RotationState, RotationCommand>;
 
 const zeroHash = '0'.repeat(64);
 /** Entries that may wait for a receipt; more than that only a flood makes. */

@@ -22,6 +22,8 @@ export default defineConfig({
         extends: true,
         test: {
           name: 'parts',
+          // The default leaves one processor idle: half of a machine with two.
+          maxWorkers: '100%',
           include: ['test/**/*.test.ts'],
           exclude: [...configDefaults.exclude, ...meshes, long],
           sequence: { groupOrder: 0 },

@@ -208,6 +208,7 @@ export class LayerAgent {
   #store(write: () => void): void {
     try {
       write();
+      this.#storeFault = undefined;
     } catch (error) {
       this.#ports.exchange.renew();
       throw error;
@@ -276,7 +277,6 @@ export class LayerAgent {
       const type = 'capability-advertised';
       const sealed = () => exchange.seal({ type, subject, channel, body });
       this.#store(() => store.recordReport(() => outbox.enqueue(sealed())));
-      this.#storeFault = undefined;
     } catch (error) {
       if (!(error instanceof AdapterError || error instanceof OutboxError)) throw error;
       log.warn({ code: error.code }, 'the capabilities were not advertised');

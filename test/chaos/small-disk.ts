@@ -1,5 +1,5 @@
 /**
- * A disk of a few megabytes that a test can fill: a tmpfs, mounted where this process may mount, and
+ * A disk of 32 MiB that a test can fill: a tmpfs, mounted where this process may mount, and
  * gone at the end. An agent whose state folder is a link to it meets a disk that is really full.
  */
 
@@ -9,7 +9,7 @@ import { rmdir, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-const bytes = 8 * 1024 * 1024;
+const bytes = 32 * 1024 * 1024;
 
 export class SmallDisk {
   readonly folder: string;

@@ -3,11 +3,11 @@
  * `stepRotation`, so that each moment has the phase in which it passed, and every step is taken apart
  * into its parts. All times are those that the agents wrote; they share one machine and one clock.
  */
-import type { StepCommanded, StepReported } from '#schemas/events.ts';
+import type { StepCommanded, StepReported } from '#schemas/steps.ts';
 import { eventTypes } from '#schemas/events.ts';
 import type { RotationPhase, SagaEntry } from '#schemas/saga.ts';
 import type { AuditRecord } from '#schemas/queries.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import { beginRotation } from '#shared/core/rotation/begin.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { stepRotation } from '#shared/core/rotation/step.ts';

@@ -5,15 +5,18 @@
  */
 
 import { Type, type Static, type TSchema } from 'typebox';
-import { Base64Url, DigestHex, List, StrictObject } from './primitives.ts';
+import { Base64Url, DigestHex, IntegerRange, List, OneOf, StrictObject } from './primitives.ts';
 
 export const documentSignaturesMax = 16;
 
+/**
+ * One signature: ML-DSA-87 (FIPS 204, 4,627 bytes: 6,170 characters of base64url without padding), or
+ * SLH-DSA-SHAKE-256s (FIPS 205, 29,792 bytes: 39,723 characters) beside it on a root.
+ */
 export const DocumentSignature = StrictObject({
   key_id: DigestHex(),
-  algorithm: Type.Literal('ML-DSA-87'),
-  /** 4,627 bytes (FIPS 204), base64url without padding: 6,170 characters. */
-  signature: Base64Url(6170),
+  algorithm: OneOf(['ML-DSA-87', 'SLH-DSA-SHAKE-256s']),
+  signature: Base64Url(39_723),
 });
 export type DocumentSignature = Static<typeof DocumentSignature>;
 
@@ -37,3 +40,10 @@ export interface SignedDocument<Body> {
   body: Body;
   signatures: DocumentSignature[];
 }
+
+/** Version and validity of a document that is amended by signing a higher version. */
+export const Dated = {
+  version: IntegerRange({ min: 1, max: 1_000_000_000 }),
+  issued_at: Instant(),
+  expires_at: Instant(),
+};

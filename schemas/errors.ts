@@ -66,6 +66,11 @@ export const refusalCodes = [
   'EVENT_REPLAYED',
   'POLICY_NOT_IN_FORCE',
   'REGISTRY_NOT_IN_FORCE',
+  /** Sealed under a version that this receiver has yet to learn of: held and fetched, not dropped. */
+  'TRUST_BEHIND',
+  'SENDER_REVOKED',
+  /** The sender offered a bad document and asks for something new before its lockout is over. */
+  'SENDER_LOCKED_OUT',
   'EVIDENCE_MISSING',
   'EVIDENCE_INVALID',
   'SAGA_FENCED',

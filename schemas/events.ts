@@ -4,21 +4,20 @@
  */
 
 import { Type, type Static, type TSchema } from 'typebox';
-import { Disclosure } from './frame.ts';
-import { KeyKind, LayerNumber, SlotName } from './layers.ts';
+import { EpochAccepted, EpochEntry, EpochRotationRequested, PrekeysPublished } from './epoch.ts';
+import type { Lane } from './frame.ts';
 import {
-  AuditCheckpoint,
-  RecoveryAuthorization,
-  RotationAuthorization,
-  RotationCommit,
-  RotationPlan,
-  RotationType,
-  slotsPerPlanMax,
-} from './plan.ts';
+  AlgorithmAdvertisement,
+  NegotiationConfirmed,
+  NegotiationFailed,
+  NegotiationOpened,
+  NegotiationRequested,
+} from './negotiation.ts';
+import { AuditCheckpoint } from './plan.ts';
 import {
   AgentId,
-  AlgorithmName,
   BytesMax,
+  compile,
   DigestHex,
   Identifier,
   IntegerRange,
@@ -26,135 +25,30 @@ import {
   List,
   OneOf,
   StrictObject,
-  TimeMs,
   Uint,
-  Version,
-  compile,
   type Validator,
 } from './primitives.ts';
+import { OrchestrationCodeName, Reason, RotationPhase, SagaEntry } from './saga.ts';
 import {
-  OrchestrationCodeName,
-  Reason,
-  RotationPhase,
-  SagaEntry,
-  Samples,
-  StepOperation,
-} from './saga.ts';
-import type { AgentKind } from './trust.ts';
+  CapabilityAdvertised,
+  ExecutionRequested,
+  PlanApproved,
+  RecoveryApproved,
+  RecoveryRequested,
+  RequestRefused,
+  RollbackRequested,
+  RotationRequested,
+  StepCommanded,
+  StepReported,
+} from './steps.ts';
+import { TelemetryEvent } from './telemetry.ts';
+import { agentKinds, type AgentKind } from './trust.ts';
 
-export const evidenceItemsMax = 64;
+/* Trust: on the notices channel, because the documents are public and carry their own signatures. */
 
-/* Requests of operators. */
-
-export const RotationRequested = StrictObject({
-  requestId: Identifier(),
-  rotationType: RotationType,
-  layers: List(LayerNumber, { itemsMin: 1, itemsMax: 7 }),
-  windowStartMs: Type.Optional(TimeMs()),
-  windowEndMs: Type.Optional(TimeMs()),
-  reason: Reason,
-});
-export type RotationRequested = Static<typeof RotationRequested>;
-
-const planBound = { planId: Identifier(), planDigest: DigestHex() };
-
-export const PlanApproved = StrictObject(planBound);
-export type PlanApproved = Static<typeof PlanApproved>;
-export const ExecutionRequested = StrictObject({ ...planBound, dryRun: Type.Boolean() });
-export type ExecutionRequested = Static<typeof ExecutionRequested>;
-export const RollbackRequested = StrictObject({ ...planBound, reason: Reason });
-export type RollbackRequested = Static<typeof RollbackRequested>;
-export const RecoveryRequested = StrictObject(planBound);
-export type RecoveryRequested = Static<typeof RecoveryRequested>;
-export const RecoveryApproved = StrictObject({
-  ...planBound,
-  lockout: IntegerRange({ min: 1, max: 1000 }),
-});
-export type RecoveryApproved = Static<typeof RecoveryApproved>;
-
-/** An orchestrator's answer to a request that did not become an entry of a saga. */
-export const RequestRefused = StrictObject({
-  /** Statement hash of the request event. */
-  request: DigestHex(),
-  code: OrchestrationCodeName,
-  reason: Reason,
-});
-export type RequestRefused = Static<typeof RequestRefused>;
-
-/* Steps. */
-
-export const StepCommanded = StrictObject({
-  commandId: Identifier(),
-  sagaId: Identifier(),
-  /** Index of the saga entry that caused the step; an agent refuses a lower one than it has seen. */
-  sagaIndex: IntegerRange({ min: 0, max: 100_000 }),
-  planDigest: DigestHex(),
-  operation: StepOperation,
-  slots: List(SlotName(), { itemsMin: 1, itemsMax: slotsPerPlanMax }),
-  /** The auditor's `receipts-issued` event that covers the saga entry. */
-  receipt: Disclosure,
-  /** Sent with `prepare` and `accept`; kept by the agent for the rest of the saga. */
-  plan: Type.Optional(RotationPlan),
-  authorization: Type.Optional(RotationAuthorization),
-  commit: Type.Optional(RotationCommit),
-  recovery: Type.Optional(RecoveryAuthorization),
-  /** Approvals and reports that the operation rests on. */
-  evidence: List(Disclosure, { itemsMax: evidenceItemsMax }),
-});
-export type StepCommanded = Static<typeof StepCommanded>;
-
-/** What an agent says of one slot; public halves and proofs of use travel here. */
-export const ReportedSlot = StrictObject({
-  slot: SlotName(),
-  version: Version(),
-  keyId: DigestHex(),
-  publicDigest: DigestHex(),
-  /** Raw public half of an asymmetric key: ML-DSA-87 2,592, ML-KEM-1024 1,568, hybrid 1,600 bytes. */
-  publicKey: Type.Optional(BytesMax(4096)),
-  /** A signature by the new key over the command id (asymmetric signature slots, `activate`). */
-  proof: Type.Optional(BytesMax(8192)),
-  inUse: Type.Optional(Uint()),
-  samples: Type.Optional(Samples),
-});
-export type ReportedSlot = Static<typeof ReportedSlot>;
-
-export const StepReported = StrictObject({
-  commandId: Identifier(),
-  sagaId: Identifier(),
-  sagaIndex: IntegerRange({ min: 0, max: 100_000 }),
-  planDigest: DigestHex(),
-  operation: StepOperation,
-  status: OneOf(['done', 'failed']),
-  code: Type.Optional(OrchestrationCodeName),
-  reason: Type.Optional(Reason),
-  slots: List(ReportedSlot, { itemsMax: slotsPerPlanMax }),
-  durationMs: Uint(),
-});
-export type StepReported = Static<typeof StepReported>;
-
-export const SlotStatus = StrictObject({
-  slot: SlotName(),
-  keyKind: KeyKind,
-  algorithm: AlgorithmName(),
-  version: Version(),
-  keyId: DigestHex(),
-  publicDigest: DigestHex(),
-  activatedAtMs: TimeMs(),
-  frozen: Type.Boolean(),
-  /** Versions still accepted for verification and decryption, newest first. */
-  accepted: List(Version(), { itemsMax: 64 }),
-  reservedBy: Type.Optional(Identifier()),
-});
-export type SlotStatus = Static<typeof SlotStatus>;
-
-export const CapabilityAdvertised = StrictObject({
-  adapter: KebabName(),
-  fingerprint: DigestHex(),
-  ready: Type.Boolean(),
-  reason: Type.Optional(Reason),
-  slots: List(SlotStatus, { itemsMax: slotsPerPlanMax }),
-});
-export type CapabilityAdvertised = Static<typeof CapabilityAdvertised>;
+/** A signed document (UTF-8 JSON) that a peer asks everyone to adopt. */
+export const DocumentOffered = StrictObject({ document: BytesMax(384 * 1024) });
+export type DocumentOffered = Static<typeof DocumentOffered>;
 
 /* The auditor. */
 
@@ -225,6 +119,12 @@ export type SubjectKind =
   | 'saga-rotation'
   | 'saga-slots'
   | 'saga-requests'
+  | 'saga-epoch'
+  | 'trust'
+  | 'prekey'
+  | 'epoch-report'
+  | 'negotiation'
+  | 'telemetry'
   | 'step'
   | 'report'
   | 'capability'
@@ -235,13 +135,16 @@ export type SubjectKind =
   | 'audit-checkpoint'
   | 'query';
 
+/** Where an event may stand; `notices` is sealed under a key that anyone can derive. */
+export type ChannelClass = 'saga' | 'mesh' | 'operators' | 'layer' | 'telemetry' | 'notices';
+
 export interface EventType<Schema extends TSchema> {
   readonly body: Validator<Schema>;
   readonly schemaVersion: number;
   readonly senders: readonly AgentKind[];
-  readonly lane: 'control' | 'query';
+  readonly lane: Lane;
   /** `layer` stands for `layer-<n>`. */
-  readonly channels: readonly ('saga' | 'mesh' | 'operators' | 'layer')[];
+  readonly channels: readonly ChannelClass[];
   /** Kinds of subject on which it may stand, so that no event passes for one of another kind. */
   readonly subjects: readonly SubjectKind[];
   /** How long after its time an event is still taken. */
@@ -256,6 +159,9 @@ const fromOperators = {
   channel: 'operators',
   subjects: ['request'],
 } as const;
+const notice = { senders: agentKinds, channel: 'notices', validMs: dayMs } as const;
+const runningKinds = ['orchestrator', 'signer', 'auditor', 'layer'] as const;
+const negotiating = { channel: 'mesh', subjects: ['negotiation'], validMs: 10 * minuteMs } as const;
 const fromAuditor = { senders: ['auditor'], channel: 'mesh', validMs: 30 * dayMs } as const;
 
 export const eventTypes = {
@@ -316,6 +222,48 @@ export const eventTypes = {
     subjects: ['signer-log'],
     validMs: 30 * dayMs,
   }),
+  'document-offered': control(DocumentOffered, { ...notice, subjects: ['trust'] }),
+  'prekeys-published': control(PrekeysPublished, {
+    ...notice,
+    senders: runningKinds,
+    subjects: ['prekey'],
+  }),
+  'epoch-entry': control(EpochEntry, {
+    senders: ['orchestrator'],
+    channel: 'notices',
+    subjects: ['saga-epoch'],
+    validMs: 30 * dayMs,
+  }),
+  'epoch-accepted': control(EpochAccepted, {
+    ...notice,
+    senders: runningKinds,
+    subjects: ['epoch-report'],
+  }),
+  'epoch-rotation-requested': control(EpochRotationRequested, {
+    ...fromOperators,
+    validMs: 10 * minuteMs,
+  }),
+  'negotiation-requested': control(NegotiationRequested, {
+    ...fromOperators,
+    validMs: 10 * minuteMs,
+  }),
+  'negotiation-opened': control(NegotiationOpened, { ...negotiating, senders: ['orchestrator'] }),
+  'algorithms-advertised': control(AlgorithmAdvertisement, {
+    ...negotiating,
+    senders: runningKinds,
+  }),
+  'negotiation-confirmed': control(NegotiationConfirmed, { ...negotiating, senders: runningKinds }),
+  'negotiation-failed': control(NegotiationFailed, { ...negotiating, senders: runningKinds }),
+  /** `body` is the schema of one event of the batch. */
+  'telemetry-batch': {
+    ...control(TelemetryEvent, {
+      senders: ['layer'],
+      channel: 'telemetry',
+      subjects: ['telemetry'],
+      validMs: dayMs,
+    }),
+    lane: 'bulk',
+  },
   'query-asked': query(QueryAsked),
   'query-answered': query(QueryAnswered),
 } as const satisfies Record<string, EventType<TSchema>>;
@@ -332,7 +280,7 @@ function control<Schema extends TSchema>(
   schema: Schema,
   rules: {
     readonly senders: readonly AgentKind[];
-    readonly channel: 'saga' | 'mesh' | 'operators' | 'layer';
+    readonly channel: ChannelClass;
     readonly subjects: readonly SubjectKind[];
     readonly validMs: number;
   },
@@ -353,7 +301,7 @@ function query<Schema extends TSchema>(schema: Schema): EventType<Schema> {
     schemaVersion: 1,
     senders: ['operator', 'orchestrator', 'signer', 'auditor', 'layer'],
     lane: 'query',
-    channels: ['operators', 'saga', 'layer'],
+    channels: ['operators', 'saga', 'layer', 'notices'],
     subjects: ['query'],
     validMs: minuteMs / 2,
   };

@@ -43,7 +43,8 @@ export const sealBytes = 4627;
 /** Messages of one sender, incarnation, audience and lane: 2^20, counted from 1. */
 export const chainMessagesMax = 2 ** 20;
 
-export const lanes = ['control', 'query'] as const;
+/** `bulk`: many events in one frame, the digest is the root of their tree (`shared/crypto/batch.ts`). */
+export const lanes = ['control', 'query', 'bulk'] as const;
 export type Lane = (typeof lanes)[number];
 
 /** What a frame says in clear; authenticated as additional data and by the signature. */

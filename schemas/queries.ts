@@ -5,8 +5,11 @@
  */
 
 import { Type, type Static } from 'typebox';
-import { CheckpointIssued, SlotStatus, evidenceItemsMax } from './events.ts';
+import { EpochAnnouncementBody } from './epoch.ts';
+import { CheckpointIssued } from './events.ts';
+import { SlotStatus, TlsVersion, evidenceItemsMax } from './steps.ts';
 import { Disclosure } from './frame.ts';
+import { AlgorithmCapabilities, NegotiationConstraints } from './negotiation.ts';
 import {
   AuditCheckpointBody,
   RecoveryAuthorizationBody,
@@ -17,6 +20,7 @@ import {
 } from './plan.ts';
 import {
   AgentId,
+  Bytes,
   BytesMax,
   DigestHex,
   DurationMs,
@@ -42,6 +46,7 @@ export const SignStatement = StrictObject({
     RecoveryAuthorizationBody,
     AuditCheckpointBody,
     EnrolmentBody,
+    EpochAnnouncementBody,
   ]),
   /** The plan that the statement is about, where it is about one. */
   plan: Type.Optional(RotationPlan),
@@ -64,6 +69,27 @@ export const Query = Type.Union([
   }),
   StrictObject({ ...named('request-outcome'), request: DigestHex(), waitMs: DurationMs(5_000) }),
   StrictObject({ ...named('keys-list') }),
+  /** Root, registry, policy and revocations above the given versions, as signed. */
+  StrictObject({
+    ...named('trust-documents'),
+    rootVersion: Uint(),
+    registryVersion: Uint(),
+    policyVersion: Uint(),
+  }),
+  StrictObject({ ...named('epoch-status') }),
+  StrictObject({
+    ...named('negotiation-show'),
+    negotiationId: Identifier(),
+    waitMs: DurationMs(5_000),
+  }),
+  StrictObject({ ...named('capabilities-list') }),
+  StrictObject({ ...named('telemetry-recent'), agentId: Type.Optional(AgentId()) }),
+  /* to orchestrators and the signer, on the notices channel */
+  StrictObject({
+    ...named('epoch-secrets'),
+    /** X25519MLKEM1024 public key, drawn for this question and for nothing else. */
+    publicKey: Bytes(1600),
+  }),
   /* to layer agents */
   StrictObject({ ...named('layer-inspect') }),
   /* to the auditor */
@@ -126,5 +152,8 @@ export const LayerInspection = StrictObject({
   ready: Type.Boolean(),
   reason: Type.Optional(Text(500)),
   slots: List(SlotStatus, { itemsMax: 64 }),
+  algorithms: AlgorithmCapabilities,
+  constraints: NegotiationConstraints,
+  tlsVersionMin: Type.Optional(TlsVersion),
 });
 export type LayerInspection = Static<typeof LayerInspection>;

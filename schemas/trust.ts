@@ -4,11 +4,11 @@
  */
 
 import { Type, type Static } from 'typebox';
-import { Instant, signedDocument } from './document.ts';
+import { Dated, Instant, signedDocument } from './document.ts';
 import { LayerNumber } from './layers.ts';
+import { PolicyDocument } from './policy.ts';
 import {
   AgentId,
-  AlgorithmName,
   Base64Url,
   compile,
   DigestHex,
@@ -20,6 +20,7 @@ import {
   StrictObject,
   Text,
 } from './primitives.ts';
+import { RegistryDocument } from './registry.ts';
 
 export const roleNames = [
   'root',
@@ -44,17 +45,27 @@ const Role = StrictObject({
   threshold: IntegerRange({ min: 1, max: 16 }),
 });
 
-const Dated = {
-  version: IntegerRange({ min: 1, max: 1_000_000_000 }),
-  issued_at: Instant(),
-  expires_at: Instant(),
-};
+/** 64 bytes (FIPS 205) in base64url. */
+const AnchorKey = StrictObject({
+  algorithm: Type.Literal('SLH-DSA-SHAKE-256s'),
+  public_key: Base64Url(86),
+});
 
 export const RootBody = StrictObject({
   kind: Type.Literal('root'),
   mesh: KebabName(),
   ...Dated,
   keys: MapOf(PublicKey, { keyPattern: '^[0-9a-f]{64}$', entriesMax: 64 }),
+  /**
+   * The root's second signature, by hash-based keys: a root stands only where both the threshold of its
+   * role and this one are met, so that a break of lattices alone makes no root.
+   */
+  anchor: Type.Optional(
+    StrictObject({
+      keys: MapOf(AnchorKey, { keyPattern: '^[0-9a-f]{64}$', entriesMax: 16 }),
+      threshold: IntegerRange({ min: 1, max: 16 }),
+    }),
+  ),
   roles: StrictObject({
     root: Role,
     registry: Role,
@@ -68,147 +79,11 @@ export type RootBody = Static<typeof RootBody>;
 export const RootDocument = signedDocument(RootBody);
 export type RootDocument = Static<typeof RootDocument>;
 
-const Milliseconds = Type.Number({ minimum: 0, maximum: 60_000 });
-
-const AlgorithmEntry = StrictObject({
-  name: AlgorithmName(),
-  standard: AlgorithmName(),
-  status: OneOf(['active', 'supported', 'deprecated']),
-  /** NIST category, 1 to 5; 0 where no category is defined. */
-  security_level: IntegerRange({ min: 0, max: 5 }),
-  layers: List(IntegerRange({ min: 1, max: 8 }), { itemsMax: 8 }),
-  fallback_for: Type.Optional(AlgorithmName()),
-  use_case: Type.Optional(AlgorithmName()),
-  components: Type.Optional(List(AlgorithmName(), { itemsMax: 4 })),
-  combiner: Type.Optional(AlgorithmName()),
-  /** Bytes, as the standard says. */
-  key_sizes: Type.Optional(
-    MapOf(IntegerRange({ min: 1, max: 100_000 }), { keyPattern: '^[a-z_]{1,32}$', entriesMax: 8 }),
-  ),
-  /** Measured on the machine that enrolled the algorithm. */
-  performance: Type.Optional(
-    Type.Record(Type.String({ pattern: '^[a-z_]{1,32}$' }), Milliseconds, { maxProperties: 8 }),
-  ),
-});
-export type AlgorithmEntry = Static<typeof AlgorithmEntry>;
-
-const Algorithms = List(AlgorithmEntry, { itemsMax: 32 });
-
-export const RegistryBody = StrictObject({
-  kind: Type.Literal('registry'),
-  mesh: KebabName(),
-  ...Dated,
-  algorithms: StrictObject({
-    kem: Algorithms,
-    signature: Algorithms,
-    hybrid: Algorithms,
-    symmetric: Algorithms,
-    hash: Algorithms,
-    mac: Algorithms,
-  }),
-});
-export type RegistryBody = Static<typeof RegistryBody>;
-export const RegistryDocument = signedDocument(RegistryBody);
-export type RegistryDocument = Static<typeof RegistryDocument>;
-
-const AlgorithmNames = List(AlgorithmName(), { itemsMax: 32 });
-const Days = IntegerRange({ min: 0, max: 3650 });
-const PolicyMs = IntegerRange({ min: 0, max: 90 * 24 * 3_600_000 });
-const Approvers = IntegerRange({ min: 0, max: 16 });
-
-/** How rotations run: gyre's own part of the policy. */
-export const RotationRules = StrictObject({
-  /** Approvers needed beside the requester, who never counts. */
-  approvals: StrictObject({
-    scheduled: Approvers,
-    emergency: Approvers,
-    policy_change: Approvers,
-    recovery: IntegerRange({ min: 1, max: 16 }),
-  }),
-  plan_valid_ms: PolicyMs,
-  step_timeout_ms: IntegerRange({ min: 50, max: 600_000 }),
-  step_attempts_max: IntegerRange({ min: 1, max: 20 }),
-  rollback_attempts_max: IntegerRange({ min: 1, max: 100 }),
-  soak_ms: PolicyMs,
-  soak_samples_min: IntegerRange({ min: 0, max: 1_000_000 }),
-  /** How long the old key stays valid for verification and decryption after the commit. */
-  overlap_ms: PolicyMs,
-  rollback_triggers: List(Text(128), { itemsMax: 16 }),
-  /** What happens to a plan when a member that only verifies does not answer. */
-  silent_member: OneOf(['fail', 'fence']),
-  clock_skew_ms: IntegerRange({ min: 0, max: 600_000 }),
-});
-export type RotationRules = Static<typeof RotationRules>;
-
-export const PolicyBody = StrictObject({
-  kind: Type.Literal('policy'),
-  mesh: KebabName(),
-  policy_name: KebabName(),
-  ...Dated,
-  policies: StrictObject({
-    minimum_security_level: IntegerRange({ min: 1, max: 5 }),
-    quantum_security_required: Type.Boolean(),
-    allowed_algorithms: StrictObject({
-      kem: AlgorithmNames,
-      signature: AlgorithmNames,
-      hybrid: AlgorithmNames,
-      hash: AlgorithmNames,
-      symmetric: AlgorithmNames,
-      mac: AlgorithmNames,
-    }),
-    /** Uses that the lists above do not cover, each by name and purpose. */
-    exceptions: Type.Array(
-      StrictObject({
-        algorithm: AlgorithmName(),
-        purpose: Text(200),
-        layers: List(IntegerRange({ min: 1, max: 8 }), { itemsMax: 8 }),
-      }),
-      { maxItems: 16 },
-    ),
-    prohibited_algorithms: AlgorithmNames,
-    hybrid_mode: StrictObject({
-      enabled: Type.Boolean(),
-      classical_component_required: Type.Boolean(),
-      combiner: AlgorithmName(),
-    }),
-    key_lifecycle: StrictObject({
-      max_key_age_days: StrictObject({
-        identity_keys: Days,
-        session_keys: Days,
-        kek: Days,
-        dek: Days,
-        signature_keys: Days,
-        hmac_keys: Days,
-      }),
-      rotation_schedule: Text(64),
-      emergency_rotation_sla_minutes: IntegerRange({ min: 1, max: 1440 }),
-    }),
-    layer_specific: StrictObject({
-      layer_1: StrictObject({
-        mfa_required: Type.Boolean(),
-        ml_dsa_signature_required: Type.Boolean(),
-      }),
-      layer_3: StrictObject({
-        min_tls_version: AlgorithmName(),
-        hybrid_key_exchange_required: Type.Boolean(),
-      }),
-      layer_4: StrictObject({
-        min_aes_key_size: IntegerRange({ min: 128, max: 256 }),
-        authenticated_encryption_required: Type.Boolean(),
-      }),
-    }),
-    rotation: RotationRules,
-  }),
-});
-export type PolicyBody = Static<typeof PolicyBody>;
-export const PolicyDocument = signedDocument(PolicyBody);
-export type PolicyDocument = Static<typeof PolicyDocument>;
-
 /**
  * Names of channels, which no agent may bear: an event's audience is an agent or a channel, and the
  * two must never be taken for one another.
  */
-export const channelNamePattern = /^(?:saga|mesh|operators|telemetry|layer-[1-7])$/;
+export const channelNamePattern = /^(?:saga|mesh|operators|telemetry|notices|archive|layer-[1-7])$/;
 
 export const agentKinds = ['operator', 'orchestrator', 'signer', 'auditor', 'layer'] as const;
 export const AgentKind = OneOf(agentKinds);
@@ -237,6 +112,29 @@ export type EnrolmentBody = Static<typeof EnrolmentBody>;
 export const EnrolmentDocument = signedDocument(EnrolmentBody);
 export type EnrolmentDocument = Static<typeof EnrolmentDocument>;
 
+/** Ends an enrolment before its time. Signed by the policy role's operators; never taken back. */
+export const RevocationBody = StrictObject({
+  kind: Type.Literal('revocation'),
+  mesh: KebabName(),
+  agent_id: AgentId(),
+  /** Id of the identity key that is revoked: a later enrolment of the same agent has another one. */
+  key_id: DigestHex(),
+  reason: Text(200),
+  issued_at: Instant(),
+});
+export type RevocationBody = Static<typeof RevocationBody>;
+export const RevocationDocument = signedDocument(RevocationBody);
+export type RevocationDocument = Static<typeof RevocationDocument>;
+
+/** What can be offered to a running mesh; each is verified by everyone who is offered it. */
+export const OfferedDocument = Type.Union([
+  RootDocument,
+  RegistryDocument,
+  PolicyDocument,
+  RevocationDocument,
+]);
+export type OfferedDocument = Static<typeof OfferedDocument>;
+
 /** All that a verifier needs beside the pinned digest of the root. */
 export const TrustBundle = StrictObject({
   root: RootDocument,
@@ -248,3 +146,4 @@ export type TrustBundle = Static<typeof TrustBundle>;
 
 export const rootCheck = compile(RootDocument);
 export const trustBundleCheck = compile(TrustBundle);
+export const offeredDocumentCheck = compile(OfferedDocument);

@@ -5,7 +5,7 @@
  * (invariants 7, 8). A command that comes again gets its report again, and has no second effect.
  */
 
-import type { CapabilityAdvertised, StepCommanded, StepReported } from '#schemas/events.ts';
+import type { CapabilityAdvertised, StepCommanded, StepReported } from '#schemas/steps.ts';
 import type { LayerInspection, Query } from '#schemas/queries.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { Bus, BusMessage, Disposition, Subscription } from '#shared/bus/bus.ts';
@@ -247,7 +247,12 @@ export class LayerAgent {
 
   async #capabilities(): Promise<CapabilityAdvertised> {
     const { adapter, store } = this.#ports;
-    const about = { adapter: adapter.name, fingerprint: adapter.fingerprint() };
+    const about = {
+      adapter: adapter.name,
+      fingerprint: adapter.fingerprint(),
+      algorithms: { kem: [], signature: [], symmetric: [], hash: [] },
+      constraints: {},
+    };
     const inspections = await this.#inspections();
     if (inspections instanceof AdapterError) {
       const reason = reasonOf(`${inspections.code}: ${inspections.message}`);

@@ -1,6 +1,6 @@
 /** How a layer's slots are shown to others: numbers, key ids and states, never a key. */
 
-import type { SlotStatus } from '#schemas/events.ts';
+import type { SlotStatus } from '#schemas/steps.ts';
 import type { SlotInspection } from './adapter.ts';
 
 /** As many accepted versions as an advertisement can name. */

@@ -5,7 +5,7 @@
  */
 
 import type { OrchCode } from '#schemas/errors.ts';
-import type { ReportedSlot } from '#schemas/events.ts';
+import type { ReportedSlot } from '#schemas/steps.ts';
 import type { StepOperation } from '#schemas/saga.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';

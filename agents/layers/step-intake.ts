@@ -5,7 +5,7 @@
  * did not allow (invariants 7, 10, 12).
  */
 
-import type { StepCommanded } from '#schemas/events.ts';
+import type { StepCommanded } from '#schemas/steps.ts';
 import type { OrchCode } from '#schemas/errors.ts';
 import type { RotationAuthorization, RotationPlan } from '#schemas/plan.ts';
 import { checkStep, type VerifiedEvent } from '#shared/core/step-evidence.ts';

@@ -5,7 +5,7 @@
  * very key that was made (invariants 1, 4, 13). Nothing is changed.
  */
 
-import type { StepCommanded, ReportedSlot } from '#schemas/events.ts';
+import type { StepCommanded, ReportedSlot } from '#schemas/steps.ts';
 import type { OrchCode } from '#schemas/errors.ts';
 import type { AffectedKey, RotationPlanBody } from '#schemas/plan.ts';
 import type { StepOperation } from '#schemas/saga.ts';

@@ -11,7 +11,7 @@
 import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import { RotationAuthorization, RotationPlan } from '#schemas/plan.ts';
 import { compile, type TSchema, type Validator } from '#schemas/primitives.ts';
-import { StepReported } from '#schemas/events.ts';
+import { StepReported } from '#schemas/steps.ts';
 import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import { transact, translated } from './sqlite.ts';

@@ -3,7 +3,7 @@
  * proposal for the log, or in none where the outcome comes back as an event of its own (a report).
  */
 
-import type { StepCommanded } from '#schemas/events.ts';
+import type { StepCommanded } from '#schemas/steps.ts';
 import {
   RecoveryAuthorization,
   RotationAuthorization,

@@ -5,7 +5,7 @@
  * because every command has one id and one effect (invariants 7, 8, 13).
  */
 
-import type { StepReported } from '#schemas/events.ts';
+import type { StepReported } from '#schemas/steps.ts';
 import type { RotationPhase, StepReport } from '#schemas/saga.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import type { RotationCommand, StartTimer } from '#shared/core/rotation/commands.ts';

@@ -53,6 +53,7 @@ const roleOf: Readonly<Record<Statement['kind'], KeyRole & RoleName>> = {
   recovery_authorization: 'orchestration',
   audit_checkpoint: 'audit',
   enrolment: 'enrolment',
+  epoch_announcement: 'orchestration',
 };
 
 export class Signer {
@@ -141,6 +142,9 @@ export class Signer {
     const { statement, plan } = request;
     if (statement.kind === 'enrolment') {
       return { code: 'ORCH-8015', reason: 'enrolments are stated at provisioning only' };
+    }
+    if (statement.kind === 'epoch_announcement') {
+      return { code: 'ORCH-8015', reason: 'the announcement rests on no prekeys' };
     }
     const evidence = this.#verified(request.evidence);
     if (evidence === undefined) {

@@ -12,7 +12,8 @@ import { wrapKeyring, type ChannelSecret } from '#shared/crypto/keyring.ts';
 import { sizes, type CryptoProvider } from '#shared/crypto/provider.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
-import { channels, channelsOf, type Member } from './members.ts';
+import { channels, channelsOf } from '#shared/core/channels.ts';
+import type { Member } from './members.ts';
 import type { Validity } from './registry-body.ts';
 
 export interface Identity {

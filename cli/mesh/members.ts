@@ -30,28 +30,6 @@ export const agents: readonly Member[] = [
 
 export const members: readonly Member[] = [...operators, ...agents];
 
-/** Every channel of the mesh. */
-export const channels: readonly string[] = [
-  'saga',
-  'mesh',
-  'operators',
-  ...layerNumbers.map((layer) => `layer-${layer}`),
-];
-
-/** The channels whose secrets a member gets. */
-export function channelsOf(member: Pick<Member, 'kind' | 'layer'>): readonly string[] {
-  switch (member.kind) {
-    case 'orchestrator':
-    case 'signer':
-    case 'auditor':
-      return channels;
-    case 'operator':
-      return ['mesh', 'operators'];
-    case 'layer':
-      return ['mesh', `layer-${member.layer}`];
-  }
-}
-
 function operator(id: string): Member {
   return { id, kind: 'operator', capabilities: ['request', 'approve'] };
 }

@@ -3,7 +3,7 @@
  * classical algorithm on its own) and names every use that its lists do not cover, each with its
  * purpose and its layers: the mesh would otherwise forbid its own protocol.
  */
-import type { PolicyBody, RotationRules } from '#schemas/trust.ts';
+import type { PolicyBody, RotationRules } from '#schemas/policy.ts';
 import type { Validity } from './registry-body.ts';
 
 export interface RotationTimes {
@@ -33,6 +33,7 @@ export function policyBody(
     version: 1,
     issued_at: issuedAt,
     expires_at: expiresAt,
+    applies: 'to-new-sagas',
     policies: {
       minimum_security_level: 5,
       quantum_security_required: true,
@@ -65,6 +66,14 @@ export function policyBody(
         layer_4: { min_aes_key_size: 256, authenticated_encryption_required: true },
       },
       rotation: rotationRules(times),
+      channels: {
+        epoch_max_ms: 3_600_000,
+        epoch_messages_max: 2 ** 20,
+        epoch_grace_ms: 600_000,
+        epoch_accept_ms: 5_000,
+        archive_control_events: true,
+        amendment_grace_ms: 600_000,
+      },
     },
   };
 }

@@ -4,7 +4,7 @@
  * `security_level` is the NIST category of each primitive on its own: a 32-byte hash counts by its
  * collision resistance, so SHA3-256, SHA-256 and BLAKE3 are category 2.
  */
-import type { AlgorithmEntry, RegistryBody } from '#schemas/trust.ts';
+import type { AlgorithmEntry, RegistryBody } from '#schemas/registry.ts';
 import type { Measurements } from './measurements.ts';
 
 export interface Validity {

@@ -7,7 +7,7 @@
  * is said at each operation, and every fault arrives as a `BusError` with a code.
  */
 
-export const streamNames = ['GYRE_CONTROL', 'GYRE_AUDIT', 'GYRE_DEAD'] as const;
+export const streamNames = ['GYRE_CONTROL', 'GYRE_AUDIT', 'GYRE_BULK', 'GYRE_DEAD'] as const;
 export type StreamName = (typeof streamNames)[number];
 
 export interface BusMessage {

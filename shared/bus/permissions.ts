@@ -53,7 +53,7 @@ export function permissionsOf(mesh: string, principal: BusPrincipal): Permission
   const inbox = `${inboxPrefix(id)}.>`;
   if (principal.kind === 'operator') {
     return {
-      publish: [subjects.request(id), subjects.patterns.query],
+      publish: [subjects.request(id), subjects.trust(id), subjects.patterns.query],
       subscribe: [inbox],
       answers: false,
     };
@@ -82,21 +82,37 @@ export function allowsSubscription(list: readonly string[], wanted: string): boo
 
 function ownSubjects(subjects: Subjects, principal: BusPrincipal): string[] {
   const { patterns } = subjects;
+  const { id } = principal;
+  const notices = [
+    subjects.trust(id),
+    subjects.prekey(id),
+    subjects.epochReport(id),
+    patterns.negotiation,
+  ];
   switch (principal.kind) {
     case 'layer': {
       assert(principal.layer !== undefined, 'a layer agent has a layer');
       return [
         subjects.report(principal.layer, principal.id),
         subjects.capability(principal.layer, principal.id),
+        subjects.telemetry(principal.layer, principal.id),
+        ...notices,
       ];
     }
     case 'orchestrator':
-      return [patterns.saga, patterns.step, patterns.query];
+      return [patterns.saga, patterns.step, patterns.query, ...notices];
     case 'auditor':
       // What the bus lost of a live saga goes back to where it was, in the auditor's envelope.
-      return [patterns.saga, patterns.report, patterns.request, patterns.audit, patterns.query];
+      return [
+        patterns.saga,
+        patterns.report,
+        patterns.request,
+        patterns.audit,
+        patterns.query,
+        ...notices,
+      ];
     case 'signer':
-      return [subjects.signerLog()];
+      return [subjects.signerLog(), ...notices];
     case 'operator':
       return [];
   }

@@ -71,10 +71,11 @@ export const duplicateWindowMs = 10 * minuteMs;
 export const attemptsMax = 20;
 export const ackWaitMs = 5_000;
 
-/** Bytes reserved unless told: 1 GiB, 256 MiB, 64 MiB. */
+/** Bytes reserved unless told: 1 GiB, 256 MiB, 256 MiB, 64 MiB. */
 export const streamBytesMax: Readonly<Record<StreamName, number>> = {
   GYRE_CONTROL: 1024 * 1024 * 1024,
   GYRE_AUDIT: 256 * 1024 * 1024,
+  GYRE_BULK: 256 * 1024 * 1024,
   GYRE_DEAD: 64 * 1024 * 1024,
 };
 
@@ -100,6 +101,7 @@ export function provisionPlan(options: ProvisionOptions): ProvisionPlan {
     streams: [
       stream('GYRE_CONTROL', 'new'),
       stream('GYRE_AUDIT', 'new'),
+      stream('GYRE_BULK', 'old'),
       stream('GYRE_DEAD', 'old'),
     ],
     consumers: principals.flatMap((principal) => consumersOf(subjects, principal)),
@@ -118,6 +120,7 @@ export function consumersOf(subjects: Subjects, principal: BusPrincipal): Consum
       return [
         durable(id, 'steps', 'GYRE_CONTROL', [subjects.step(principal.layer, id)], 1),
         durable(id, 'receipts', 'GYRE_AUDIT', [subjects.auditReceipt()], 64),
+        durable(id, 'notices', 'GYRE_CONTROL', noticesOf(subjects), 64),
       ];
     }
     case 'orchestrator':
@@ -126,6 +129,11 @@ export function consumersOf(subjects: Subjects, principal: BusPrincipal): Consum
     case 'operator':
       return [];
   }
+}
+
+/** What every agent reads beside its own work: documents, epochs, negotiations. */
+export function noticesOf({ patterns }: Subjects): readonly string[] {
+  return [patterns.trust, patterns.epoch, patterns.negotiation];
 }
 
 /** How long a delivered message may stay silent, by its delivery count (from 1). */

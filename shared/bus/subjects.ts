@@ -18,10 +18,14 @@ export type SubjectAddress =
   | { readonly kind: 'saga-rotation'; readonly sagaId: string }
   | { readonly kind: 'saga-slots' }
   | { readonly kind: 'saga-requests' }
+  | { readonly kind: 'saga-epoch'; readonly channel: string }
   | { readonly kind: 'step'; readonly layer: number; readonly agentId: string }
   | { readonly kind: 'report'; readonly layer: number; readonly agentId: string }
   | { readonly kind: 'capability'; readonly layer: number; readonly agentId: string }
   | { readonly kind: 'request'; readonly operatorId: string }
+  | { readonly kind: 'trust' | 'prekey' | 'epoch-report'; readonly agentId: string }
+  | { readonly kind: 'negotiation'; readonly negotiationId: string }
+  | { readonly kind: 'telemetry'; readonly layer: number; readonly agentId: string }
   | { readonly kind: 'signer-log' }
   | { readonly kind: 'audit-receipt' }
   | { readonly kind: 'audit-verdict' }
@@ -38,10 +42,20 @@ export interface Subjects {
   sagaSlots(): string;
   /** Requests that did not become an entry of a saga, and why. */
   sagaRequests(): string;
+  /** The log of one channel's epochs. */
+  sagaEpoch(channel: string): string;
   step(layer: number, agentId: string): string;
   report(layer: number, agentId: string): string;
   capability(layer: number, agentId: string): string;
   request(operatorId: string): string;
+  /** Documents that an agent offers to everyone. */
+  trust(agentId: string): string;
+  /** One-time prekeys of an agent. */
+  prekey(agentId: string): string;
+  /** What an agent says of epochs. */
+  epochReport(agentId: string): string;
+  negotiation(negotiationId: string): string;
+  telemetry(layer: number, agentId: string): string;
   signerLog(): string;
   /** Receipts for what waits in outboxes: soon, in batches. */
   auditReceipt(): string;
@@ -62,6 +76,13 @@ export interface SubjectPatterns {
   readonly report: string;
   readonly capability: string;
   readonly request: string;
+  readonly trust: string;
+  readonly prekey: string;
+  /** Epoch logs of all channels. */
+  readonly epoch: string;
+  readonly epochReport: string;
+  readonly negotiation: string;
+  readonly telemetry: string;
   readonly signer: string;
   readonly audit: string;
   readonly query: string;
@@ -82,6 +103,12 @@ export function subjectsOf(mesh: string): Subjects {
     report: (layer, agentId) => `${prefix}report.${layerToken(layer)}.${agent(agentId)}`,
     capability: (layer, agentId) => `${prefix}capability.${layerToken(layer)}.${agent(agentId)}`,
     request: (operatorId) => `${prefix}request.${agent(operatorId)}`,
+    sagaEpoch: (channel) => `${prefix}saga.epoch.${agent(channel)}`,
+    trust: (agentId) => `${prefix}trust.${agent(agentId)}`,
+    prekey: (agentId) => `${prefix}prekey.${agent(agentId)}`,
+    epochReport: (agentId) => `${prefix}epoch.${agent(agentId)}`,
+    negotiation: (negotiationId) => `${prefix}negotiation.${identifier(negotiationId)}`,
+    telemetry: (layer, agentId) => `${prefix}telemetry.${layerToken(layer)}.${agent(agentId)}`,
     signerLog: () => `${prefix}signer.log`,
     auditReceipt: () => `${prefix}audit.receipt`,
     auditVerdict: () => `${prefix}audit.verdict`,
@@ -94,6 +121,12 @@ export function subjectsOf(mesh: string): Subjects {
       report: `${prefix}report.>`,
       capability: `${prefix}capability.>`,
       request: `${prefix}request.>`,
+      trust: `${prefix}trust.*`,
+      prekey: `${prefix}prekey.*`,
+      epoch: `${prefix}saga.epoch.*`,
+      epochReport: `${prefix}epoch.*`,
+      negotiation: `${prefix}negotiation.*`,
+      telemetry: `${prefix}telemetry.>`,
       signer: `${prefix}signer.>`,
       audit: `${prefix}audit.>`,
       query: `${prefix}query.*`,
@@ -117,8 +150,13 @@ export function streamSubjects(
       patterns.capability,
       patterns.request,
       patterns.signer,
+      patterns.trust,
+      patterns.prekey,
+      patterns.epochReport,
+      patterns.negotiation,
     ],
     GYRE_AUDIT: [patterns.audit],
+    GYRE_BULK: [patterns.telemetry],
     GYRE_DEAD: [patterns.dead],
   };
 }
@@ -128,6 +166,7 @@ export function streamOf(subjects: Subjects, subject: string): StreamName | null
   const address = subjects.parse(subject);
   if (address === null || address.kind === 'query') return null;
   if (address.kind === 'dead') return 'GYRE_DEAD';
+  if (address.kind === 'telemetry') return 'GYRE_BULK';
   return address.kind === 'audit-receipt' ||
     address.kind === 'audit-verdict' ||
     address.kind === 'audit-checkpoint'
@@ -135,7 +174,7 @@ export function streamOf(subjects: Subjects, subject: string): StreamName | null
     : 'GYRE_CONTROL';
 }
 
-export const consumerPurposes = ['steps', 'receipts'] as const;
+export const consumerPurposes = ['steps', 'receipts', 'notices'] as const;
 export type ConsumerPurpose = (typeof consumerPurposes)[number];
 
 /** Name of an agent's durable consumer: `<agent>_<purpose>`. */
@@ -206,7 +245,13 @@ function parseTokens(tokens: readonly string[]): SubjectAddress | null {
         ? { kind: 'saga-rotation', sagaId: third }
         : null;
     }
-    if (first !== 'step' && first !== 'report' && first !== 'capability') return null;
+    if (first === 'saga' && second === 'epoch') {
+      return third !== undefined && agentIdPattern.test(third)
+        ? { kind: 'saga-epoch', channel: third }
+        : null;
+    }
+    const isOfLayer = first === 'step' || first === 'report' || first === 'capability';
+    if (!isOfLayer && first !== 'telemetry') return null;
     if (second === undefined || third === undefined || !/^[1-7]$/.test(second)) return null;
     return agentIdPattern.test(third)
       ? { kind: first, layer: Number(second), agentId: third }
@@ -223,7 +268,12 @@ function parseTokens(tokens: readonly string[]): SubjectAddress | null {
     if (second === 'verdict') return { kind: 'audit-verdict' };
     return second === 'checkpoint' ? { kind: 'audit-checkpoint' } : null;
   }
+  if (first === 'negotiation') {
+    return identifierPattern.test(second) ? { kind: 'negotiation', negotiationId: second } : null;
+  }
   if (!agentIdPattern.test(second)) return null;
+  if (first === 'trust' || first === 'prekey') return { kind: first, agentId: second };
+  if (first === 'epoch') return { kind: 'epoch-report', agentId: second };
   if (first === 'request') return { kind: 'request', operatorId: second };
   return first === 'query' || first === 'dead' ? { kind: first, agentId: second } : null;
 }

@@ -4,7 +4,7 @@
  */
 
 import type { RotationPlanBody } from '#schemas/plan.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 
 /** Approvers beside the requester, who never counts. */
 export function approvalsRequired(plan: RotationPlanBody, policy: PolicyBody): number {

@@ -13,7 +13,7 @@ import type {
   RollbackRequested,
   RotationRequested,
   StepReported,
-} from '#schemas/events.ts';
+} from '#schemas/steps.ts';
 import type { SignedDocument } from '#schemas/document.ts';
 import type { RotationEvent, SagaEntry, StepReport } from '#schemas/saga.ts';
 import { sameData } from './equality.ts';

@@ -11,7 +11,7 @@ import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { SignedDocument } from '#schemas/document.ts';
 import type { RotationPhase, SagaEntry, SlotsEvent } from '#schemas/saga.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import { ChainBook, noPrevious, type ChainFinding, type ChainLink } from './audit-chain.ts';
 import {
   entitlementMisfit,

@@ -7,7 +7,7 @@
 
 import type { RotationCommitBody } from '#schemas/plan.ts';
 import type { StepOperation } from '#schemas/saga.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import { sameMembers } from './equality.ts';
 import {
   isSameKey,

@@ -15,6 +15,7 @@ interface Address {
   readonly sagaId?: string;
   readonly agentId?: string;
   readonly operatorId?: string;
+  readonly channel?: string;
   readonly layer?: number;
 }
 
@@ -87,10 +88,19 @@ function ownsSubject(event: AnnouncedEvent, sender: AuditedSender, address: Addr
     case 'saga-slots':
     case 'saga-requests':
       return sender.kind === 'orchestrator';
+    case 'saga-epoch':
+      return sender.kind === 'orchestrator';
+    case 'trust':
+    case 'prekey':
+    case 'epoch-report':
+      return sender.agentId === address.agentId;
+    case 'negotiation':
+      return true;
     case 'step':
       return sender.kind === 'orchestrator' && event.audience === address.agentId;
     case 'report':
     case 'capability':
+    case 'telemetry':
       return sender.agentId === address.agentId && sender.layer === address.layer;
     case 'request':
       return sender.agentId === address.operatorId;

@@ -6,7 +6,8 @@
 
 import type { OrchCode } from '#schemas/errors.ts';
 import type { RotationPlanBody } from '#schemas/plan.ts';
-import type { PolicyBody, RegistryBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
+import type { RegistryBody } from '#schemas/registry.ts';
 import { sameData, sameMembers } from './equality.ts';
 import { instantMs } from './instant.ts';
 import { planFaults } from './plan-faults.ts';

@@ -6,7 +6,7 @@
  */
 
 import type { OrchCode } from '#schemas/errors.ts';
-import type { RotationRequested } from '#schemas/events.ts';
+import type { RotationRequested } from '#schemas/steps.ts';
 import {
   layerDependencies,
   layerNumbers,
@@ -16,7 +16,8 @@ import {
 } from '#schemas/layers.ts';
 import type { AffectedKey, RotationPlanBody, SlotMember } from '#schemas/plan.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
-import type { PolicyBody, RegistryBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
+import type { RegistryBody } from '#schemas/registry.ts';
 import { formatInstant, instantMs } from './instant.ts';
 import { estimatePlan } from './plan-estimate.ts';
 import { planFaults, type PlanFault } from './plan-faults.ts';

@@ -7,7 +7,8 @@
 
 import type { OrchCode } from '#schemas/errors.ts';
 import type { KeyKind, LayerNumber } from '#schemas/layers.ts';
-import type { AlgorithmEntry, PolicyBody, RegistryBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
+import type { AlgorithmEntry, RegistryBody } from '#schemas/registry.ts';
 
 export interface AlgorithmUse {
   readonly algorithm: string;

@@ -13,7 +13,9 @@ import type {
   RotationCommitBody,
   RotationPlanBody,
 } from '#schemas/plan.ts';
-import type { EnrolmentBody, PolicyBody, RegistryBody, AgentKind } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
+import type { RegistryBody } from '#schemas/registry.ts';
+import type { EnrolmentBody, AgentKind } from '#schemas/trust.ts';
 import { recoveryApprovalsRequired } from './approvals.ts';
 import { instantMs } from './instant.ts';
 import { commitShortfall } from './commit-evidence.ts';

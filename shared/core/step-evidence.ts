@@ -6,7 +6,7 @@
  */
 
 import type { OrchCode } from '#schemas/errors.ts';
-import type { StepCommanded } from '#schemas/events.ts';
+import type { StepCommanded } from '#schemas/steps.ts';
 import type {
   RecoveryAuthorizationBody,
   RotationAuthorizationBody,
@@ -14,7 +14,7 @@ import type {
   RotationPlanBody,
 } from '#schemas/plan.ts';
 import type { RotationPhase, StepOperation } from '#schemas/saga.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import { instantMs } from './instant.ts';
 import { windowOf } from './plan-window.ts';
 import {

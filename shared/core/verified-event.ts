@@ -3,13 +3,14 @@
  * prove: reports of the right agents about the right plan, and approvals of operators.
  */
 
-import type { EventBody, EventTypeName, ReportedSlot, StepReported } from '#schemas/events.ts';
+import type { EventBody, EventTypeName } from '#schemas/events.ts';
+import type { ReportedSlot, StepReported } from '#schemas/steps.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlanBody, SlotMember } from '#schemas/plan.ts';
 import type { StepOperation } from '#schemas/saga.ts';
 import type { AgentKind } from '#schemas/trust.ts';
 import { approvalsRequired } from './approvals.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 
 interface VerifiedHead {
   /** Statement hash, hexadecimal. */

@@ -7,7 +7,8 @@
  * one out is what does not hold, and it shows at the agent's report.
  */
 
-import { eventTypes, type ReceiptsIssued, type StepCommanded } from '#schemas/events.ts';
+import { eventTypes, type ReceiptsIssued } from '#schemas/events.ts';
+import type { StepCommanded } from '#schemas/steps.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditJudge, type AuditEvent, type Judgement } from '#shared/core/audit-judge.ts';

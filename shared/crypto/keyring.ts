@@ -23,6 +23,21 @@ import { Secret } from './secret.ts';
 /** Secrets in one wrapped keyring, at the most: what fits 64 KiB with the longest names. */
 export const keyringEntriesMax = 480;
 
+/** The one epoch of the notices channel. */
+export const noticesEpoch = 0;
+
+/**
+ * The secret of the notices channel: derived from the mesh's name, so it keeps nothing from anyone.
+ * What stands there is public and signed (documents, prekeys, epochs); the frame is the same as
+ * everywhere, so that order, replay and audit are too.
+ */
+export function noticesSecret(crypto: CryptoProvider, mesh: string): ChannelSecret {
+  const ikm = utf8(`gyre/v1/notices/${mesh}`);
+  const info = utf8('public');
+  const secret = crypto.hkdfSha256({ ikm, salt: utf8('gyre/v1/channel'), info, outputBytes: 32 });
+  return { channel: 'notices', epoch: noticesEpoch, secret };
+}
+
 /** Where channel secrets come from. Epochs change behind it. */
 export interface ChannelKeyring {
   /** The 32-byte secret of a channel in an epoch, not a copy; undefined where it is not held. */

@@ -8,13 +8,13 @@
 import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { Disclosure } from '#schemas/frame.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
+import type { RegistryBody } from '#schemas/registry.ts';
 import {
   channelNamePattern,
   trustBundleCheck,
   type AgentKind,
   type EnrolmentBody,
-  type PolicyBody,
-  type RegistryBody,
   type RoleName,
   type RootBody,
   type TrustBundle,

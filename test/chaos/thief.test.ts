@@ -8,7 +8,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checks } from '#cli/answers.ts';
-import type { StepCommanded, StepReported } from '#schemas/events.ts';
+import type { StepCommanded, StepReported } from '#schemas/steps.ts';
 import {
   durableName,
   followConsumerName,

@@ -8,14 +8,15 @@ import type { Bus } from '#shared/bus/bus.ts';
 import { MemoryBroker } from '#shared/bus/memory-broker.ts';
 import { provisionPlan } from '#shared/bus/streams.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
-import { StaticKeyring } from '#shared/crypto/keyring.ts';
+import { noticesSecret, StaticKeyring } from '#shared/crypto/keyring.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
 import { Principal } from '#shared/runtime/principal.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
-import { channelsOf, members, type Member } from '#cli/mesh/members.ts';
+import { members, type Member } from '#cli/mesh/members.ts';
+import { channelsOf } from '#shared/core/channels.ts';
 import { developmentTimes, policyBody } from '#cli/mesh/policy-body.ts';
 import { registryBody } from '#cli/mesh/registry-body.ts';
 
@@ -154,7 +155,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
     clock,
     keys,
     bus,
-    keyring: (agentId) => keyringOf(secrets, channelsOf(memberOf(agentId))),
+    keyring: (agentId) => keyringOf(mesh, secrets, channelsOf(memberOf(agentId))),
     principal: (agentId, choices = {}) => {
       const member = memberOf(agentId);
       return new Principal({
@@ -162,7 +163,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
         crypto,
         trust: opened.trust,
         signingKey: choices.signingKey ?? key(agentId),
-        keyring: choices.keyring ?? keyringOf(secrets, channelsOf(member)),
+        keyring: choices.keyring ?? keyringOf(mesh, secrets, channelsOf(member)),
         bus: choices.bus ?? bus(agentId),
         clock,
         log: quiet,
@@ -176,14 +177,19 @@ function newKey(): SigningKey {
   return crypto.importSigningSeed(crypto.randomBytes(32));
 }
 
-function keyringOf(secrets: Map<string, Uint8Array>, channels: readonly string[]): StaticKeyring {
-  return new StaticKeyring(
-    channels.map((channel) => {
+function keyringOf(
+  mesh: string,
+  secrets: Map<string, Uint8Array>,
+  channels: readonly string[],
+): StaticKeyring {
+  return new StaticKeyring([
+    noticesSecret(crypto, mesh),
+    ...channels.map((channel) => {
       const secret = secrets.get(channel) ?? crypto.randomBytes(32);
       secrets.set(channel, secret);
       return { channel, epoch: 1, secret };
     }),
-  );
+  ]);
 }
 
 function enrolmentOf(

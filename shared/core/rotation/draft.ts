@@ -6,7 +6,7 @@
 
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { StepOperation } from '#schemas/saga.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import type {
   RotationCommand,
   SagaStatement,

@@ -5,7 +5,7 @@
  */
 
 import type { RotationEvent } from '#schemas/saga.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import {
   authorize,
   outOfPhase,

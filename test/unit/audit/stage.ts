@@ -17,7 +17,8 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import { StaticKeyring } from '#shared/crypto/keyring.ts';
 import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
-import { channels, channelsOf, members, type Member } from '#cli/mesh/members.ts';
+import { members, type Member } from '#cli/mesh/members.ts';
+import { channels, channelsOf } from '#shared/core/channels.ts';
 import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
 
 export interface StageOptions {

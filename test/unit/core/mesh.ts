@@ -3,11 +3,12 @@
  * digests that are easy to tell apart.
  */
 
-import type { RotationRequested } from '#schemas/events.ts';
+import type { RotationRequested } from '#schemas/steps.ts';
 import { layerNumbers, slotDefinitions, type LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlanBody } from '#schemas/plan.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
-import type { AlgorithmEntry, PolicyBody, RegistryBody, RotationRules } from '#schemas/trust.ts';
+import type { PolicyBody, RotationRules } from '#schemas/policy.ts';
+import type { AlgorithmEntry, RegistryBody } from '#schemas/registry.ts';
 import { planRotation, type LayerAgent, type PlanningInput } from '#shared/core/planner.ts';
 
 export const nowMs = 1_800_000_000_000;
@@ -33,6 +34,7 @@ export function policyOf(rules: Partial<RotationRules> = {}): PolicyBody {
     version: 1,
     issued_at: '2026-01-01T00:00:00.000Z',
     expires_at: '2036-01-01T00:00:00.000Z',
+    applies: 'to-new-sagas',
     policies: {
       minimum_security_level: 5,
       quantum_security_required: true,
@@ -63,6 +65,14 @@ export function policyOf(rules: Partial<RotationRules> = {}): PolicyBody {
         layer_1: { mfa_required: true, ml_dsa_signature_required: true },
         layer_3: { min_tls_version: '1.3', hybrid_key_exchange_required: true },
         layer_4: { min_aes_key_size: 256, authenticated_encryption_required: true },
+      },
+      channels: {
+        epoch_max_ms: 3_600_000,
+        epoch_messages_max: 2 ** 20,
+        epoch_grace_ms: 600_000,
+        epoch_accept_ms: 5_000,
+        archive_control_events: true,
+        amendment_grace_ms: 600_000,
       },
       rotation: {
         approvals: { scheduled: 1, emergency: 0, policy_change: 2, recovery: 1 },

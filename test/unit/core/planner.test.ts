@@ -4,7 +4,7 @@ import { RotationPlanBody } from '#schemas/plan.ts';
 import { compile } from '#schemas/primitives.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
 import { instantMs } from '#shared/core/instant.ts';
-import { evidenceItemsMax } from '#schemas/events.ts';
+import { evidenceItemsMax } from '#schemas/steps.ts';
 import { evidenceMax, planFaults } from '#shared/core/plan-faults.ts';
 import { planRotation, validatePlan } from '#shared/core/planner.ts';
 import { sequenceLayers } from '#shared/core/sequence.ts';

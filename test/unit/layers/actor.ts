@@ -11,7 +11,7 @@ import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { LayerAgent, type ReportSink } from '#agents/layers/layer-agent.ts';
 import { openDatabase } from '#agents/layers/sqlite.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
-import type { StepReported } from '#schemas/events.ts';
+import type { StepReported } from '#schemas/steps.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { LayerInspection } from '#schemas/queries.ts';

@@ -2,7 +2,8 @@
  * One rotation, directed by hand: says what operators, signer, auditor and orchestrator would say,
  * hands commands to agents as messages of the bus, and keeps their reports as evidence.
  */
-import type { EventBody, StepCommanded } from '#schemas/events.ts';
+import type { EventBody } from '#schemas/events.ts';
+import type { StepCommanded } from '#schemas/steps.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlan } from '#schemas/plan.ts';

@@ -3,7 +3,7 @@
  * is authentic but not entitled gets a failed report with a code. Nothing is done in either case.
  */
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import type { StepCommanded } from '#schemas/events.ts';
+import type { StepCommanded } from '#schemas/steps.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import type { World } from '../../support/world.ts';
 import { Actor } from './actor.ts';

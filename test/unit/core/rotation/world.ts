@@ -6,12 +6,12 @@
  */
 
 import assert from 'node:assert/strict';
-import type { StepCommanded, StepReported } from '#schemas/events.ts';
+import type { StepCommanded, StepReported } from '#schemas/steps.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlanBody } from '#schemas/plan.ts';
 import { RotationEvent, type StepReport } from '#schemas/saga.ts';
 import { compile } from '#schemas/primitives.ts';
-import type { PolicyBody } from '#schemas/trust.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import { beginRotation } from '#shared/core/rotation/begin.ts';
 import type { RotationCommand, SendStep, SignStatement } from '#shared/core/rotation/commands.ts';
 import type { Rejection, RotationInput, RotationState } from '#shared/core/rotation/state.ts';

@@ -1,0 +1,37 @@
+/**
+ * The mesh's own channels and who belongs to which. Membership decides who is given which secret, so a
+ * layer agent never holds the key of another layer's channel.
+ */
+
+import { layerNumbers } from '#schemas/layers.ts';
+import type { AgentKind } from '#schemas/trust.ts';
+
+/** Every channel that has epochs. */
+export const channels: readonly string[] = [
+  'saga',
+  'mesh',
+  'operators',
+  'telemetry',
+  ...layerNumbers.map((layer) => `layer-${layer}`),
+];
+
+/** Signed, ordered and audited like every channel, but sealed under a key that anyone can derive. */
+export const noticesChannel = 'notices';
+
+/** The channels whose secrets an agent is given. */
+export function channelsOf(member: {
+  readonly kind: AgentKind;
+  readonly layer?: number;
+}): readonly string[] {
+  switch (member.kind) {
+    case 'orchestrator':
+    case 'auditor':
+      return channels;
+    case 'signer':
+      return channels.filter((channel) => channel !== 'telemetry');
+    case 'operator':
+      return ['mesh', 'operators'];
+    case 'layer':
+      return ['mesh', 'telemetry', `layer-${member.layer}`];
+  }
+}

@@ -2,6 +2,7 @@
  * The pure decisions that have a budget: planning a rotation of seven layers, checking the policy,
  * looking an algorithm up in the registry. No disk, no network, no cryptography.
  */
+import { nothingAdvertised } from '#schemas/negotiation.ts';
 import { slotDefinitions } from '#schemas/layers.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
 import { invariant } from '#shared/crypto/errors.ts';
@@ -93,6 +94,7 @@ function inspectionOf(agentId: string, layer: number): LayerInspection {
   return {
     agentId,
     adapter: 'embedded',
+    ...nothingAdvertised,
     fingerprint: digest,
     ready: true,
     slots: slotDefinitions

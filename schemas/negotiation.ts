@@ -50,6 +50,12 @@ export const NegotiationConstraints = StrictObject({
 });
 export type NegotiationConstraints = Static<typeof NegotiationConstraints>;
 
+/** Of an agent that says nothing of algorithms. */
+export const nothingAdvertised: {
+  readonly algorithms: AlgorithmCapabilities;
+  readonly constraints: NegotiationConstraints;
+} = { algorithms: { kem: [], signature: [], symmetric: [], hash: [] }, constraints: {} };
+
 /** What one side can do, bound to one negotiation by id and nonce. */
 export const AlgorithmAdvertisement = StrictObject({
   negotiationId: Identifier(),

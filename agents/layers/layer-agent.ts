@@ -5,6 +5,7 @@
  * (invariants 7, 8). A command that comes again gets its report again, and has no second effect.
  */
 
+import { nothingAdvertised } from '#schemas/negotiation.ts';
 import type { CapabilityAdvertised, StepCommanded, StepReported } from '#schemas/steps.ts';
 import type { LayerInspection, Query } from '#schemas/queries.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
@@ -250,8 +251,7 @@ export class LayerAgent {
     const about = {
       adapter: adapter.name,
       fingerprint: adapter.fingerprint(),
-      algorithms: { kem: [], signature: [], symmetric: [], hash: [] },
-      constraints: {},
+      ...nothingAdvertised,
     };
     const inspections = await this.#inspections();
     if (inspections instanceof AdapterError) {

@@ -3,6 +3,7 @@
  * and compared at execution. An agent that does not answer is reported as not ready, with the reason.
  */
 
+import { nothingAdvertised } from '#schemas/negotiation.ts';
 import { LayerInspection } from '#schemas/queries.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
@@ -41,6 +42,7 @@ function absent(agent: Enrolled, reason: string): LayerInspection {
   return {
     agentId: agent.agentId,
     adapter: 'unknown',
+    ...nothingAdvertised,
     fingerprint: zeroDigest,
     ready: false,
     reason,

@@ -4,6 +4,7 @@
  * that signs. So an audit log comes to be as in a mesh, without processes.
  */
 
+import { nothingAdvertised } from '#schemas/negotiation.ts';
 import { slotDefinitions, type LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlan } from '#schemas/plan.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
@@ -290,6 +291,7 @@ function inspection({ agentId, layer }: { agentId: string; layer: number }): Lay
   return {
     agentId,
     adapter: 'story',
+    ...nothingAdvertised,
     fingerprint: digestOf(agentId),
     ready: true,
     slots: slotDefinitions

@@ -3,6 +3,7 @@
  * digests that are easy to tell apart.
  */
 
+import { nothingAdvertised } from '#schemas/negotiation.ts';
 import type { RotationRequested } from '#schemas/steps.ts';
 import { layerNumbers, slotDefinitions, type LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlanBody } from '#schemas/plan.ts';
@@ -145,6 +146,7 @@ export function inspectionOf({ agentId, layer }: LayerAgent): LayerInspection {
   return {
     agentId,
     adapter: 'embedded',
+    ...nothingAdvertised,
     fingerprint: digestOf(`adapter ${agentId}`),
     ready: true,
     slots: slotDefinitions

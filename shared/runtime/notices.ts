@@ -1,0 +1,91 @@
+/**
+ * What every agent hears beside its own work: documents that are offered, epochs of its channels,
+ * negotiations. Layer agents work it off through their durable consumer, everyone else follows the
+ * stream from where it stood when the agent began; whoever wants a type of notice says so once.
+ */
+
+import type { EventTypeName } from '#schemas/events.ts';
+import type { AgentKind } from '#schemas/trust.ts';
+import type { Bus, BusMessage, Disposition, Subscription } from '#shared/bus/bus.ts';
+import { durableName, type Subjects } from '#shared/bus/subjects.ts';
+import type { Exchange, ReceivedEvent } from './exchange.ts';
+
+/** A layer agent's message is acknowledged once the handler is done. */
+export type NoticeHandler<Name extends EventTypeName> = (
+  event: ReceivedEvent<Name>,
+) => void | Promise<void>;
+
+export interface NoticesPorts {
+  readonly agentId: string;
+  readonly kind: AgentKind;
+  readonly exchange: Exchange;
+  readonly bus: Bus;
+  readonly subjects: Subjects;
+  /** Learns what the mesh knows and this agent does not; then a held notice is tried again. */
+  readonly catchUp: () => Promise<void>;
+}
+
+/** How long a notice waits that was sealed under documents which this agent has yet to learn of. */
+const behindRetryMs = 250;
+
+export class Notices {
+  readonly #ports: NoticesPorts;
+  readonly #handlers = new Map<EventTypeName, NoticeHandler<never>>();
+  readonly #subscriptions: Subscription[] = [];
+
+  constructor(ports: NoticesPorts) {
+    this.#ports = ports;
+  }
+
+  /** One handler per type; before `start`. */
+  on<Name extends EventTypeName>(type: Name, handler: NoticeHandler<Name>): void {
+    if (this.#handlers.has(type)) throw new Error(`assertion: ${type} has a handler`);
+    this.#handlers.set(type, handler as NoticeHandler<never>);
+  }
+
+  /** `fromSequence`: of the control stream, for those who follow it. */
+  async start(fromSequence: number): Promise<void> {
+    const { agentId, kind, bus, subjects } = this.#ports;
+    if (kind === 'layer') {
+      const consumer = durableName(agentId, 'notices');
+      this.#subscriptions.push(
+        await bus.consume({ stream: 'GYRE_CONTROL', consumer, inFlightMax: 16 }, (message) =>
+          this.take(message),
+        ),
+      );
+      return;
+    }
+    const { trust, epoch, negotiation } = subjects.patterns;
+    const patterns = kind === 'signer' ? [[trust], [epoch]] : [[trust, epoch, negotiation]];
+    for (const followed of patterns) {
+      this.#subscriptions.push(
+        await bus.follow(
+          { stream: 'GYRE_CONTROL', subjects: followed, fromSequence },
+          async (message) => {
+            await this.take(message);
+          },
+        ),
+      );
+    }
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()));
+  }
+
+  async take(message: BusMessage): Promise<Disposition> {
+    const { exchange, catchUp } = this.#ports;
+    let opening = exchange.open(message);
+    if (opening.status === 'refused' && opening.code === 'TRUST_BEHIND') {
+      await catchUp();
+      opening = exchange.open(message);
+      if (opening.status === 'refused' && opening.code === 'TRUST_BEHIND') {
+        return { retryAfterMs: behindRetryMs };
+      }
+    }
+    if (opening.status === 'refused') return { deadLetter: opening.code };
+    const { event } = opening;
+    await this.#handlers.get(event.type)?.(event as ReceivedEvent<never>);
+    return 'ack';
+  }
+}

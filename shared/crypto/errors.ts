@@ -12,6 +12,8 @@ export type CryptoErrorCode =
   | 'KEY_AGREEMENT_FAILED'
   /** A ciphertext of a KEM that has the wrong length. */
   | 'CIPHERTEXT_INVALID'
+  /** The thread that makes a slow signature ended without one. */
+  | 'SIGNING_FAILED'
   /** A value has no canonical encoding, or a larger one than allowed. */
   | 'NOT_ENCODABLE'
   /** A sender has used up its messages or audiences: draw a new incarnation. */

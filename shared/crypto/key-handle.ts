@@ -30,6 +30,8 @@ export interface PrivateKeyHandle<Algorithm extends string> {
 export type SigningKey = PrivateKeyHandle<'ML-DSA-87'>;
 /** Verifies; raw ML-DSA-87 public key of 2,592 bytes. */
 export type VerifyKey = PublicKeyHandle<'ML-DSA-87'>;
+/** Signs; SLH-DSA-SHAKE-256s (FIPS 205), from a secret key of 128 bytes. */
+export type SlhDsaSigningKey = PrivateKeyHandle<'SLH-DSA-SHAKE-256s'>;
 /** Decapsulates; ML-KEM-1024 (FIPS 203), from a seed of 64 bytes. */
 export type KemSecretKey = PrivateKeyHandle<'ML-KEM-1024'>;
 /** Encapsulates; raw ML-KEM-1024 public key of 1,568 bytes. */

@@ -1,8 +1,6 @@
 /**
  * The native provider: OpenSSL 3.5 or newer through node:crypto, constant-time code and several
- * times faster than JavaScript. Raw keys enter and leave as the DER forms of RFC 9881 (ML-DSA),
- * RFC 9935 (ML-KEM) and RFC 8410 (X25519), whose only variable part is the raw key at the end; every
- * Node version with OpenSSL 3.5 reads them. BLAKE3 is not in OpenSSL and comes from @noble/hashes.
+ * times faster than JavaScript. BLAKE3 is not in OpenSSL and comes from @noble/hashes.
  *
  * OpenSSL draws its own randomness for signatures and encapsulations; the entropy port supplies
  * `randomBytes` only.
@@ -12,8 +10,6 @@ import {
   createDecipheriv,
   createHash,
   createHmac,
-  createPrivateKey,
-  createPublicKey,
   decapsulate,
   diffieHellman,
   encapsulate,
@@ -29,53 +25,23 @@ import { systemEntropy } from './entropy.ts';
 import type { EntropyPort } from './entropy.ts';
 import { CryptoError } from './errors.ts';
 import { KeyVault } from './key-handle.ts';
-import type { PublicKeyHandle, VerifyKey } from './key-handle.ts';
+import type { VerifyKey } from './key-handle.ts';
 import {
-  checkAead,
-  checkContext,
-  checkHkdf,
-  checkKemCiphertext,
-  importing,
-  publicHandle,
-  requireKeyLength,
-} from './provider-checks.ts';
+  importPrivate,
+  importPublic,
+  mlDsa87,
+  mlKem1024,
+  plain,
+  x25519,
+} from './native/key-forms.ts';
+import { signInPool, verifyInPool } from './native/pool.ts';
+import { nativeSlhDsa } from './native/slh-dsa.ts';
+import { checkAead, checkContext, checkHkdf, checkKemCiphertext } from './provider-checks.ts';
 import type { AeadOpenInput, AeadSealInput, CryptoProvider } from './provider.ts';
 import { sizes } from './provider.ts';
 
 /** Public keys of senders that are kept parsed, the least recently used first to go. */
 const verifyKeysMax = 256;
-
-interface RawForm<Algorithm extends string> {
-  readonly algorithm: Algorithm;
-  readonly seedBytes: number;
-  readonly rawBytes: number;
-  /** DER of PKCS #8 up to the seed. */
-  readonly pkcs8: Uint8Array;
-  /** DER of SubjectPublicKeyInfo up to the raw key. */
-  readonly spki: Uint8Array;
-}
-
-const mlDsa87: RawForm<'ML-DSA-87'> = {
-  algorithm: 'ML-DSA-87',
-  seedBytes: sizes.mlDsa87.seed,
-  rawBytes: sizes.mlDsa87.publicKey,
-  pkcs8: fromHexText('3034020100300b060960864801650304031304228020'),
-  spki: fromHexText('30820a32300b060960864801650304031303820a2100'),
-};
-const mlKem1024: RawForm<'ML-KEM-1024'> = {
-  algorithm: 'ML-KEM-1024',
-  seedBytes: sizes.mlKem1024.seed,
-  rawBytes: sizes.mlKem1024.publicKey,
-  pkcs8: fromHexText('3054020100300b060960864801650304040304428040'),
-  spki: fromHexText('30820632300b06096086480165030404030382062100'),
-};
-const x25519: RawForm<'X25519'> = {
-  algorithm: 'X25519',
-  seedBytes: sizes.x25519.secretKey,
-  rawBytes: sizes.x25519.publicKey,
-  pkcs8: fromHexText('302e020100300506032b656e04220420'),
-  spki: fromHexText('302a300506032b656e032100'),
-};
 
 /** Makes the native provider. */
 export function createNativeProvider(entropy: EntropyPort = systemEntropy): CryptoProvider {
@@ -84,6 +50,7 @@ export function createNativeProvider(entropy: EntropyPort = systemEntropy): Cryp
     name: 'native',
     randomBytes: (count) => entropy.randomBytes(count),
     ...signatures(vault),
+    ...nativeSlhDsa(),
     ...keyExchange(vault),
     aeadSeal,
     aeadOpen,
@@ -94,7 +61,7 @@ export function createNativeProvider(entropy: EntropyPort = systemEntropy): Cryp
     },
     hmacSha3_384: (key, message) => plain(createHmac('sha3-384', key).update(message).digest()),
     sha256: hashing('sha256'),
-    sha3_256,
+    sha3_256: hashing('sha3-256'),
     sha3_384: hashing('sha3-384'),
     sha3_512: hashing('sha3-512'),
     blake3: (message) => blake3(message),
@@ -127,25 +94,11 @@ function signatures(
     },
     signAsync: async (key, input) => {
       checkContext(input);
-      const { message, context } = input;
-      const options = { key: vault.take(key), context };
-      return await new Promise((resolve, reject) => {
-        cryptoSign(null, message, options, (error, signature) => {
-          if (error === null) resolve(plain(signature));
-          else reject(error);
-        });
-      });
+      return await signInPool(vault.take(key), input);
     },
     verifyAsync: async (key, input) => {
       checkContext(input);
-      const { message, context, signature } = input;
-      const options = { key: vault.take(key), context };
-      return await new Promise((resolve, reject) => {
-        cryptoVerify(null, message, options, signature, (error, holds) => {
-          if (error === null) resolve(holds);
-          else reject(error);
-        });
-      });
+      return await verifyInPool(vault.take(key), input);
     },
   };
 }
@@ -188,40 +141,6 @@ function keyExchange(
   };
 }
 
-function importPrivate<Algorithm extends string>(
-  vault: KeyVault<KeyObject>,
-  form: RawForm<Algorithm>,
-  seed: Uint8Array,
-) {
-  requireKeyLength(seed, form.seedBytes, `an ${form.algorithm} secret`);
-  const der = concat(form.pkcs8, seed);
-  try {
-    return importing(`an ${form.algorithm} secret`, () => {
-      const key = createPrivateKey({ key: Buffer.from(der.buffer), format: 'der', type: 'pkcs8' });
-      const publicKey = createPublicKey(key);
-      const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(form.spki.length);
-      const handle = publicHandle(form.algorithm, raw, sha3_256);
-      return vault.putPrivate(vault.putPublic(handle, publicKey), key);
-    });
-  } finally {
-    der.fill(0);
-  }
-}
-
-function importPublic<Algorithm extends string>(
-  vault: KeyVault<KeyObject>,
-  form: RawForm<Algorithm>,
-  raw: Uint8Array,
-): PublicKeyHandle<Algorithm> {
-  const what = `an ${form.algorithm} public key`;
-  requireKeyLength(raw, form.rawBytes, what);
-  const der = concat(form.spki, raw);
-  const key = importing(what, () =>
-    createPublicKey({ key: Buffer.from(der.buffer), format: 'der', type: 'spki' }),
-  );
-  return vault.putPublic(publicHandle(form.algorithm, raw, sha3_256), key);
-}
-
 function aeadSeal(input: AeadSealInput): Uint8Array {
   checkAead(input);
   const { key, nonce, aad, plaintext } = input;
@@ -259,17 +178,4 @@ function aeadOpen(input: AeadOpenInput): Uint8Array | undefined {
 
 function hashing(name: string): (message: Uint8Array) => Uint8Array {
   return (message) => plain(createHash(name).update(message).digest());
-}
-
-function sha3_256(message: Uint8Array): Uint8Array {
-  return plain(createHash('sha3-256').update(message).digest());
-}
-
-/** The same memory as a plain `Uint8Array`, without the surprises of `Buffer`. */
-function plain(buffer: Buffer): Uint8Array {
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, buffer.length);
-}
-
-function fromHexText(text: string): Uint8Array {
-  return Uint8Array.from(Buffer.from(text, 'hex'));
 }

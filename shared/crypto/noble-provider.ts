@@ -18,6 +18,7 @@ import type { EntropyPort } from './entropy.ts';
 import { CryptoError } from './errors.ts';
 import { KeyVault } from './key-handle.ts';
 import type { KemPublicKey, SigningKey, VerifyKey } from './key-handle.ts';
+import { nobleSlhDsa } from './noble/slh-dsa.ts';
 import {
   checkAead,
   checkContext,
@@ -58,6 +59,7 @@ export function createNobleProvider(entropy: EntropyPort = systemEntropy): Crypt
     name: 'noble',
     randomBytes: (count) => entropy.randomBytes(count),
     ...signatures(entropy),
+    ...nobleSlhDsa(entropy),
     ...kem(entropy),
     ...agreement(),
     aeadSeal: (input) => cipher(input).encrypt(input.plaintext),

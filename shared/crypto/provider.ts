@@ -9,6 +9,7 @@ import type {
   KemPublicKey,
   KemSecretKey,
   SigningKey,
+  SlhDsaSigningKey,
   VerifyKey,
   X25519PublicKey,
   X25519SecretKey,
@@ -17,6 +18,8 @@ import type {
 export const sizes = {
   /** FIPS 204 section 4, ML-DSA-87. */
   mlDsa87: { seed: 32, publicKey: 2592, signature: 4627, contextMax: 255 },
+  /** FIPS 205 section 11; the seed is SK.seed ‖ SK.prf ‖ PK.seed, the secret adds PK.root. */
+  slhDsaShake256s: { seed: 96, secretKey: 128, publicKey: 64, signature: 29_792, extraEntropy: 32 },
   /** FIPS 203 section 8, ML-KEM-1024; the seed is d ‖ z. */
   mlKem1024: { seed: 64, publicKey: 1568, ciphertext: 1568, sharedSecret: 32 },
   /** RFC 7748 section 5. */
@@ -31,12 +34,12 @@ export type AeadAlgorithm = 'ChaCha20-Poly1305' | 'AES-256-GCM';
 
 export interface SignInput {
   readonly message: Uint8Array;
-  /** Context of FIPS 204 section 5.2, 0 to 255 bytes. */
+  /** Context of FIPS 204 section 5.2 and FIPS 205 section 10.2, 0 to 255 bytes. */
   readonly context: Uint8Array;
 }
 
 export interface VerifyInput extends SignInput {
-  /** Any length: other than 4,627 bytes never verifies. */
+  /** Any length: other than the algorithm's (4,627 or 29,792 bytes) never verifies. */
   readonly signature: Uint8Array;
 }
 
@@ -75,7 +78,27 @@ export interface Encapsulated {
   readonly sharedSecret: Uint8Array;
 }
 
-export interface CryptoProvider extends EntropyPort {
+/** SLH-DSA-SHAKE-256s (FIPS 205): slow and conservative, for what must hold for decades. */
+export interface SlhDsaFunctions {
+  /**
+   * A fresh key pair: the secret 128 bytes (to be wiped by the caller), ending in the public key of
+   * 64. Takes 0.2 seconds natively and 2 in JavaScript, on the caller's thread.
+   */
+  generateSlhDsaKey(): { readonly secretKey: Uint8Array; readonly publicKey: Uint8Array };
+  /** A key from its raw 128 bytes, which are not kept by reference. @throws KEY_INVALID */
+  importSlhDsaSecret(raw: Uint8Array): SlhDsaSigningKey;
+  /**
+   * Hedged signature with context, 29,792 bytes (FIPS 205 algorithm 22). Never on the event loop:
+   * native works in the thread pool (about 1.5 seconds), noble in a thread of its own (about 17).
+   */
+  signSlhDsaAsync(key: SlhDsaSigningKey, input: SignInput): Promise<Uint8Array>;
+  /** FIPS 205 algorithm 24; `publicKey` is raw, 64 bytes (`KEY_INVALID` for another length). */
+  verifySlhDsa(publicKey: Uint8Array, input: VerifyInput): boolean;
+  /** As `verifySlhDsa`; native works in the thread pool. */
+  verifySlhDsaAsync(publicKey: Uint8Array, input: VerifyInput): Promise<boolean>;
+}
+
+export interface CryptoProvider extends EntropyPort, SlhDsaFunctions {
   readonly name: 'native' | 'noble';
 
   /** ML-DSA-87 key from its 32-byte seed (FIPS 204 algorithm 6); the seed is not kept. */

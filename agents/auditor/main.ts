@@ -18,6 +18,7 @@ runAgent(async () => {
     ...(checkpointLeaves === undefined ? {} : { checkpointLeaves }),
     ...(checkpointMs === undefined ? {} : { checkpointMs }),
   });
+  await booted.notices.start();
   await auditor.start();
   return auditor;
 });

@@ -69,10 +69,12 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
   });
   await service?.start();
   await outbox.start();
+  await booted.notices.start();
   await agent.start();
   log.info({ layer, adapter: adapter.name }, 'the layer agent is ready');
   return {
     stop: async (): Promise<void> => {
+      await booted.notices.stop();
       await agent.stop();
       await service?.stop();
       await outbox.stop();

@@ -14,6 +14,7 @@ runAgent(async () => {
     subjects: subjectsOf(agent.trust.mesh),
     takeoverMs: agent.config.takeoverMs ?? takeoverDefaultMs,
   });
+  await agent.notices.start();
   await orchestrator.start();
   return orchestrator;
 });

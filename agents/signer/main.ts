@@ -45,6 +45,7 @@ runAgent(async () => {
     subjects: subjectsOf(agent.trust.mesh),
     childRestarts: () => restarts,
   });
+  await agent.notices.start();
   await signer.start();
   return signer;
 });

@@ -149,8 +149,14 @@ function reads(subjects: Subjects, principal: BusPrincipal): string[] {
         jetstreamSubjects.streamInfo('GYRE_AUDIT'),
         jetstreamSubjects.directGetLast('GYRE_CONTROL', patterns.saga),
         jetstreamSubjects.directGetLast('GYRE_CONTROL', subjects.signerLog()),
-        ...follows('GYRE_CONTROL', id, patterns.saga),
-        ...follows('GYRE_AUDIT', id, patterns.audit),
+        // One subject per follow, so that the server can hold the signer to it.
+        ...follows('GYRE_CONTROL', id, [
+          patterns.saga,
+          patterns.trust,
+          patterns.prekey,
+          patterns.epochReport,
+        ]),
+        ...follows('GYRE_AUDIT', id, [patterns.audit]),
       ];
     case 'operator':
       return [];
@@ -161,17 +167,21 @@ function wholeStream(stream: StreamName): string[] {
   return [jetstreamSubjects.streamInfo(stream), jetstreamSubjects.messageGet(stream)];
 }
 
-/** What `follow` needs. With a `filter` only subjects under it can be followed. */
-function follows(stream: StreamName, agentId: string, filter: string | undefined): string[] {
+/** What `follow` needs. With `filters` only subjects under one of them can be followed. */
+function follows(
+  stream: StreamName,
+  agentId: string,
+  filters: readonly string[] | undefined,
+): string[] {
   return Array.from({ length: followSlotsMax }, (_, slot) => {
     const name = followConsumerName(agentId, slot);
     const create =
-      filter === undefined
+      filters === undefined
         ? [
             jetstreamSubjects.consumerCreate(stream, name),
             jetstreamSubjects.consumerCreate(stream, name, '>'),
           ]
-        : [jetstreamSubjects.consumerCreate(stream, name, filter)];
+        : filters.map((filter) => jetstreamSubjects.consumerCreate(stream, name, filter));
     return [
       ...create,
       jetstreamSubjects.consumerDelete(stream, name),

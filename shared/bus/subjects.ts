@@ -184,9 +184,9 @@ export function durableName(agentId: string, purpose: ConsumerPurpose): string {
 
 /** Streams that one process can follow at once, per stream: the names are fixed so that
  * permissions can list them (a wildcard cannot stand for part of a token). */
-export const followSlotsMax = 4;
+export const followSlotsMax = 6;
 
-/** Name of the consumer behind a `follow`: `<agent>_follow<slot>`, slot 0 to 3. */
+/** Name of the consumer behind a `follow`: `<agent>_follow<slot>`, slot 0 to 5. */
 export function followConsumerName(agentId: string, slot: number): string {
   assert(Number.isInteger(slot) && slot >= 0 && slot < followSlotsMax, 'no such follow slot');
   return `${agent(agentId)}_follow${slot}`;

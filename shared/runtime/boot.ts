@@ -9,6 +9,7 @@ import path from 'node:path';
 import { agentConfigCheck, type AgentConfig } from '#schemas/config.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { connectNatsBus } from '#shared/bus/nats-bus.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
 import { decodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { systemEntropy } from '#shared/crypto/entropy.ts';
 import { unwrapKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
@@ -16,9 +17,11 @@ import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
+import { Notices } from './notices.ts';
 import { Principal } from './principal.ts';
 import type { Clock, Log } from './ports.ts';
 import { processLog, systemClock } from './system.ts';
+import { TrustDesk } from './trust-desk.ts';
 
 export type BootErrorCode =
   | 'CONFIG_UNREADABLE'
@@ -59,6 +62,10 @@ export interface Identity {
 export interface BootedAgent extends Identity {
   readonly bus: Bus;
   readonly exchange: Principal;
+  /** Takes documents that are offered. */
+  readonly trustDesk: TrustDesk;
+  /** Not started: whoever wants a type of notice registers first. */
+  readonly notices: Notices;
   /** Absolute; exists, mode 0700. */
   readonly stateDirectory: string;
 }
@@ -118,13 +125,19 @@ export async function bootAgent(
     onTrouble: (error) => log.warn({ code: error.code }, 'trouble on the bus'),
   });
   seed.fill(0);
-  const exchange = new Principal({
-    ...identity,
-    ...principalOptions,
-    agentId: config.agentId,
+  const { agentId, agentKind: kind } = config;
+  const trustDesk = new TrustDesk({ ...identity, agentId, bus });
+  const exchange = new Principal({ ...identity, ...principalOptions, agentId, bus });
+  const notices = new Notices({
+    agentId,
+    kind,
+    exchange,
     bus,
+    subjects: subjectsOf(trust.mesh),
+    catchUp: () => trustDesk.catchUp(),
   });
-  return { ...identity, bus, exchange, stateDirectory };
+  notices.on('document-offered', (event) => trustDesk.offered(event));
+  return { ...identity, bus, exchange, trustDesk, notices, stateDirectory };
 }
 
 /**

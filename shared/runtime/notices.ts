@@ -43,10 +43,12 @@ export class Notices {
     this.#handlers.set(type, handler as NoticeHandler<never>);
   }
 
-  /** `fromSequence`: of the control stream, for those who follow it. */
-  async start(fromSequence: number): Promise<void> {
-    const { agentId, kind, bus, subjects } = this.#ports;
+  /** First learns what is kept for late comers, then hears what comes. Operators hear nothing. */
+  async start(): Promise<void> {
+    const { agentId, kind, bus, subjects, catchUp } = this.#ports;
+    if (kind === 'operator') return;
     if (kind === 'layer') {
+      await catchUp();
       const consumer = durableName(agentId, 'notices');
       this.#subscriptions.push(
         await bus.consume({ stream: 'GYRE_CONTROL', consumer, inFlightMax: 16 }, (message) =>
@@ -55,18 +57,31 @@ export class Notices {
       );
       return;
     }
+    // Noted before what is kept is read, so that nothing falls between the two.
+    const { lastSequence } = await bus.streamState('GYRE_CONTROL');
+    await catchUp();
     const { trust, epoch, negotiation } = subjects.patterns;
-    const patterns = kind === 'signer' ? [[trust], [epoch]] : [[trust, epoch, negotiation]];
-    for (const followed of patterns) {
-      this.#subscriptions.push(
-        await bus.follow(
-          { stream: 'GYRE_CONTROL', subjects: followed, fromSequence },
-          async (message) => {
-            await this.take(message);
-          },
-        ),
-      );
+    const news = lastSequence + 1;
+    if (kind === 'signer') {
+      await this.#follow([trust], news);
+      await this.#follow([epoch], news);
+    } else if (kind === 'auditor') {
+      await this.#follow([trust, epoch, negotiation], news);
+    } else {
+      // What was offered while no orchestrator ran is kept nowhere else.
+      await this.#follow([trust], 1);
+      await this.#follow([epoch, negotiation], news);
     }
+  }
+
+  async #follow(subjects: readonly string[], fromSequence: number): Promise<void> {
+    const { bus } = this.#ports;
+    const followed = { stream: 'GYRE_CONTROL', subjects, fromSequence } as const;
+    this.#subscriptions.push(
+      await bus.follow(followed, async (message) => {
+        await this.take(message);
+      }),
+    );
   }
 
   async stop(): Promise<void> {

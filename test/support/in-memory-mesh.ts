@@ -23,8 +23,11 @@ import type { RotationPhase } from '#schemas/saga.ts';
 import type { Query } from '#schemas/queries.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
+import { concat } from '#shared/crypto/bytes.ts';
+import { Notices } from '#shared/runtime/notices.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
+import { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import { crypto, makeWorld, quiet, type World, type WorldOptions } from './world.ts';
 
 export interface MeshOptions extends WorldOptions {
@@ -191,7 +194,12 @@ export class InMemoryMesh {
     const bus = this.world.bus(agentId);
     const exchange = this.world.principal(agentId, { bus, observesAll });
     const subjects = subjectsOf(this.world.mesh);
-    return { agentId, bus, exchange, trust, crypto, clock, log: quiet, subjects };
+    const shared = { agentId, bus, exchange, trust, crypto, clock, log: quiet, subjects };
+    const kind = trust.agent(agentId)?.kind ?? 'layer';
+    const trustDesk = new TrustDesk(shared);
+    const notices = new Notices({ ...shared, kind, catchUp: () => trustDesk.catchUp() });
+    notices.on('document-offered', (event) => trustDesk.offered(event));
+    return { ...shared, trustDesk, notices };
   }
 
   #stateOf(agentId: string): string {
@@ -202,7 +210,9 @@ export class InMemoryMesh {
 
   async #startOrchestrator(agentId: string): Promise<Running> {
     const takeoverMs = this.#options.takeoverMs ?? 500;
-    const orchestrator = new Orchestrator({ ...this.#shared(agentId), takeoverMs });
+    const shared = this.#shared(agentId);
+    const orchestrator = new Orchestrator({ ...shared, takeoverMs });
+    await shared.notices.start();
     await orchestrator.start();
     return orchestrator;
   }
@@ -219,6 +229,7 @@ export class InMemoryMesh {
     const checkpoints = new CheckpointMemory(database, crypto);
     const token = new KeysInMemory(this.world);
     const signer = new Signer({ ...shared, outbox, checkpoints, token, childRestarts: () => 0 });
+    await shared.notices.start();
     await signer.start();
     return {
       stop: async () => {
@@ -229,12 +240,14 @@ export class InMemoryMesh {
   }
 
   async #startAuditor(agentId: string): Promise<Running> {
+    const shared = this.#shared(agentId, true);
     const auditor = await Auditor.open({
-      ...this.#shared(agentId, true),
+      ...shared,
       keyring: this.world.keyring(agentId),
       stateDirectory: this.#stateOf(agentId),
       lookMs: 200,
     });
+    await shared.notices.start();
     await auditor.start();
     return auditor;
   }
@@ -268,9 +281,11 @@ export class InMemoryMesh {
       adapter,
     });
     await reports.start();
+    await shared.notices.start();
     await agent.start();
     return {
       stop: async () => {
+        await shared.notices.stop();
         await agent.stop();
         await reports.stop();
         await shared.bus.close();
@@ -306,12 +321,33 @@ class KeysInMemory implements Token {
     return crypto.signAsync(this.#key(keyName), { message, context });
   }
 
+  wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
+    const nonce = crypto.randomBytes(12);
+    const sealed = crypto.aeadSeal({ ...this.#wrapping(nonce, purpose), plaintext: bytes });
+    return Promise.resolve(concat(nonce, sealed));
+  }
+
+  unwrap(wrapped: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
+    const bytes = crypto.aeadOpen({
+      ...this.#wrapping(wrapped.subarray(0, 12), purpose),
+      ciphertext: wrapped.subarray(12),
+    });
+    return bytes === undefined
+      ? Promise.reject(new TokenError('WRAPPING_INVALID', 'not wrapped for this'))
+      : Promise.resolve(bytes);
+  }
+
   canary() {
     return Promise.resolve({ ok: true, durationMs: 0 } as const);
   }
 
   close(): Promise<void> {
     return Promise.resolve();
+  }
+
+  #wrapping(nonce: Uint8Array, aad: Uint8Array) {
+    const key = crypto.sha3_256(this.#key('orchestration').publicKey.raw);
+    return { algorithm: 'AES-256-GCM', key, nonce, aad } as const;
   }
 
   #key(keyName: string) {

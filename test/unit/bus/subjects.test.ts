@@ -75,7 +75,7 @@ describe('subjects', () => {
     );
     expect(() => subjectsOf('a.b')).toThrow('not a subject token');
     expect(() => subjects.step(0, 'layer-1')).toThrow('not 1 to 7');
-    expect(() => followConsumerName('auditor', 4)).toThrow('no such follow slot');
+    expect(() => followConsumerName('auditor', 6)).toThrow('no such follow slot');
     expect(durableName('layer-1', 'steps')).toBe('layer-1_steps');
   });
 });

@@ -13,8 +13,11 @@ import {
   publicKeyBytes,
   signatureBytes,
   tokenErrorCodes,
+  wrapBytesMax,
+  wrapPurposeBytesMax,
 } from './token.ts';
 import type { TokenErrorCode } from './token.ts';
+import { wrapOverheadBytes } from './wrapping.ts';
 
 interface TokenNames {
   libraryPath: string;
@@ -29,6 +32,8 @@ export type Operation =
   | { op: 'generate'; keyName: string }
   | { op: 'public-key'; keyName: string }
   | { op: 'sign'; keyName: string; message: Uint8Array; context: Uint8Array }
+  | { op: 'wrap'; bytes: Uint8Array; purpose: Uint8Array }
+  | { op: 'unwrap'; wrapped: Uint8Array; purpose: Uint8Array }
   | { op: 'close' };
 
 export type Request = { id: number } & Operation;
@@ -38,6 +43,8 @@ export type Outcome =
   | { outcome: 'provisioned'; changed: boolean }
   | { outcome: 'public-key'; publicKey: Uint8Array }
   | { outcome: 'signature'; signature: Uint8Array }
+  | { outcome: 'wrapped'; wrapped: Uint8Array }
+  | { outcome: 'unwrapped'; bytes: Uint8Array }
   | { outcome: 'closed' }
   | { outcome: 'failed'; code: TokenErrorCode; detail: string };
 
@@ -82,6 +89,11 @@ const requestFields: Record<Operation['op'], Record<string, Check>> = {
     message: bytesUpTo(messageBytesMax),
     context: bytesUpTo(contextBytesMax),
   },
+  wrap: { bytes: bytesUpTo(wrapBytesMax), purpose: bytesUpTo(wrapPurposeBytesMax) },
+  unwrap: {
+    wrapped: bytesUpTo(wrapBytesMax + wrapOverheadBytes),
+    purpose: bytesUpTo(wrapPurposeBytesMax),
+  },
   close: {},
 };
 
@@ -90,6 +102,8 @@ const replyFields: Record<Outcome['outcome'], Record<string, Check>> = {
   provisioned: { changed: isFlag },
   'public-key': { publicKey: bytesOf(publicKeyBytes) },
   signature: { signature: bytesOf(signatureBytes) },
+  wrapped: { wrapped: bytesUpTo(wrapBytesMax + wrapOverheadBytes) },
+  unwrapped: { bytes: bytesUpTo(wrapBytesMax) },
   closed: {},
   failed: { code: isCode, detail: textUpTo(detailCharactersMax) },
 };

@@ -27,6 +27,7 @@ import { SeedKeys } from './seed-keys.ts';
 import type { SeedWrapper } from './seed-keys.ts';
 import { TokenError, assertSignArguments, isKeyName, isTokenLabel } from './token.ts';
 import type { CanaryResult, Token, TokenDescription } from './token.ts';
+import { assertPurpose, assertWrapArguments, unwrapBytes, wrapBytes } from './wrapping.ts';
 
 export interface FileTokenOptions {
   label: string;
@@ -98,6 +99,16 @@ class FileToken implements Token {
     return this.#keys.sign(keyName, message, context);
   }
 
+  async wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
+    assertWrapArguments(bytes, purpose);
+    return wrapBytes(this.#wrapper, this.#label, { bytes, purpose });
+  }
+
+  async unwrap(wrapped: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
+    assertPurpose(purpose);
+    return unwrapBytes(this.#wrapper, this.#label, { wrapped, purpose });
+  }
+
   canary(): Promise<CanaryResult> {
     return runCanary(this);
   }
@@ -130,10 +141,10 @@ class AesWrapper implements SeedWrapper {
     try {
       // GCM gives everything in update(); final() only checks the tag.
       assert(decipher.final().length === 0, 'AES-GCM has no final block');
-      return plain;
+      return new Uint8Array(plain.buffer, plain.byteOffset, plain.length);
     } catch (error) {
       plain.fill(0);
-      throw new TokenError('TOKEN_FAILED', 'a wrapped seed does not open', { cause: error });
+      throw new TokenError('TOKEN_FAILED', 'what was wrapped does not open', { cause: error });
     }
   }
 

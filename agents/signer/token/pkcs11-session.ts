@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto';
 
 import { refusalBeforeLogin, translateCall, translateLogin } from './pkcs11-errors.ts';
 import type { Attribute, Handle, Mechanism, Pkcs11 } from './pkcs11-library.ts';
-import { ivBytes, sealedSeedBytes, tagBytes } from './seed-file.ts';
+import { ivBytes, tagBytes } from './seed-file.ts';
 import type { WrappedSeed } from './seed-file.ts';
 import type { SeedWrapper } from './seed-keys.ts';
 import { TokenError, seedBytes } from './token.ts';
@@ -35,8 +35,8 @@ const readWriteSession = 0x2;
 const userPinInitialised = 0x8;
 const securityOfficer = 0;
 const normalUser = 1;
-/** Room for a sealed seed and for libraries that want a block more. */
-const outputBytes = sealedSeedBytes + 16;
+/** Room beside the input: the tag, and a block more for libraries that want one. */
+const outputExtraBytes = tagBytes + 16;
 
 const secretKeyTemplate: Attribute[] = [
   { type: 0x0, value: 4 }, // CKA_CLASS = CKO_SECRET_KEY
@@ -110,7 +110,7 @@ export class Pkcs11Session implements SeedWrapper {
     const iv = Buffer.from(data.iv);
     const aad = Buffer.from(data.aad);
     const input = Buffer.from(data.input);
-    const output = Buffer.alloc(outputBytes);
+    const output = Buffer.alloc(input.length + outputExtraBytes);
     const call = direction === 'encrypt' ? 'C_Encrypt' : 'C_Decrypt';
     try {
       this.#library[`${call}Init`](this.#session, gcm(iv, aad), this.#wrappingKey);

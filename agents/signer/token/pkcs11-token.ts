@@ -16,6 +16,7 @@ import { readPin } from './pin.ts';
 import type { PinSource } from './pin.ts';
 import { TokenError, assertSignArguments, isKeyName, isTokenLabel } from './token.ts';
 import type { CanaryResult, Token, TokenDescription } from './token.ts';
+import { assertPurpose, assertWrapArguments, requireWrapping } from './wrapping.ts';
 
 export interface Pkcs11TokenOptions {
   libraryPath: string;
@@ -110,6 +111,19 @@ class WrappedSeedToken implements Pkcs11Token {
     assertSignArguments(message, context);
     const operation = { op: 'sign', keyName, message, context } as const;
     return expect(await this.#call(operation, { repeatable: true }), 'signature').signature;
+  }
+
+  async wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
+    assertWrapArguments(bytes, purpose);
+    const operation = { op: 'wrap', bytes, purpose } as const;
+    return expect(await this.#call(operation, { repeatable: true }), 'wrapped').wrapped;
+  }
+
+  async unwrap(wrapped: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
+    requireWrapping(wrapped);
+    assertPurpose(purpose);
+    const operation = { op: 'unwrap', wrapped, purpose } as const;
+    return expect(await this.#call(operation, { repeatable: true }), 'unwrapped').bytes;
   }
 
   canary(): Promise<CanaryResult> {

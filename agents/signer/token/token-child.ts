@@ -12,10 +12,12 @@ import { loadLibrary } from './pkcs11-library.ts';
 import { Pkcs11Session, ensureWrappingKey, initialiseToken } from './pkcs11-session.ts';
 import { SeedKeys } from './seed-keys.ts';
 import { TokenError } from './token.ts';
+import { unwrapBytes, wrapBytes } from './wrapping.ts';
 
 type OperationOf<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
 interface OpenToken {
+  label: string;
   session: Pkcs11Session;
   keys: SeedKeys;
 }
@@ -40,7 +42,12 @@ async function answer(request: Request): Promise<void> {
     outcome = failure(error);
   }
   assert(process.send !== undefined, 'the token child has no parent');
-  process.send({ id: request.id, ...outcome });
+  process.send({ id: request.id, ...outcome }, undefined, {}, () => wipe(outcome));
+}
+
+/** What went out in clear does not stay here. */
+function wipe(outcome: Outcome): void {
+  if (outcome.outcome === 'unwrapped') outcome.bytes.fill(0);
 }
 
 async function perform(operation: Operation): Promise<Outcome> {
@@ -63,6 +70,18 @@ async function perform(operation: Operation): Promise<Outcome> {
       const signature = await requireOpen().keys.sign(keyName, message, context);
       return { outcome: 'signature', signature };
     }
+    case 'wrap': {
+      const { session, label } = requireOpen();
+      try {
+        return { outcome: 'wrapped', wrapped: await wrapBytes(session, label, operation) };
+      } finally {
+        operation.bytes.fill(0);
+      }
+    }
+    case 'unwrap': {
+      const { session, label } = requireOpen();
+      return { outcome: 'unwrapped', bytes: await unwrapBytes(session, label, operation) };
+    }
     case 'close':
       openToken?.session.close();
       openToken = null;
@@ -75,7 +94,7 @@ async function open(operation: OperationOf<'open'>): Promise<Outcome> {
   const { libraryPath, label, directory, pin } = operation;
   try {
     const session = Pkcs11Session.open(loadLibrary(libraryPath), label, text(pin));
-    openToken = { session, keys: new SeedKeys({ directory, label, wrapper: session }) };
+    openToken = { label, session, keys: new SeedKeys({ directory, label, wrapper: session }) };
     return { outcome: 'opened', info: session.info };
   } finally {
     pin.fill(0);

@@ -1,7 +1,7 @@
 /**
  * The token port: the only way the signer reaches its ML-DSA-87 keys. A token makes keys, tells
  * their public halves and signs with a context string (FIPS 204, section 5.2); no private half ever
- * crosses this interface. Two back ends exist, a PKCS#11 token in a child process and a file token,
+ * crosses this interface. It also wraps bytes that only it can unwrap, for what the signer keeps at rest. Two back ends exist, a PKCS#11 token in a child process and a file token,
  * and both pass one contract suite (test/contract/token).
  */
 import assert from 'node:assert/strict';
@@ -29,7 +29,7 @@ export type CanaryResult =
 
 /**
  * Every method rejects with a `TokenError`. Arguments out of bounds (a bad key name for a new key,
- * a context over 255 bytes, a message over 1 MiB) are broken invariants of the caller and assert.
+ * a context over 255 bytes, a message over 1 MiB, more than 64 KiB to wrap) are broken invariants of the caller and assert.
  */
 export interface Token {
   describe(): TokenDescription;
@@ -43,6 +43,16 @@ export interface Token {
   publicKey(keyName: string): Promise<Uint8Array>;
   /** 4,627 bytes (FIPS 204, table 2); hedged, so two signatures of one message differ. */
   sign(keyName: string, message: Uint8Array, context: Uint8Array): Promise<Uint8Array>;
+  /**
+   * AES-256-GCM under a key that cannot leave the token, with a fresh IV: 40 bytes longer than
+   * `bytes`, which has 1 byte to 64 KiB. `purpose`, at most 512 bytes, is bound to it.
+   */
+  wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array>;
+  /**
+   * What `wrap` was given; the caller wipes it. WRAPPING_INVALID where another token wrapped it, or
+   * for another purpose, or a byte of it was changed.
+   */
+  unwrap(wrapped: Uint8Array, purpose: Uint8Array): Promise<Uint8Array>;
   /** Signs with a context under a key of its own, and judges the signature outside the token. */
   canary(): Promise<CanaryResult>;
   close(): Promise<void>;
@@ -60,6 +70,7 @@ export const tokenErrorCodes = [
   'TOKEN_MECHANISM_MISSING',
   'TOKEN_FAILED',
   'TOKEN_CANARY_FAILED',
+  'WRAPPING_INVALID',
 ] as const;
 
 export type TokenErrorCode = (typeof tokenErrorCodes)[number];
@@ -80,6 +91,7 @@ export const tokenAdvice: Readonly<Record<TokenErrorCode, string>> = {
   TOKEN_MECHANISM_MISSING: 'use a token that offers AES-GCM',
   TOKEN_FAILED: 'see the cause',
   TOKEN_CANARY_FAILED: 'do not sign with this token: what it signs does not verify outside it',
+  WRAPPING_INVALID: 'restore the file from before it was changed, or the token that it belongs to',
 };
 
 /** A fault of the token or of what stands behind it. `cause` is the fault as it came, if there is one. */
@@ -103,6 +115,10 @@ export const seedBytes = 32;
 export const contextBytesMax = 255;
 /** Far above any statement or document that the signer signs. */
 export const messageBytesMax = 1_048_576;
+
+/** What one wrapping holds: far above one secret, far below what a process would feel. */
+export const wrapBytesMax = 65_536;
+export const wrapPurposeBytesMax = 512;
 
 const keyNamePattern = /^[a-z0-9][a-z0-9._-]{0,63}$/;
 /** Printable ASCII, so that its bytes and characters agree when it is padded to 32. */

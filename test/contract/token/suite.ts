@@ -2,7 +2,7 @@
  * What every token must do, run against each back end. Signatures are judged here by node:crypto
  * from the raw public key, never by the token's own code.
  */
-import { createPublicKey, verify } from 'node:crypto';
+import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import { readFile, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -21,6 +21,8 @@ export interface TokenBackend {
 }
 
 export const context = Buffer.from('gyre/v1/test');
+const purpose = Buffer.from('epoch saga 7');
+const secret = new Uint8Array(32).fill(7);
 export const message = Buffer.from('a statement to be signed');
 
 /** Whether ML-DSA-87 verification outside the token accepts the signature. */
@@ -194,11 +196,76 @@ export function tokenContract(make: () => Promise<TokenBackend>): void {
     await again.close();
   });
 
+  test('unwraps what it wrapped for the same purpose, from one byte to 64 KiB', async () => {
+    for (const bytes of [1, 32, 65_536].map((length) => randomBytes(length))) {
+      const wrapped = await token.wrap(new Uint8Array(bytes), purpose);
+      expect(wrapped.length).toBe(bytes.length + 40);
+      expect(bytes.length < 32 || !Buffer.from(wrapped).includes(bytes)).toBe(true);
+      expect(Buffer.from(await token.unwrap(wrapped, purpose)).equals(bytes)).toBe(true);
+    }
+    const again = [await token.wrap(secret, purpose), await token.wrap(secret, purpose)];
+    expect(again[0]).not.toEqual(again[1]);
+  });
+
+  test('unwraps still when it is opened again', async () => {
+    const wrapped = await token.wrap(secret, purpose);
+    await token.close();
+    token = await backend.open();
+    expect(await token.unwrap(wrapped, purpose)).toEqual(secret);
+  });
+
+  test('asserts on nothing to wrap, on more than 64 KiB, or more than 512 bytes of purpose', async () => {
+    const assertion = { code: 'ERR_ASSERTION' };
+    for (const length of [0, 65_537]) {
+      await expect(token.wrap(new Uint8Array(length), purpose)).rejects.toMatchObject(assertion);
+    }
+    await expect(token.wrap(secret, new Uint8Array(513))).rejects.toMatchObject(assertion);
+  });
+
+  test('refuses a wrapping with any byte changed, cut short or made longer', async () => {
+    const wrapped = await token.wrap(secret, purpose);
+    for (let position = 0; position < wrapped.length; position += 1) {
+      const changed = new Uint8Array(wrapped);
+      changed[position] = (changed[position] ?? 0) ^ 0x01;
+      await expectCode(token.unwrap(changed, purpose), 'WRAPPING_INVALID');
+    }
+    const long = new Uint8Array(Buffer.concat([wrapped, wrapped]));
+    const wrong = [wrapped.subarray(1), wrapped.subarray(0, 40), long, new Uint8Array(0)];
+    for (const changed of [...wrong, new Uint8Array(100_000)]) {
+      await expectCode(token.unwrap(changed, purpose), 'WRAPPING_INVALID');
+    }
+    expect(await token.unwrap(wrapped, purpose)).toEqual(secret);
+  });
+
+  test('refuses a wrapping for another purpose, or of another token', async () => {
+    const wrapped = await token.wrap(secret, purpose);
+    for (const other of ['epoch saga 8', 'epoch saga ', '']) {
+      await expectCode(token.unwrap(wrapped, Buffer.from(other)), 'WRAPPING_INVALID');
+    }
+    const another = await backend.another();
+    const otherToken = await another.open();
+    await expectCode(otherToken.unwrap(wrapped, purpose), 'WRAPPING_INVALID');
+    await otherToken.close();
+    await another.remove();
+  });
+
+  test('never unwraps the seed of a key', async () => {
+    await token.generateKey('audit');
+    const blob = await readFile(join(backend.seedDirectory, 'audit.seed'));
+    const disguised = Buffer.concat([Buffer.from('gyre-wrap\0'), blob.subarray(10)]);
+    const aad = Buffer.from('gyre/v1/token-seed\0\x09ML-DSA-87\x09gyre-test\x05audit', 'latin1');
+    for (const as of [purpose, aad, aad.subarray(19), Buffer.from('audit')]) {
+      await expectCode(token.unwrap(new Uint8Array(disguised), as), 'WRAPPING_INVALID');
+    }
+    expect(await token.canary()).toMatchObject({ ok: true });
+  });
+
   test('answers nothing after it was closed, and closing twice is fine', async () => {
     await token.generateKey('audit');
     await token.close();
     await token.close();
     await expectCode(token.sign('audit', message, context), 'TOKEN_UNREACHABLE');
+    await expectCode(token.wrap(secret, purpose), 'TOKEN_UNREACHABLE');
   });
 
   test('leaves only its own files, readable by their owner alone', async () => {

@@ -13,6 +13,8 @@ const requests: Request[] = [
   { id: 1, op: 'generate', keyName: 'audit' },
   { id: 1, op: 'public-key', keyName: 'audit' },
   { id: 1, op: 'sign', keyName: 'audit', message: new Uint8Array(9), context: new Uint8Array(3) },
+  { id: 1, op: 'wrap', bytes: new Uint8Array(32), purpose: new Uint8Array(9) },
+  { id: 1, op: 'unwrap', wrapped: new Uint8Array(72), purpose: new Uint8Array(9) },
   { id: 1, op: 'close' },
 ];
 const replies: Reply[] = [
@@ -20,6 +22,8 @@ const replies: Reply[] = [
   { id: 1, outcome: 'provisioned', changed: true },
   { id: 1, outcome: 'public-key', publicKey: new Uint8Array(2592) },
   { id: 1, outcome: 'signature', signature: new Uint8Array(4627) },
+  { id: 1, outcome: 'wrapped', wrapped: new Uint8Array(72) },
+  { id: 1, outcome: 'unwrapped', bytes: new Uint8Array(32) },
   { id: 1, outcome: 'closed' },
   { id: 1, outcome: 'failed', code: 'KEY_UNKNOWN', detail: 'no such key' },
 ];
@@ -60,6 +64,9 @@ test.each([
     context: new Uint8Array(),
   },
   { id: 1, op: 'sign', keyName: 'a', message: new Uint8Array(1), context: new Uint8Array(256) },
+  { id: 1, op: 'wrap', bytes: new Uint8Array(65_537), purpose: new Uint8Array(1) },
+  { id: 1, op: 'unwrap', wrapped: new Uint8Array(65_577), purpose: new Uint8Array(1) },
+  { id: 1, op: 'wrap', bytes: new Uint8Array(1), purpose: new Uint8Array(513) },
   { id: 1, op: 'prepare', ...names, label: 'x'.repeat(33) },
   { id: 1, op: 'prepare', ...names, pin: new Uint8Array(256) },
   { id: 1.5, op: 'close' },
@@ -72,6 +79,7 @@ test.each([
 test.each([
   { id: 1, outcome: 'signature', signature: new Uint8Array(4626) },
   { id: 1, outcome: 'public-key', publicKey: new Uint8Array(2591) },
+  { id: 1, outcome: 'unwrapped', bytes: new Uint8Array(65_537) },
   { id: 1, outcome: 'failed', code: 'NO_SUCH_CODE', detail: '' },
   { id: 1, outcome: 'failed', code: 'KEY_UNKNOWN', detail: 'x'.repeat(501) },
   { id: 1, outcome: 'opened', info: { manufacturer: 'm', model: 'x'.repeat(33), hardware: true } },

@@ -39,7 +39,10 @@ export type EpochCause = Static<typeof EpochCause>;
 
 export const EpochNumber = Uint(0xffff_ffff);
 
-/** One-time hybrid KEM keys of one agent, one per channel; each is destroyed after its use. */
+/**
+ * One-time hybrid KEM keys of one agent, one per channel; each is destroyed after its use. An event
+ * holds all that may still be used, so that the last one of an agent says everything.
+ */
 export const PrekeysPublished = StrictObject({
   prekeys: List(
     StrictObject({
@@ -80,7 +83,11 @@ export const EpochAnnouncementBody = StrictObject({
     itemsMin: 1,
     itemsMax: epochMembersMax,
   }),
-  enrolments_digest: DigestHex(),
+  /**
+   * SHA3-256 over all who may hold the secret, members and those who ask for it (`entitledDigest` in
+   * `shared/crypto/epoch-capsule.ts`): once it is another one, the epoch is due for its successor.
+   */
+  entitled_digest: DigestHex(),
   issued_at: Instant(),
 });
 export type EpochAnnouncementBody = Static<typeof EpochAnnouncementBody>;
@@ -132,14 +139,39 @@ export const EpochRotationRequested = StrictObject({
 });
 export type EpochRotationRequested = Static<typeof EpochRotationRequested>;
 
+/** Epochs of one channel whose secrets are held at once; beyond that the oldest is closed. */
+export const epochsHeldMax = 256;
+/** Secrets in one answer: channels times epochs would not fit, so the newest of each channel come first. */
+export const secretsGivenMax = 2048;
+/** Announcements in one answer: three of each channel. */
+export const announcementsGivenMax = 3 * channelsMax;
+
+/** Where an epoch of a channel stands: not yet used, used by senders, or only to be opened. */
+export const epochStandings = ['announced', 'active', 'superseded'] as const;
+export const EpochStanding = OneOf(epochStandings);
+export type EpochStanding = Static<typeof EpochStanding>;
+
+/** What the encapsulated part of an answer to `epoch-secrets` holds. */
+export const EpochSecretsGiven = List(
+  StrictObject({
+    channel: KebabName(),
+    epoch: EpochNumber,
+    secret: Bytes(32),
+    standing: EpochStanding,
+  }),
+  { itemsMax: secretsGivenMax },
+);
+export type EpochSecretsGiven = Static<typeof EpochSecretsGiven>;
+
 /**
- * Answer to `epoch-secrets`: the live secrets of the asker's channels, encapsulated to the hybrid key
- * that it drew for this one question.
+ * Answer to `epoch-secrets`: the secrets of the asker's channels, encapsulated to the hybrid key that
+ * it drew for this one question, and the announcements by which it checks the newest of them.
  */
 export const EpochSecretsAnswer = StrictObject({
   kemCiphertext: Bytes(1600),
-  /** ChaCha20-Poly1305 of canonical MessagePack: channel, epoch, secret, current. */
-  sealed: BytesMax(64 * 1024),
+  /** ChaCha20-Poly1305 of canonical MessagePack of `EpochSecretsGiven`. */
+  sealed: BytesMax(256 * 1024),
+  announcements: List(EpochAnnouncement, { itemsMax: announcementsGivenMax }),
 });
 export type EpochSecretsAnswer = Static<typeof EpochSecretsAnswer>;
 
@@ -151,7 +183,7 @@ export const EpochStatus = StrictObject({
   cause: Type.Optional(EpochCause),
   activatedAtMs: Type.Optional(Uint()),
   /** Epochs whose secrets are still held, highest first. */
-  open: List(EpochNumber, { itemsMax: 64 }),
+  open: List(EpochNumber, { itemsMax: epochsHeldMax }),
   /** Announced and not yet in use. */
   pending: Type.Optional(EpochNumber),
   members: List(AgentId(), { itemsMax: epochMembersMax }),

@@ -18,6 +18,10 @@ export const channels: readonly string[] = [
 /** Signed, ordered and audited like every channel, but sealed under a key that anyone can derive. */
 export const noticesChannel = 'notices';
 
+/** The auditor's archive key travels and is kept like the secret of a channel; it has no epochs. */
+export const archiveChannel = 'archive';
+export const archiveEpoch = 0;
+
 /** The channels whose secrets an agent is given. */
 export function channelsOf(member: {
   readonly kind: AgentKind;

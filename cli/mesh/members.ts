@@ -5,6 +5,7 @@
  */
 import { layerNames, layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import type { AgentKind } from '#schemas/trust.ts';
+import { factorsCapability } from '#shared/core/approvals.ts';
 
 export interface Member {
   readonly id: string;
@@ -31,5 +32,5 @@ export const agents: readonly Member[] = [
 export const members: readonly Member[] = [...operators, ...agents];
 
 function operator(id: string): Member {
-  return { id, kind: 'operator', capabilities: ['request', 'approve'] };
+  return { id, kind: 'operator', capabilities: ['request', 'approve', factorsCapability] };
 }

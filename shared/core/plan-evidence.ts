@@ -8,6 +8,7 @@ import type { OrchCode } from '#schemas/errors.ts';
 import type { RotationPlanBody } from '#schemas/plan.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import type { RegistryBody } from '#schemas/registry.ts';
+import { factorShortfall } from './approvals.ts';
 import { sameData, sameMembers } from './equality.ts';
 import { instantMs } from './instant.ts';
 import { planFaults } from './plan-faults.ts';
@@ -15,7 +16,7 @@ import { memberShortfall, type LayerAgent } from './plan-members.ts';
 import { windowOf } from './plan-window.ts';
 import type { DocumentDigests } from './planner.ts';
 import { policyAllows } from './policy.ts';
-import type { VerifiedEvent } from './verified-event.ts';
+import { operatorOf, type VerifiedEvent } from './verified-event.ts';
 
 export interface PlanCheck {
   readonly evidence: readonly VerifiedEvent[];
@@ -47,7 +48,7 @@ export function planShortfall(plan: RotationPlanBody, check: PlanCheck): PlanSho
 
 function requestShortfall(
   plan: RotationPlanBody,
-  { evidence }: PlanCheck,
+  { evidence, policy }: PlanCheck,
 ): PlanShortfall | undefined {
   const event = evidence.find(({ hash }) => hash === plan.request);
   if (event?.type !== 'rotation-requested' || event.senderKind !== 'operator') {
@@ -60,6 +61,8 @@ function requestShortfall(
     body.reason === plan.reason &&
     sameMembers([...new Set(body.layers)], plan.affected_layers);
   if (!isMatching) return refuse('ORCH-8015', 'the plan is not what the operator asked for');
+  const factors = factorShortfall(operatorOf(event), plan.affected_layers, policy);
+  if (factors !== undefined) return refuse('ORCH-8015', factors);
   const window = windowOf(plan);
   const isInside =
     window.startMs >= (body.windowStartMs ?? 0) &&

@@ -16,12 +16,17 @@ import type {
 import type { PolicyBody } from '#schemas/policy.ts';
 import type { RegistryBody } from '#schemas/registry.ts';
 import type { EnrolmentBody, AgentKind } from '#schemas/trust.ts';
-import { recoveryApprovalsRequired } from './approvals.ts';
+import { factorShortfall, recoveryApprovalsRequired } from './approvals.ts';
 import { instantMs } from './instant.ts';
 import { commitShortfall } from './commit-evidence.ts';
 import { planShortfall } from './plan-evidence.ts';
 import type { DocumentDigests, LayerAgent } from './planner.ts';
-import { approvalShortfall, planApprovals, type VerifiedEvent } from './verified-event.ts';
+import {
+  approvalShortfall,
+  operatorOf,
+  planApprovals,
+  type VerifiedEvent,
+} from './verified-event.ts';
 
 export interface StatementCheck {
   readonly statement:
@@ -95,7 +100,7 @@ function authorizationRefusal(body: RotationAuthorizationBody, check: StatementC
   const shortfall = approvalShortfall(evidence, bound, policy);
   if (shortfall !== undefined) return refuse('ORCH-8015', shortfall);
   const approvals = new Map(
-    planApprovals(evidence, bound).map(({ operator, event }) => [operator, event]),
+    planApprovals(evidence, bound, policy).map(({ operator, event }) => [operator, event]),
   );
   const areProven = body.approvals.every(
     ({ operator, event }) => approvals.get(operator) === event,
@@ -108,7 +113,8 @@ function authorizationRefusal(body: RotationAuthorizationBody, check: StatementC
       event.type === 'execution-requested' &&
       event.senderKind === 'operator' &&
       event.body.planDigest === planDigest &&
-      !event.body.dryRun,
+      !event.body.dryRun &&
+      hasFactors(event, bound.plan, policy),
   );
   return isRequested ? undefined : refuse('ORCH-8015', 'no operator asked for the execution');
 }
@@ -137,11 +143,12 @@ function isDatedTruly(
 function recoveryRefusal(body: RecoveryAuthorizationBody, check: StatementCheck): Found {
   const bound = boundPlan(body, check);
   if ('code' in bound) return bound;
-  const { planDigest } = bound;
+  const { plan, planDigest } = bound;
   const requesters = check.evidence.flatMap((event) =>
     event.type === 'recovery-requested' &&
     event.senderKind === 'operator' &&
-    event.body.planDigest === planDigest
+    event.body.planDigest === planDigest &&
+    hasFactors(event, plan, check.policy)
       ? [event.senderId]
       : [],
   );
@@ -151,6 +158,7 @@ function recoveryRefusal(body: RecoveryAuthorizationBody, check: StatementCheck)
   const approvals = new Map<string, string>();
   for (const event of check.evidence) {
     if (event.type !== 'recovery-approved' || event.senderKind !== 'operator') continue;
+    if (!hasFactors(event, plan, check.policy)) continue;
     const { lockout, planDigest: digest } = event.body;
     const counts = digest === planDigest && lockout === body.lockout;
     if (counts && !requesters.includes(event.senderId)) approvals.set(event.senderId, event.hash);
@@ -163,6 +171,10 @@ function recoveryRefusal(body: RecoveryAuthorizationBody, check: StatementCheck)
   return areProven && named.size === body.approvals.length && named.size >= needed
     ? undefined
     : refuse('ORCH-8015', `a recovery needs ${needed} approvals for this lockout`);
+}
+
+function hasFactors(event: VerifiedEvent, plan: RotationPlanBody, policy: PolicyBody): boolean {
+  return factorShortfall(operatorOf(event), plan.affected_layers, policy) === undefined;
 }
 
 function checkpointRefusal(body: AuditCheckpointBody, check: StatementCheck): Found {

@@ -9,7 +9,7 @@ import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPlanBody, SlotMember } from '#schemas/plan.ts';
 import type { StepOperation } from '#schemas/saga.ts';
 import type { AgentKind } from '#schemas/trust.ts';
-import { approvalsRequired } from './approvals.ts';
+import { approvalsRequired, factorShortfall, type OperatorFactors } from './approvals.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 
 interface VerifiedHead {
@@ -19,6 +19,8 @@ interface VerifiedHead {
   readonly senderKind: AgentKind;
   /** For layer agents. */
   readonly senderLayer?: number;
+  /** As enrolled; absent where there are none. */
+  readonly senderCapabilities?: readonly string[];
   readonly timeMs: number;
 }
 
@@ -94,10 +96,14 @@ export function isSameKey(one: ReportedSlot, other: ReportedSlot): boolean {
   );
 }
 
-/** Operators who approved this very plan, each once, without the one who requested it. */
+/**
+ * Operators who approved this very plan, each once, without the one who requested it and without
+ * those whose enrolment lacks what the policy asks for.
+ */
 export function planApprovals(
   evidence: readonly VerifiedEvent[],
   { plan, planDigest }: PlanIdentity,
+  policy: PolicyBody,
 ): { readonly operator: string; readonly event: string }[] {
   const approvals = new Map<string, string>();
   for (const event of evidence) {
@@ -105,9 +111,15 @@ export function planApprovals(
     const isBound =
       event.body.planDigest === planDigest && event.body.planId === plan.rotation_plan_id;
     if (!isBound || event.senderId === plan.requested_by || approvals.has(event.senderId)) continue;
+    if (factorShortfall(operatorOf(event), plan.affected_layers, policy) !== undefined) continue;
     approvals.set(event.senderId, event.hash);
   }
   return [...approvals].map(([operator, event]) => ({ operator, event }));
+}
+
+/** Who sent an event, as far as the policy asks about operators. */
+export function operatorOf(event: VerifiedEvent): OperatorFactors {
+  return { agentId: event.senderId, capabilities: event.senderCapabilities ?? [] };
 }
 
 /** Why the approvals do not suffice, or undefined. */
@@ -117,7 +129,7 @@ export function approvalShortfall(
   policy: PolicyBody,
 ): string | undefined {
   const needed = approvalsRequired(identity.plan, policy);
-  const count = planApprovals(evidence, identity).length;
+  const count = planApprovals(evidence, identity, policy).length;
   return count >= needed ? undefined : `${count} of ${needed} approvals of this plan`;
 }
 

@@ -193,6 +193,7 @@ export class TrustView {
         senderId: sender.agentId,
         senderKind: sender.kind,
         ...(sender.layer === undefined ? {} : { senderLayer: sender.layer }),
+        senderCapabilities: sender.capabilities,
         type: header.type,
         body,
         timeMs: header.timeMs,

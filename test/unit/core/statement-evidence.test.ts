@@ -64,6 +64,7 @@ function planCheck(): StatementCheck {
     hash: digestOf('request'),
     senderId: 'op-1',
     senderKind: 'operator',
+    senderCapabilities: ['mfa'],
     type: 'rotation-requested',
     timeMs: nowMs,
     body: requestOf(),

@@ -389,5 +389,5 @@ function failed({ code, reason }: Exclude<Fault, 'silent'>): AgentAnswer {
 }
 
 function operator(senderId: string) {
-  return { senderId, senderKind: 'operator' } as const;
+  return { senderId, senderKind: 'operator', senderCapabilities: ['mfa'] } as const;
 }

@@ -5,6 +5,7 @@
 
 import { Type, type Static } from 'typebox';
 import { LayerNumber } from './layers.ts';
+import { NegotiationConstraints, TlsVersion } from './negotiation.ts';
 import {
   AgentId,
   DigestHex,
@@ -58,6 +59,13 @@ export const AgentConfig = StrictObject({
   keyServiceSocket: Type.Optional(Path),
   /** Layer agents: uses of an old key within this span keep it from being retired. */
   recentUseMs: Type.Optional(DurationMs()),
+  /** Layer agents: what they ask of negotiations, and the TLS that their systems speak. */
+  negotiation: Type.Optional(
+    StrictObject({
+      constraints: NegotiationConstraints,
+      tlsVersionMin: Type.Optional(TlsVersion),
+    }),
+  ),
   /** Signer only. */
   token: Type.Optional(TokenConfig),
   /** Orchestrators: silence after which another one's saga is taken over. */

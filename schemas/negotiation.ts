@@ -5,6 +5,7 @@
  */
 
 import { Type, type Static } from 'typebox';
+import { Disclosure } from './frame.ts';
 import { OrchestrationCodeName, Reason } from './saga.ts';
 import {
   AgentId,
@@ -41,6 +42,11 @@ export const AlgorithmCapabilities = StrictObject({
 });
 export type AlgorithmCapabilities = Static<typeof AlgorithmCapabilities>;
 
+/** Rising. */
+export const tlsVersions = ['1.0', '1.1', '1.2', '1.3'] as const;
+export const TlsVersion = OneOf(tlsVersions);
+export type TlsVersion = Static<typeof TlsVersion>;
+
 /** Each removes candidates; none ever adds one. */
 export const NegotiationConstraints = StrictObject({
   maxSignatureBytes: Type.Optional(IntegerRange({ min: 1, max: 1_000_000 })),
@@ -63,6 +69,8 @@ export const AlgorithmAdvertisement = StrictObject({
   nonce: Bytes(32),
   capabilities: AlgorithmCapabilities,
   constraints: NegotiationConstraints,
+  /** Lowest TLS version that the sender's systems still speak, where they speak TLS. */
+  tlsVersionMin: Type.Optional(TlsVersion),
 });
 export type AlgorithmAdvertisement = Static<typeof AlgorithmAdvertisement>;
 
@@ -98,6 +106,8 @@ export const NegotiationOpened = StrictObject({
   negotiationId: Identifier(),
   /** Statement hash of the operator's request. */
   request: DigestHex(),
+  /** The request itself, so that the parties need not take the orchestrator's word for it. */
+  evidence: Disclosure,
   client: AgentId(),
   server: AgentId(),
   constraints: NegotiationConstraints,
@@ -121,3 +131,34 @@ export const NegotiationFailed = StrictObject({
   reason: Reason,
 });
 export type NegotiationFailed = Static<typeof NegotiationFailed>;
+
+/* Answers to operators. */
+
+/** Events of one negotiation that are kept and shown: what it needs is six. */
+export const negotiationEventsMax = 16;
+
+/** Answer to `negotiation-show`: the log of the negotiation, for the asker to fold himself. */
+export const NegotiationShown = StrictObject({
+  negotiationId: Identifier(),
+  isOver: Type.Boolean(),
+  /** In the order of the bus, the opening first; none where nobody has opened it yet. */
+  events: List(Disclosure, { itemsMax: negotiationEventsMax }),
+});
+export type NegotiationShown = Static<typeof NegotiationShown>;
+
+export const AgentCapabilities = StrictObject({
+  agentId: AgentId(),
+  layer: IntegerRange({ min: 1, max: 7 }),
+  ready: Type.Boolean(),
+  reason: Type.Optional(Reason),
+  algorithms: AlgorithmCapabilities,
+  constraints: NegotiationConstraints,
+  tlsVersionMin: Type.Optional(TlsVersion),
+});
+export type AgentCapabilities = Static<typeof AgentCapabilities>;
+
+/** Answer to `capabilities-list`. */
+export const CapabilitiesList = StrictObject({
+  agents: List(AgentCapabilities, { itemsMax: 1_024 }),
+});
+export type CapabilitiesList = Static<typeof CapabilitiesList>;

@@ -7,9 +7,9 @@
 import { Type, type Static } from 'typebox';
 import { EpochAnnouncementBody } from './epoch.ts';
 import { CheckpointIssued } from './events.ts';
-import { SlotStatus, TlsVersion, evidenceItemsMax } from './steps.ts';
+import { SlotStatus, evidenceItemsMax } from './steps.ts';
 import { Disclosure } from './frame.ts';
-import { AlgorithmCapabilities, NegotiationConstraints } from './negotiation.ts';
+import { AlgorithmCapabilities, NegotiationConstraints, TlsVersion } from './negotiation.ts';
 import {
   AuditCheckpointBody,
   RecoveryAuthorizationBody,

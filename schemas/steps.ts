@@ -6,7 +6,7 @@
 import { Type, type Static } from 'typebox';
 import { Disclosure } from './frame.ts';
 import { KeyKind, LayerNumber, SlotName } from './layers.ts';
-import { AlgorithmCapabilities, NegotiationConstraints } from './negotiation.ts';
+import { AlgorithmCapabilities, NegotiationConstraints, TlsVersion } from './negotiation.ts';
 import {
   RecoveryAuthorization,
   RotationAuthorization,
@@ -135,8 +135,6 @@ export const SlotStatus = StrictObject({
   reservedBy: Type.Optional(Identifier()),
 });
 export type SlotStatus = Static<typeof SlotStatus>;
-
-export const TlsVersion = OneOf(['1.0', '1.1', '1.2', '1.3']);
 
 export const CapabilityAdvertised = StrictObject({
   adapter: KebabName(),

@@ -70,7 +70,10 @@ export interface Exchange {
   /** Seals and publishes now, outside the outbox: for what its sender can derive again. */
   publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<SealedEvent>;
   /** Appends to a subject's log if nothing was appended since `lastSequence` (0: empty). */
-  append(event: OutgoingEvent<'saga-entry'>, lastSequence: number): Promise<AppendOutcome>;
+  append<Name extends EventTypeName>(
+    event: OutgoingEvent<Name>,
+    lastSequence: number,
+  ): Promise<AppendOutcome>;
   /** Checks and opens what came from the bus; refusals are logged and counted here. */
   open(message: BusMessage): Opening;
   /**

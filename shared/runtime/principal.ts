@@ -103,7 +103,10 @@ export class Principal implements Exchange {
     });
   }
 
-  append(event: OutgoingEvent<'saga-entry'>, lastSequence: number): Promise<AppendOutcome> {
+  append<Name extends EventTypeName>(
+    event: OutgoingEvent<Name>,
+    lastSequence: number,
+  ): Promise<AppendOutcome> {
     return this.#inTurn(event, async () => {
       const pending = this.#seal(event);
       const outcome = await this.#store(event.subject, pending, lastSequence);

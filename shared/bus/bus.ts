@@ -10,6 +10,10 @@
 export const streamNames = ['GYRE_CONTROL', 'GYRE_AUDIT', 'GYRE_BULK', 'GYRE_DEAD'] as const;
 export type StreamName = (typeof streamNames)[number];
 
+/** Buckets of keys and values beside the streams: small, few, and rewritten in place. */
+export const bucketNames = ['gyre_trust'] as const;
+export type BucketName = (typeof bucketNames)[number];
+
 export interface BusMessage {
   readonly subject: string;
   readonly data: Uint8Array;
@@ -80,6 +84,29 @@ export interface StreamState {
   readonly bytesMax: number;
 }
 
+export interface KeptValue {
+  readonly value: Uint8Array;
+  /** Rises with every write to the bucket, from 1: it also says in which order values were written. */
+  readonly revision: number;
+}
+
+export type PutOutcome =
+  { readonly status: 'stored'; readonly revision: number } | { readonly status: 'conflict' };
+
+/** Keys and values, read from the leader of the store, so that nothing older is read than was written. */
+export interface Bucket {
+  /** The value of a key (1 to 200 characters of A-Z, a-z, 0-9, `_`, `-` and `.`), or null. */
+  get(key: string): Promise<KeptValue | null>;
+  /**
+   * Writes if the last write of this key has this revision (0: there is none).
+   * @throws BusError BUS_TIMEOUT when it is unknown whether the value was stored; BUS_DENIED,
+   * BUS_FULL, BUS_REJECTED (a value of more than `bucketValueBytesMax`)
+   */
+  put(key: string, value: Uint8Array, expectedRevision: number): Promise<PutOutcome>;
+  /** The first `bucketKeysMax` keys in order of their bytes. */
+  keys(): Promise<readonly string[]>;
+}
+
 export type BusState = 'connected' | 'disconnected';
 
 export interface Bus {
@@ -110,6 +137,7 @@ export interface Bus {
   /** The message at one sequence, or null when it is not there. */
   getMessage(stream: StreamName, sequence: number): Promise<BusMessage | null>;
   streamState(stream: StreamName): Promise<StreamState>;
+  bucket(name: BucketName): Bucket;
   /** @throws BusError BUS_NO_RESPONDER at once when nobody listens; BUS_TIMEOUT */
   request(subject: string, data: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
   /** Answers requests on one subject; null sends no answer. At most 64 handlers run at once. */
@@ -154,6 +182,11 @@ export const deadLetterOverheadBytesMax = 4096;
 /** Bytes of the largest payload that any stream takes. */
 export const publishBytesMax = messageBytesMax + deadLetterOverheadBytesMax;
 
+/** Bytes of one value of a bucket: 512 KiB. */
+export const bucketValueBytesMax = 512 * 1024;
+export const bucketKeysMax = 4096;
+
+const bucketKeyPattern = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
 const messageIdPattern = /^[A-Za-z0-9_-]{1,128}$/;
 
 /** @throws BusError BUS_REJECTED for what no bus would be asked to carry */
@@ -167,6 +200,16 @@ export function checkPublishRequest(request: PublishRequest): void {
   const expected = request.expectLastSubjectSequence;
   if (expected !== undefined && !(Number.isSafeInteger(expected) && expected >= 0)) {
     throw new BusError('BUS_REJECTED', 'the expected sequence is not a whole number from 0');
+  }
+}
+
+/** @throws BusError BUS_REJECTED for a key or value that no bucket would be asked to hold */
+export function checkBucketItem(key: string, value: Uint8Array = new Uint8Array()): void {
+  if (key.length > 200 || !bucketKeyPattern.test(key)) {
+    throw new BusError('BUS_REJECTED', 'the key is not 1 to 200 characters of A-Za-z0-9_-.');
+  }
+  if (value.length > bucketValueBytesMax) {
+    throw new BusError('BUS_REJECTED', `the value is larger than ${bucketValueBytesMax} bytes`);
   }
 }
 

@@ -3,7 +3,8 @@
  * or a misfortune does to a server (`truncate`, `stop`, `start`, `loseAnswers`).
  */
 import { BusError } from './bus.ts';
-import type { Bus, StreamName } from './bus.ts';
+import type { BucketName, Bus, StreamName } from './bus.ts';
+import { MemoryBucket } from './memory-bucket.ts';
 import { MemoryBus } from './memory-bus.ts';
 import type { MemoryBusOptions } from './memory-bus.ts';
 import { MemoryDurable } from './memory-durable.ts';
@@ -22,6 +23,7 @@ export class MemoryBroker {
   /** Open while the server is up. */
   readonly up = new Gate();
   readonly #streams = new Map<StreamName, MemoryStream>();
+  readonly #buckets = new Map<BucketName, MemoryBucket>();
   readonly #durables = new Map<string, MemoryDurable>();
   readonly #responders = new Map<string, Responder[]>();
   readonly #watchers = new Set<() => void>();
@@ -39,6 +41,10 @@ export class MemoryBroker {
     for (const definition of plan.streams) {
       if (this.#streams.has(definition.name)) continue;
       this.#streams.set(definition.name, new MemoryStream(definition, this.clock));
+    }
+    for (const definition of plan.buckets) {
+      if (this.#buckets.has(definition.name)) continue;
+      this.#buckets.set(definition.name, new MemoryBucket(definition));
     }
     for (const definition of plan.consumers) {
       const key = `${definition.stream}/${definition.name}`;
@@ -79,6 +85,13 @@ export class MemoryBroker {
     const stream = this.#streams.get(name);
     if (stream === undefined) throw new BusError('BUS_REJECTED', `there is no stream ${name}`);
     return stream;
+  }
+
+  /** @throws BusError BUS_REJECTED when there is no such bucket */
+  bucket(name: BucketName): MemoryBucket {
+    const bucket = this.#buckets.get(name);
+    if (bucket === undefined) throw new BusError('BUS_REJECTED', `there is no bucket ${name}`);
+    return bucket;
   }
 
   /** @throws BusError BUS_REJECTED when there is no such durable */

@@ -5,6 +5,8 @@
  */
 import { BusError, checkFollowOptions, respondInFlightMax } from './bus.ts';
 import type {
+  Bucket,
+  BucketName,
   Bus,
   BusMessage,
   BusState,
@@ -18,6 +20,7 @@ import type {
   Subscription,
 } from './bus.ts';
 import { settle, SubscriptionLife } from './delivery.ts';
+import { MemoryBucketClient } from './memory-bucket.ts';
 import type { MemoryBroker } from './memory-broker.ts';
 import { allows, allowsSubscription, permissionsOf, readScopeOf } from './permissions.ts';
 import type { Permissions, ReadScope } from './permissions.ts';
@@ -165,6 +168,11 @@ export class MemoryBus implements Bus, PublishTransport {
   async streamState(stream: StreamName): Promise<StreamState> {
     await this.#ask(jetstreamSubjects.streamInfo(stream));
     return this.#broker.stream(stream).state();
+  }
+
+  bucket(name: BucketName): Bucket {
+    const ask = (subject: string): Promise<void> => this.#ask(subject);
+    return new MemoryBucketClient(this.#broker.bucket(name), name, ask);
   }
 
   async request(subject: string, data: Uint8Array, timeoutMs: number): Promise<Uint8Array> {

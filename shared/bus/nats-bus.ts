@@ -7,6 +7,8 @@ import { MsgHdrsImpl } from '@nats-io/transport-node';
 import type { Msg } from '@nats-io/transport-node';
 import { BusError, respondInFlightMax } from './bus.ts';
 import type {
+  Bucket,
+  BucketName,
   Bus,
   BusMessage,
   BusState,
@@ -20,6 +22,7 @@ import type {
   Subscription,
 } from './bus.ts';
 import { SubscriptionLife } from './delivery.ts';
+import { NatsBucket } from './nats-bucket.ts';
 import { consumeNats } from './nats-consume.ts';
 import { apiCodes, apiFault, translate, wrongSequenceCodes } from './nats-errors.ts';
 import { Followers } from './nats-follow.ts';
@@ -134,6 +137,10 @@ class NatsBus implements Bus, PublishTransport {
       bytes: Number(state['bytes']),
       bytesMax: Number(config['max_bytes']),
     };
+  }
+
+  bucket(name: BucketName): Bucket {
+    return new NatsBucket(this.#link, name);
   }
 
   async request(subject: string, data: Uint8Array, timeoutMs: number): Promise<Uint8Array> {

@@ -2,13 +2,14 @@
  * Puts a provisioning plan in place on a nats-server, as its administrator. Safe to repeat: what
  * exists is updated to the plan, nothing is removed, and no message is lost by it.
  */
-import { jetstreamManager, JetStreamApiError } from '@nats-io/jetstream';
+import { jetstream, jetstreamManager, JetStreamApiError, StorageType } from '@nats-io/jetstream';
 import type { ConsumerConfig, JetStreamManager, StreamConfig } from '@nats-io/jetstream';
+import { Kvm } from '@nats-io/kv';
 import { BusError } from './bus.ts';
 import { attemptsMetadataKey } from './nats-consume.ts';
 import { apiCodes, apiFault, translate } from './nats-errors.ts';
 import { nanos, NatsLink } from './nats-link.ts';
-import type { ConsumerDefinition, ProvisionPlan, StreamDefinition } from './streams.ts';
+import type { BucketDefinition, ConsumerDefinition, ProvisionPlan, StreamDefinition } from './streams.ts';
 import { jetstreamSubjects } from './subjects.ts';
 
 export interface ProvisionConnection {
@@ -39,6 +40,8 @@ export async function provision(
     await link.persistently(() => link.api(jetstreamSubjects.accountInfo()));
     const manager = await jetstreamManager(link.connection, { checkAPI: false });
     for (const stream of plan.streams) await putStream(manager, stream);
+    const buckets = new Kvm(jetstream(link.connection));
+    for (const bucket of plan.buckets) await putBucket(buckets, bucket);
     for (const consumer of plan.consumers) await putConsumer(manager, consumer);
   } catch (error) {
     throw fault(error);
@@ -55,6 +58,18 @@ async function putStream(manager: JetStreamManager, stream: StreamDefinition): P
     if (!isApiError(error, streamNotFound)) throw error;
     await manager.streams.add(config);
   }
+}
+
+/** Direct reads stay off: a replica may answer with what is no longer true. */
+async function putBucket(manager: Kvm, bucket: BucketDefinition): Promise<void> {
+  await manager.create(bucket.name, {
+    history: 1,
+    storage: StorageType.File,
+    replicas: bucket.replicas,
+    max_bytes: bucket.bytesMax,
+    maxValueSize: bucket.valueBytesMax,
+    allow_direct: false,
+  });
 }
 
 async function putConsumer(manager: JetStreamManager, consumer: ConsumerDefinition): Promise<void> {

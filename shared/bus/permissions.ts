@@ -4,13 +4,16 @@
  *
  * Invariants: nobody may create, change, purge, delete or restore a stream or delete a message at
  * run time; a layer agent may create no consumer and read only its own; an inbox belongs to one
- * principal. The in-memory bus enforces the same lists.
+ * principal; what is kept for late comers everyone running may read and only orchestrators write.
+ * The in-memory bus enforces the same lists.
  */
 import assert from 'node:assert';
+import { bucketNames } from './bus.ts';
 import type { StreamName } from './bus.ts';
 import { consumersOf } from './streams.ts';
 import type { BusPrincipal } from './streams.ts';
 import {
+  bucketSubjects,
   followConsumerName,
   followSlotsMax,
   inboxPrefix,
@@ -64,6 +67,7 @@ export function permissionsOf(mesh: string, principal: BusPrincipal): Permission
       subjects.dead(id),
       ...durables(subjects, principal),
       ...reads(subjects, principal),
+      ...buckets(principal),
     ],
     subscribe: [inbox, subjects.query(id)],
     answers: true,
@@ -161,6 +165,18 @@ function reads(subjects: Subjects, principal: BusPrincipal): string[] {
     case 'operator':
       return [];
   }
+}
+
+function buckets({ kind }: BusPrincipal): string[] {
+  return bucketNames.flatMap((bucket) => [
+    ...wholeBucket(bucket),
+    ...(kind === 'orchestrator' ? [bucketSubjects.all(bucket)] : []),
+  ]);
+}
+
+function wholeBucket(bucket: (typeof bucketNames)[number]): string[] {
+  const stream = bucketSubjects.stream(bucket);
+  return [jetstreamSubjects.streamInfo(stream), jetstreamSubjects.messageGet(stream)];
 }
 
 function wholeStream(stream: StreamName): string[] {

@@ -9,7 +9,8 @@
 import assert from 'node:assert';
 import type { AgentKind } from '#schemas/trust.ts';
 import { messageBytesMax, publishBytesMax } from './bus.ts';
-import type { StreamName } from './bus.ts';
+import { bucketNames, bucketValueBytesMax } from './bus.ts';
+import type { BucketName, StreamName } from './bus.ts';
 import { durableName, streamSubjects, subjectsOf } from './subjects.ts';
 import type { ConsumerPurpose, Subjects } from './subjects.ts';
 
@@ -47,9 +48,18 @@ export interface ConsumerDefinition {
   readonly unackedMax: number;
 }
 
+/** Keeps the last value of each key; reads go to the leader. */
+export interface BucketDefinition {
+  readonly name: BucketName;
+  readonly replicas: number;
+  readonly bytesMax: number;
+  readonly valueBytesMax: number;
+}
+
 export interface ProvisionPlan {
   readonly mesh: string;
   readonly streams: readonly StreamDefinition[];
+  readonly buckets: readonly BucketDefinition[];
   readonly consumers: readonly ConsumerDefinition[];
 }
 
@@ -79,6 +89,9 @@ export const streamBytesMax: Readonly<Record<StreamName, number>> = {
   GYRE_DEAD: 64 * 1024 * 1024,
 };
 
+/** Bytes reserved for a bucket: 64 MiB. */
+export const bucketBytesMax = 64 * 1024 * 1024;
+
 /** Everything that the bus must hold before the agents of a mesh start. */
 export function provisionPlan(options: ProvisionOptions): ProvisionPlan {
   const { mesh, principals, replicas = 1, bytesMax = {} } = options;
@@ -104,6 +117,12 @@ export function provisionPlan(options: ProvisionOptions): ProvisionPlan {
       stream('GYRE_BULK', 'old'),
       stream('GYRE_DEAD', 'old'),
     ],
+    buckets: bucketNames.map((name) => ({
+      name,
+      replicas,
+      bytesMax: bucketBytesMax,
+      valueBytesMax: bucketValueBytesMax,
+    })),
     consumers: principals.flatMap((principal) => consumersOf(subjects, principal)),
   };
 }

@@ -7,7 +7,7 @@
  */
 import assert from 'node:assert';
 import { AGENT_ID_PATTERN, IDENTIFIER_PATTERN } from '#schemas/primitives.ts';
-import type { StreamName } from './bus.ts';
+import type { BucketName, StreamName } from './bus.ts';
 
 const agentIdPattern = new RegExp(AGENT_ID_PATTERN);
 const identifierPattern = new RegExp(IDENTIFIER_PATTERN);
@@ -196,6 +196,13 @@ export function followConsumerName(agentId: string, slot: number): string {
 export function inboxPrefix(agentId: string): string {
   return `_INBOX_${agent(agentId)}`;
 }
+
+/** Where a bucket's values stand: `$KV.<bucket>.<key>`, in a stream of its own. */
+export const bucketSubjects = {
+  stream: (bucket: BucketName) => `KV_${bucket}`,
+  prefix: (bucket: BucketName) => `$KV.${bucket}.`,
+  all: (bucket: BucketName) => `$KV.${bucket}.>`,
+} as const;
 
 /** Subjects of the JetStream API and of acknowledgements. */
 export const jetstreamSubjects = {

@@ -3,6 +3,7 @@
  * that sequences and consumers begin fresh.
  */
 import { afterEach, beforeEach } from 'vitest';
+import { describeBuckets } from './bucket-contract.ts';
 import type { World } from './bus-world.ts';
 import { describeConsuming } from './consuming-contract.ts';
 import { describePermissions } from './fences-contract.ts';
@@ -25,5 +26,6 @@ export function keepsTheContract(makeWorld: () => Promise<World>): void {
   describeFollowing(given);
   describeAsking(given);
   describePermissions(given);
+  describeBuckets(given);
   describeMisfortune(given);
 }

@@ -9,7 +9,12 @@ import { BusError } from './bus.ts';
 import { attemptsMetadataKey } from './nats-consume.ts';
 import { apiCodes, apiFault, translate } from './nats-errors.ts';
 import { nanos, NatsLink } from './nats-link.ts';
-import type { BucketDefinition, ConsumerDefinition, ProvisionPlan, StreamDefinition } from './streams.ts';
+import type {
+  BucketDefinition,
+  ConsumerDefinition,
+  ProvisionPlan,
+  StreamDefinition,
+} from './streams.ts';
 import { jetstreamSubjects } from './subjects.ts';
 
 export interface ProvisionConnection {

@@ -42,7 +42,10 @@ export type OrchCode = keyof typeof orchestrationCodes;
 
 export const orchCodes = Object.keys(orchestrationCodes) as [OrchCode, ...OrchCode[]];
 
-/** Why a receiver refused an event. The first nine come from the envelope, the rest from trust. */
+/**
+ * Why a receiver refused an event. The first twelve come from envelope and batch, the rest from
+ * trust.
+ */
 export const refusalCodes = [
   'FRAME_MALFORMED',
   'FRAME_TOO_LARGE',
@@ -53,6 +56,9 @@ export const refusalCodes = [
   'TAG_INVALID',
   'DIGEST_MISMATCH',
   'BODY_MALFORMED',
+  'LANE_MISMATCH',
+  'BATCH_MALFORMED',
+  'PROOF_MALFORMED',
   'TYPE_UNKNOWN',
   'SENDER_UNKNOWN',
   'SENDER_EXPIRED',

@@ -15,6 +15,7 @@ import {
   Identifier,
   IntegerRange,
   KebabName,
+  List,
   OneOf,
   StrictObject,
   Subject,
@@ -100,6 +101,29 @@ export const Disclosure = StrictObject({
 });
 export type Disclosure = Static<typeof Disclosure>;
 
+/** Bounds of a batch: 1 to 256 events, 1 to 4,096 bytes each, all of them within one body. */
+export const batchEventsMax = 256;
+export const batchEventBytesMax = 4096;
+/** Hashes of a path in a tree of 256 leaves. */
+export const batchPathMax = 8;
+
+/**
+ * One event of a batch, shown to everybody: with it and the sender's public key, and no secret,
+ * anyone checks that this event stood at this place of this batch. It says nothing of the others.
+ */
+export const BatchProof = StrictObject({
+  header: BytesRange({ bytesMin: 1, bytesMax: headerBytesMax }),
+  ciphertextHash: Bytes(64, { description: 'SHA3-512 of the ciphertext' }),
+  commitment: Bytes(32),
+  seal: Bytes(sealBytes),
+  salt: Bytes(saltBytes, { description: 'of this event' }),
+  event: BytesRange({ bytesMin: 1, bytesMax: batchEventBytesMax }),
+  index: Uint(batchEventsMax - 1),
+  count: IntegerRange({ min: 1, max: batchEventsMax }),
+  path: List(Bytes(32), { itemsMax: batchPathMax }),
+});
+export type BatchProof = Static<typeof BatchProof>;
+
 /** Channel secrets for one recipient, encapsulated to its ML-KEM-1024 key. */
 export const WrappedKeyring = StrictObject({
   kemCiphertext: Bytes(1568, { description: 'ML-KEM-1024 ciphertext (FIPS 203)' }),
@@ -110,4 +134,5 @@ export type WrappedKeyring = Static<typeof WrappedKeyring>;
 export const headerValidator = compile(Header);
 export const frameValidator = compile(Frame);
 export const disclosureValidator = compile(Disclosure);
+export const batchProofValidator = compile(BatchProof);
 export const wrappedKeyringValidator = compile(WrappedKeyring);

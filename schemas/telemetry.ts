@@ -15,11 +15,8 @@ import {
   compile,
 } from './primitives.ts';
 
-/** Events of one batch, and how long the first of them waits for others. */
-export const batchEventsMax = 256;
+/** How long the first event of a batch waits for others (`batchEventsMax` in `frame.ts`). */
 export const batchWaitMs = 100;
-/** Encoded size of one event: 4 KiB. */
-export const telemetryEventBytesMax = 4096;
 
 export const TelemetryEvent = Type.Union([
   /** The agent lives; `sequence` rises by one, so that silence and loss can be told apart. */

@@ -4,30 +4,32 @@
  * Opening is three separate steps, because different readers may do different ones: `parseFrame`
  * (structure, no key), `verifyFrame` (who said it, public key only), `openFrame` (content, channel
  * secret). All three work on the received bytes, never on a re-encoding. What a received frame can do
- * wrong is one of a closed set of codes; nothing here throws because of what a peer has sent.
+ * wrong is one of a closed set of codes; nothing here throws because of what a peer has sent. Batches
+ * of the bulk lane are another matter (`batch.ts`): no function here takes one.
  *
  * A disclosure is one event opened for everybody: with it and the sender's public key, and no secret,
  * anyone checks that this sender said exactly this.
  */
-import {
-  bodyBytesMax,
-  disclosureValidator,
-  frameBytesMax,
-  frameValidator,
-  headerBytesMax,
-  headerValidator,
-  saltBytes,
-} from '#schemas/frame.ts';
-import type { Disclosure, Frame, Header } from '#schemas/frame.ts';
+import { bodyBytesMax, disclosureValidator, saltBytes } from '#schemas/frame.ts';
+import type { Disclosure, Header } from '#schemas/frame.ts';
 import { concat, equalConstantTime, toHex } from './bytes.ts';
 import { decodeCanonical, encodeCanonical } from './canonical-msgpack.ts';
 import type { CanonicalValue } from './canonical-msgpack.ts';
 import { CryptoError, invariant } from './errors.ts';
-import { deriveChannelKeys, messageNonce } from './key-schedule.ts';
 import type { SigningKey, VerifyKey } from './key-handle.ts';
 import type { CryptoProvider } from './provider.ts';
 import {
-  eventContext,
+  decryptFrame,
+  encryptFrame,
+  frameBytes,
+  isOfKind,
+  parseSealed,
+  sealedStatement,
+  verifySealed,
+  verifySealedAsync,
+} from './sealed-frame.ts';
+import type { SealedFrame } from './sealed-frame.ts';
+import {
   namesKey,
   parseHeader,
   refused,
@@ -39,12 +41,9 @@ import type { Refused, Verified, VerifyResult } from './statement.ts';
 
 export type { EnvelopeRefusal, Refused, Verified, VerifyResult } from './statement.ts';
 
-/** A frame whose structure holds. Its parts are views onto one private copy of the received bytes. */
-export interface ParsedFrame {
-  /** The frame as received. */
-  readonly bytes: Uint8Array;
-  readonly header: Header;
-  readonly parts: Frame;
+/** An event's frame whose structure holds. */
+export interface ParsedFrame extends SealedFrame {
+  readonly kind: 'event';
 }
 
 export interface SealInput {
@@ -89,12 +88,8 @@ export type DisclosureResult =
  * same frame. The caller guarantees that the counter is used once (`SenderChain`).
  */
 export function seal(crypto: CryptoProvider, input: SealInput): SealedEvent {
-  const { header, signingKey } = input;
-  const headerBytes = encodeHeader(header);
-  invariant(
-    equalConstantTime(header.senderKeyId, signingKey.publicKey.keyId),
-    'the header names the key that signs',
-  );
+  const { header, signingKey, channelSecret } = input;
+  invariant(isOfKind(header, 'event'), 'an event is not on the bulk lane');
   const body = encodeCanonical(input.body, { floats: true });
   if (body.length > bodyBytesMax) {
     throw new CryptoError('NOT_ENCODABLE', `a body has at most ${bodyBytesMax} bytes`);
@@ -102,59 +97,40 @@ export function seal(crypto: CryptoProvider, input: SealInput): SealedEvent {
   const salt = crypto.randomBytes(saltBytes);
   const plaintext = concat(salt, body);
   const digest = crypto.blake3(plaintext);
-  const keys = deriveChannelKeys(crypto, input.channelSecret, header);
-  const ciphertext = crypto.aeadSeal({
-    algorithm: 'ChaCha20-Poly1305',
-    key: keys.key,
-    nonce: messageNonce(keys.baseNonce, header.counter),
-    aad: headerBytes,
+  const frame = encryptFrame(crypto, {
+    header,
+    signingKey,
+    channelSecret,
     plaintext,
-  });
-  keys.wipe();
-  plaintext.fill(0);
-  const { commitment } = keys;
-  const ciphertextHash = crypto.sha3_512(ciphertext);
-  const statement = statementOf(crypto, {
-    header: headerBytes,
-    ciphertextHash,
-    commitment,
     digest,
+    label: 'event',
   });
-  const signature = crypto.sign(signingKey, {
-    message: statement,
-    context: eventContext(header.type),
-  });
-  const frame = encodeCanonical({
-    header: headerBytes,
-    commitment,
-    ciphertext,
-    digest,
-    seal: signature,
-  } satisfies Frame);
-  const statementHash = crypto.blake3(statement);
+  const signature = crypto.sign(signingKey, frame.toSign);
+  const { parts, ciphertextHash, statementHash } = frame;
   return {
-    frame,
+    frame: frameBytes(frame, signature),
     header,
     statementHash,
     messageId: toHex(statementHash),
-    disclosure: { header: headerBytes, ciphertextHash, commitment, seal: signature, salt, body },
+    disclosure: {
+      header: parts.header,
+      ciphertextHash,
+      commitment: parts.commitment,
+      seal: signature,
+      salt,
+      body,
+    },
   };
 }
 
 /**
  * Checks structure and bounds of a received frame: FRAME_TOO_LARGE, FRAME_MALFORMED,
- * VERSION_UNKNOWN, SUITE_UNKNOWN. Nothing in the result is authentic yet. The bytes are copied, so
- * the buffer may be reused.
+ * VERSION_UNKNOWN, SUITE_UNKNOWN, and LANE_MISMATCH for a batch, which is never an event. Nothing in
+ * the result is authentic yet. The bytes are copied, so the buffer may be reused.
  */
 export function parseFrame(received: Uint8Array): ParseResult {
-  if (received.length > frameBytesMax) return refused('FRAME_TOO_LARGE');
-  const bytes = new Uint8Array(received);
-  const decoded = decodeCanonical(bytes);
-  if (!decoded.ok || !frameValidator.check(decoded.value)) return refused('FRAME_MALFORMED');
-  const parts = decoded.value;
-  const header = parseHeader(parts.header);
-  if (!header.ok) return header;
-  return { ok: true, frame: { bytes, header: header.header, parts } };
+  const parsed = parseSealed(received, 'event');
+  return parsed.ok ? { ok: true, frame: { kind: 'event', ...parsed.frame } } : parsed;
 }
 
 /**
@@ -166,23 +142,16 @@ export function verifyFrame(
   frame: ParsedFrame,
   key: VerifyKey,
 ): VerifyResult {
-  if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
-  const statement = frameStatement(crypto, frame);
-  const input = signatureInput(frame.header, statement, frame.parts.seal);
-  return crypto.verify(key, input) ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+  return verifySealed(crypto, frame, { key, label: 'event' });
 }
 
 /** As `verifyFrame`, with the signature check in the thread pool where the provider has one. */
-export async function verifyFrameAsync(
+export function verifyFrameAsync(
   crypto: CryptoProvider,
   frame: ParsedFrame,
   key: VerifyKey,
 ): Promise<VerifyResult> {
-  if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
-  const statement = frameStatement(crypto, frame);
-  const input = signatureInput(frame.header, statement, frame.parts.seal);
-  const holds = await crypto.verifyAsync(key, input);
-  return holds ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+  return verifySealedAsync(crypto, frame, { key, label: 'event' });
 }
 
 /**
@@ -190,7 +159,7 @@ export async function verifyFrameAsync(
  * they were given. What acts on an event takes it from `verifyFrame`.
  */
 export function statementHashOf(crypto: CryptoProvider, frame: ParsedFrame): Uint8Array {
-  return crypto.blake3(frameStatement(crypto, frame));
+  return crypto.blake3(sealedStatement(crypto, frame, 'event'));
 }
 
 /**
@@ -203,30 +172,16 @@ export function openFrame(
   frame: ParsedFrame,
   channelSecret: Uint8Array,
 ): OpenResult {
-  const { header, parts } = frame;
-  const keys = deriveChannelKeys(crypto, channelSecret, header);
-  try {
-    if (!equalConstantTime(keys.commitment, parts.commitment)) {
-      return refused('COMMITMENT_MISMATCH');
-    }
-    const plaintext = crypto.aeadOpen({
-      algorithm: 'ChaCha20-Poly1305',
-      key: keys.key,
-      nonce: messageNonce(keys.baseNonce, header.counter),
-      aad: parts.header,
-      ciphertext: parts.ciphertext,
-    });
-    if (plaintext === undefined) return refused('TAG_INVALID');
-    if (!equalConstantTime(crypto.blake3(plaintext), parts.digest)) {
-      return refused('DIGEST_MISMATCH');
-    }
-    const bodyBytes = plaintext.subarray(saltBytes);
-    const body = decodeCanonical(bodyBytes, { floats: true });
-    if (!body.ok) return refused('BODY_MALFORMED');
-    return { ok: true, body: body.value, bodyBytes, salt: plaintext.slice(0, saltBytes) };
-  } finally {
-    keys.wipe();
+  const decrypted = decryptFrame(crypto, frame, channelSecret);
+  if (!decrypted.ok) return decrypted;
+  const { plaintext } = decrypted;
+  if (!equalConstantTime(crypto.blake3(plaintext), frame.parts.digest)) {
+    return refused('DIGEST_MISMATCH');
   }
+  const bodyBytes = plaintext.subarray(saltBytes);
+  const body = decodeCanonical(bodyBytes, { floats: true });
+  if (!body.ok) return refused('BODY_MALFORMED');
+  return { ok: true, body: body.value, bodyBytes, salt: plaintext.slice(0, saltBytes) };
 }
 
 /**
@@ -279,21 +234,7 @@ export function parseDisclosure(
 ): { readonly ok: true; readonly header: Header; readonly parts: Disclosure } | Refused {
   if (!disclosureValidator.check(disclosure)) return refused('FRAME_MALFORMED');
   const header = parseHeader(disclosure.header);
-  return header.ok ? { ok: true, header: header.header, parts: disclosure } : header;
-}
-
-function encodeHeader(header: Header): Uint8Array {
-  if (!headerValidator.check(header)) {
-    const errors = headerValidator.errors(header).join('; ');
-    throw new CryptoError('NOT_ENCODABLE', `the header is out of its schema: ${errors}`);
-  }
-  const bytes = encodeCanonical(header);
-  if (bytes.length > headerBytesMax) {
-    throw new CryptoError('NOT_ENCODABLE', `a header has at most ${headerBytesMax} bytes`);
-  }
-  return bytes;
-}
-
-function frameStatement(crypto: CryptoProvider, { parts }: ParsedFrame): Uint8Array {
-  return statementOf(crypto, { ...parts, ciphertextHash: crypto.sha3_512(parts.ciphertext) });
+  if (!header.ok) return header;
+  if (!isOfKind(header.header, 'event')) return refused('LANE_MISMATCH');
+  return { ok: true, header: header.header, parts: disclosure };
 }

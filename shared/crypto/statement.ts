@@ -3,7 +3,8 @@
  *
  * Statement, 207 bytes: "gyre/v1/event\0" ‖ suite ‖ SHA3-512(header) ‖ SHA3-512(ciphertext) ‖
  * commitment ‖ digest. Its BLAKE3-256 hash names the event: message id, link of the chain, reference.
- * The ML-DSA-87 context is the event type, so that a statement of one type never passes for another.
+ * The ML-DSA-87 context is the event type, so that a statement of one type never passes for another. A
+ * batch has the label "gyre/v1/batch\0".
  */
 import { headerValidator, protocolVersion, suiteId } from '#schemas/frame.ts';
 import type { Header } from '#schemas/frame.ts';
@@ -27,8 +28,14 @@ export type EnvelopeRefusal =
   | 'TAG_INVALID'
   /** Salt and body are not what the sender signed. */
   | 'DIGEST_MISMATCH'
-  /** The body is not canonical MessagePack. */
-  | 'BODY_MALFORMED';
+  /** The body, or an event of a batch, is not canonical MessagePack. */
+  | 'BODY_MALFORMED'
+  /** A batch where an event is read, or an event where a batch is read. */
+  | 'LANE_MISMATCH'
+  /** What was sealed as a batch is not a list of 1 to 256 events of at most 4 KiB. */
+  | 'BATCH_MALFORMED'
+  /** The path of one event does not fit its place in the batch. */
+  | 'PROOF_MALFORMED';
 
 export interface Refused {
   readonly ok: false;
@@ -55,7 +62,12 @@ export interface StatementParts {
   readonly digest: Uint8Array;
 }
 
-const statementLabel = utf8('gyre/v1/event\0');
+/** What a statement is of: 14 bytes, so that a batch never passes for an event. */
+export const statementLabels = {
+  event: utf8('gyre/v1/event\0'),
+  batch: utf8('gyre/v1/batch\0'),
+} as const;
+export type StatementLabel = keyof typeof statementLabels;
 
 /** The ML-DSA context of an event type: "gyre/v1/" and the type, at most 71 bytes. */
 export function eventContext(type: string): Uint8Array {
@@ -63,9 +75,13 @@ export function eventContext(type: string): Uint8Array {
 }
 
 /** The bytes that a seal signs. */
-export function statementOf(crypto: CryptoProvider, parts: StatementParts): Uint8Array {
+export function statementOf(
+  crypto: CryptoProvider,
+  parts: StatementParts,
+  label: StatementLabel = 'event',
+): Uint8Array {
   return concat(
-    statementLabel,
+    statementLabels[label],
     Uint8Array.of(suiteId),
     crypto.sha3_512(parts.header),
     parts.ciphertextHash,

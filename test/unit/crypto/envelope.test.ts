@@ -239,7 +239,8 @@ describe('structure', () => {
     ['another version with fields of its own', { version: 2, more: 1 }, 'VERSION_UNKNOWN'],
     ['another suite', { suite: 2 }, 'SUITE_UNKNOWN'],
     ['an unknown field', { more: 1 }, 'FRAME_MALFORMED'],
-    ['another lane', { lane: 'bulk' }, 'FRAME_MALFORMED'],
+    ['an unknown lane', { lane: 'express' }, 'FRAME_MALFORMED'],
+    ['the bulk lane', { lane: 'bulk' }, 'LANE_MISMATCH'],
     ['a version as text', { version: '1' }, 'FRAME_MALFORMED'],
     ['a counter beyond 2^20', { counter: 2 ** 20 + 1 }, 'FRAME_MALFORMED'],
   ])('a signed header with %s', (_name, changes, code) => {

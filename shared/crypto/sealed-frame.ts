@@ -1,0 +1,188 @@
+/**
+ * What an event and a batch have in common on the wire: five parts, a header that is authenticated,
+ * one ciphertext, one statement, one signature. What differs is the lane, the label of the statement
+ * and what the digest is of; `envelope.ts` and `batch.ts` say that.
+ */
+import { frameBytesMax, frameValidator, headerBytesMax, headerValidator } from '#schemas/frame.ts';
+import type { Frame, Header } from '#schemas/frame.ts';
+import { equalConstantTime } from './bytes.ts';
+import { decodeCanonical, encodeCanonical } from './canonical-msgpack.ts';
+import { CryptoError, invariant } from './errors.ts';
+import { deriveChannelKeys, messageNonce } from './key-schedule.ts';
+import type { SigningKey, VerifyKey } from './key-handle.ts';
+import type { CryptoProvider, SignInput } from './provider.ts';
+import {
+  eventContext,
+  namesKey,
+  parseHeader,
+  refused,
+  signatureInput,
+  statementOf,
+  verified,
+} from './statement.ts';
+import type { Refused, StatementLabel, VerifyResult } from './statement.ts';
+
+/** A frame whose structure holds. Its parts are views onto one private copy of the received bytes. */
+export interface SealedFrame {
+  /** The frame as received. */
+  readonly bytes: Uint8Array;
+  readonly header: Header;
+  readonly parts: Frame;
+}
+
+export interface EncryptInput {
+  /** Its sender's key id must be that of the key that will sign. */
+  readonly header: Header;
+  readonly signingKey: SigningKey;
+  /** 32 bytes. */
+  readonly channelSecret: Uint8Array;
+  /** Wiped once it is encrypted. */
+  readonly plaintext: Uint8Array;
+  /** 32 bytes. */
+  readonly digest: Uint8Array;
+  readonly label: StatementLabel;
+}
+
+/** All of a frame but its signature. */
+export interface UnsealedFrame {
+  readonly parts: Omit<Frame, 'seal'>;
+  /** SHA3-512 of the ciphertext, 64 bytes. */
+  readonly ciphertextHash: Uint8Array;
+  /** What is to be signed. */
+  readonly toSign: SignInput;
+  /** 32 bytes: names the frame, before it is signed already. */
+  readonly statementHash: Uint8Array;
+}
+
+/** Throws `CryptoError` `NOT_ENCODABLE` for a header out of its schema. */
+export function encryptFrame(crypto: CryptoProvider, input: EncryptInput): UnsealedFrame {
+  const { header, plaintext, digest, signingKey, channelSecret, label } = input;
+  const headerBytes = encodeHeader(header);
+  invariant(
+    equalConstantTime(header.senderKeyId, signingKey.publicKey.keyId),
+    'the header names the key that signs',
+  );
+  const keys = deriveChannelKeys(crypto, channelSecret, header);
+  const ciphertext = crypto.aeadSeal({
+    algorithm: 'ChaCha20-Poly1305',
+    key: keys.key,
+    nonce: messageNonce(keys.baseNonce, header.counter),
+    aad: headerBytes,
+    plaintext,
+  });
+  keys.wipe();
+  plaintext.fill(0);
+  const { commitment } = keys;
+  const ciphertextHash = crypto.sha3_512(ciphertext);
+  const parts = { header: headerBytes, commitment, ciphertext, digest };
+  const message = statementOf(crypto, { ...parts, ciphertextHash }, label);
+  return {
+    parts,
+    ciphertextHash,
+    toSign: { message, context: eventContext(header.type) },
+    statementHash: crypto.blake3(message),
+  };
+}
+
+/** The frame, once it is signed. */
+export function frameBytes({ parts }: UnsealedFrame, seal: Uint8Array): Uint8Array {
+  return encodeCanonical({ ...parts, seal } satisfies Frame);
+}
+
+/**
+ * Structure and bounds of received bytes: FRAME_TOO_LARGE, FRAME_MALFORMED, VERSION_UNKNOWN,
+ * SUITE_UNKNOWN, and LANE_MISMATCH where a batch stands for an event or an event for a batch. The
+ * bytes are copied, so the buffer may be reused.
+ */
+export function parseSealed(
+  received: Uint8Array,
+  kind: 'event' | 'batch',
+): { readonly ok: true; readonly frame: SealedFrame } | Refused {
+  if (received.length > frameBytesMax) return refused('FRAME_TOO_LARGE');
+  const bytes = new Uint8Array(received);
+  const decoded = decodeCanonical(bytes);
+  if (!decoded.ok || !frameValidator.check(decoded.value)) return refused('FRAME_MALFORMED');
+  const parts = decoded.value;
+  const header = parseHeader(parts.header);
+  if (!header.ok) return header;
+  if (!isOfKind(header.header, kind)) return refused('LANE_MISMATCH');
+  return { ok: true, frame: { bytes, header: header.header, parts } };
+}
+
+/** A batch is on the bulk lane, and nothing else is. */
+export function isOfKind({ lane }: Header, kind: 'event' | 'batch'): boolean {
+  return (lane === 'bulk') === (kind === 'batch');
+}
+
+export function sealedStatement(
+  crypto: CryptoProvider,
+  { parts }: SealedFrame,
+  label: StatementLabel,
+): Uint8Array {
+  return statementOf(
+    crypto,
+    { ...parts, ciphertextHash: crypto.sha3_512(parts.ciphertext) },
+    label,
+  );
+}
+
+/** SIGNATURE_INVALID, also where the header names another key. */
+export function verifySealed(
+  crypto: CryptoProvider,
+  frame: SealedFrame,
+  { key, label }: { readonly key: VerifyKey; readonly label: StatementLabel },
+): VerifyResult {
+  if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
+  const statement = sealedStatement(crypto, frame, label);
+  const input = signatureInput(frame.header, statement, frame.parts.seal);
+  return crypto.verify(key, input) ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+}
+
+/** As `verifySealed`, with the signature check in the thread pool where the provider has one. */
+export async function verifySealedAsync(
+  crypto: CryptoProvider,
+  frame: SealedFrame,
+  { key, label }: { readonly key: VerifyKey; readonly label: StatementLabel },
+): Promise<VerifyResult> {
+  if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
+  const statement = sealedStatement(crypto, frame, label);
+  const input = signatureInput(frame.header, statement, frame.parts.seal);
+  const holds = await crypto.verifyAsync(key, input);
+  return holds ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+}
+
+/** COMMITMENT_MISMATCH (checked first, in constant time), TAG_INVALID. */
+export function decryptFrame(
+  crypto: CryptoProvider,
+  { header, parts }: SealedFrame,
+  channelSecret: Uint8Array,
+): { readonly ok: true; readonly plaintext: Uint8Array } | Refused {
+  const keys = deriveChannelKeys(crypto, channelSecret, header);
+  try {
+    if (!equalConstantTime(keys.commitment, parts.commitment)) {
+      return refused('COMMITMENT_MISMATCH');
+    }
+    const plaintext = crypto.aeadOpen({
+      algorithm: 'ChaCha20-Poly1305',
+      key: keys.key,
+      nonce: messageNonce(keys.baseNonce, header.counter),
+      aad: parts.header,
+      ciphertext: parts.ciphertext,
+    });
+    return plaintext === undefined ? refused('TAG_INVALID') : { ok: true, plaintext };
+  } finally {
+    keys.wipe();
+  }
+}
+
+function encodeHeader(header: Header): Uint8Array {
+  if (!headerValidator.check(header)) {
+    const errors = headerValidator.errors(header).join('; ');
+    throw new CryptoError('NOT_ENCODABLE', `the header is out of its schema: ${errors}`);
+  }
+  const bytes = encodeCanonical(header);
+  if (bytes.length > headerBytesMax) {
+    throw new CryptoError('NOT_ENCODABLE', `a header has at most ${headerBytesMax} bytes`);
+  }
+  return bytes;
+}

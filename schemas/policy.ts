@@ -6,6 +6,7 @@
 
 import { Type, type Static } from 'typebox';
 import { Dated, signedDocument } from './document.ts';
+import { TlsVersion } from './negotiation.ts';
 import {
   AlgorithmName,
   IntegerRange,
@@ -106,6 +107,7 @@ export const PolicyBody = StrictObject({
         signature_keys: Days,
         hmac_keys: Days,
       }),
+      /** Cron expression of five fields, in UTC: when rotations of type `scheduled` may run. */
       rotation_schedule: Text(64),
       emergency_rotation_sla_minutes: IntegerRange({ min: 1, max: 1440 }),
     }),
@@ -115,7 +117,7 @@ export const PolicyBody = StrictObject({
         ml_dsa_signature_required: Type.Boolean(),
       }),
       layer_3: StrictObject({
-        min_tls_version: AlgorithmName(),
+        min_tls_version: TlsVersion,
         hybrid_key_exchange_required: Type.Boolean(),
       }),
       layer_4: StrictObject({

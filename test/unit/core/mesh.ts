@@ -10,6 +10,8 @@ import type { RotationPlanBody } from '#schemas/plan.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
 import type { PolicyBody, RotationRules } from '#schemas/policy.ts';
 import type { AlgorithmEntry, RegistryBody } from '#schemas/registry.ts';
+import { policyBody } from '#cli/mesh/policy-body.ts';
+import { registryBody } from '#cli/mesh/registry-body.ts';
 import { planRotation, type LayerAgent, type PlanningInput } from '#shared/core/planner.ts';
 
 export const nowMs = 1_800_000_000_000;
@@ -27,107 +29,52 @@ export function digestOf(name: string): string {
   return hex.padEnd(64, '0');
 }
 
+const validity = { issuedAt: '2026-01-01T00:00:00.000Z', expiresAt: '2036-01-01T00:00:00.000Z' };
+
+/** The policy that a mesh is provisioned with, under rules of rotation that tests can tell apart. */
 export function policyOf(rules: Partial<RotationRules> = {}): PolicyBody {
+  const body = policyBody('test', validity, { soakMs: 0, overlapMs: 2_000 });
+  const rotation: RotationRules = {
+    ...body.policies.rotation,
+    approvals: { scheduled: 1, emergency: 0, policy_change: 2, recovery: 1 },
+    plan_valid_ms: 3_600_000,
+    step_timeout_ms: 5_000,
+    rollback_attempts_max: 4,
+    rollback_triggers: [
+      ...body.policies.rotation.rollback_triggers,
+      'performance_degradation > 50%',
+      'incompatibility_detected',
+    ],
+    clock_skew_ms: 1_000,
+    ...rules,
+  };
+  return { ...body, policies: { ...body.policies, rotation } };
+}
+
+/** The registry of a provisioned mesh, and a few algorithms that its policy does not allow. */
+export function registryOf(): RegistryBody {
+  const body = registryBody('test', validity, {});
+  const { algorithms } = body;
   return {
-    kind: 'policy',
-    mesh: 'test',
-    policy_name: 'test-policy',
-    version: 1,
-    issued_at: '2026-01-01T00:00:00.000Z',
-    expires_at: '2036-01-01T00:00:00.000Z',
-    applies: 'to-new-sagas',
-    policies: {
-      minimum_security_level: 5,
-      quantum_security_required: true,
-      allowed_algorithms: {
-        kem: ['ML-KEM-1024'],
-        signature: ['ML-DSA-87'],
-        hybrid: ['X25519MLKEM1024'],
-        hash: ['SHA3-256'],
-        symmetric: ['AES-256-GCM'],
-        mac: ['HMAC-SHA3-384'],
-      },
-      exceptions: [],
-      prohibited_algorithms: ['RSA-2048'],
-      hybrid_mode: { enabled: true, classical_component_required: true, combiner: 'SHA3-384' },
-      key_lifecycle: {
-        max_key_age_days: {
-          identity_keys: 90,
-          session_keys: 1,
-          kek: 30,
-          dek: 0,
-          signature_keys: 180,
-          hmac_keys: 30,
-        },
-        rotation_schedule: '0 2 * * 0',
-        emergency_rotation_sla_minutes: 15,
-      },
-      layer_specific: {
-        layer_1: { mfa_required: true, ml_dsa_signature_required: true },
-        layer_3: { min_tls_version: '1.3', hybrid_key_exchange_required: true },
-        layer_4: { min_aes_key_size: 256, authenticated_encryption_required: true },
-      },
-      channels: {
-        epoch_max_ms: 3_600_000,
-        epoch_messages_max: 2 ** 20,
-        epoch_grace_ms: 600_000,
-        epoch_accept_ms: 5_000,
-        archive_control_events: true,
-        amendment_grace_ms: 600_000,
-      },
-      rotation: {
-        approvals: { scheduled: 1, emergency: 0, policy_change: 2, recovery: 1 },
-        plan_valid_ms: 3_600_000,
-        step_timeout_ms: 5_000,
-        step_attempts_max: 3,
-        rollback_attempts_max: 4,
-        soak_ms: 0,
-        soak_samples_min: 0,
-        overlap_ms: 2_000,
-        rollback_triggers: [
-          'rotation_failure_count > 3',
-          'service_availability < 99%',
-          'error_rate > 1%',
-          'performance_degradation > 50%',
-          'incompatibility_detected',
-        ],
-        silent_member: 'fail',
-        clock_skew_ms: 1_000,
-        ...rules,
-      },
+    ...body,
+    algorithms: {
+      ...algorithms,
+      signature: [...algorithms.signature, entry('ML-DSA-65', 3), entry('RSA-2048', 5)],
+      symmetric: [
+        ...algorithms.symmetric,
+        entry('AES-128-GCM', 1, { key_sizes: { secret_key: 16, nonce: 12, tag: 16 } }),
+      ],
     },
   };
 }
 
-export function registryOf(): RegistryBody {
-  const entry = (name: string, level = 5, more: Partial<AlgorithmEntry> = {}): AlgorithmEntry => ({
-    name,
-    standard: 'TEST',
-    status: 'active',
-    security_level: level,
-    layers: [],
-    ...more,
-  });
-  return {
-    kind: 'registry',
-    mesh: 'test',
-    version: 1,
-    issued_at: '2026-01-01T00:00:00.000Z',
-    expires_at: '2036-01-01T00:00:00.000Z',
-    algorithms: {
-      kem: [entry('ML-KEM-1024'), entry('ML-KEM-768', 3)],
-      signature: [entry('ML-DSA-87'), entry('ML-DSA-65', 3), entry('RSA-2048', 5)],
-      hybrid: [
-        entry('X25519MLKEM1024', 5, {
-          components: ['X25519', 'ML-KEM-1024'],
-          combiner: 'SHA3-384',
-        }),
-      ],
-      symmetric: [entry('AES-256-GCM'), entry('AES-128-GCM', 1)],
-      hash: [entry('SHA3-256', 0)],
-      mac: [entry('HMAC-SHA3-384', 0)],
-    },
-  };
+export function entry(
+  name: string,
+  level: number,
+  more: Partial<AlgorithmEntry> = {},
+): AlgorithmEntry {
+  const head = { name, standard: 'TEST', status: 'active', security_level: level } as const;
+  return { ...head, layers: [], ...more };
 }
 
 export function agentsOf(layers: readonly number[] = layerNumbers, perLayer = 1): LayerAgent[] {

@@ -7,7 +7,7 @@ import type { KeyKind } from '#schemas/layers.ts';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import { CryptoError } from '#shared/crypto/errors.ts';
 import { sizes, type CryptoProvider } from '#shared/crypto/provider.ts';
-import { hybridEncapsulate, hybridSizes } from './hybrid-kem.ts';
+import { hybridEncapsulate, hybridSizes } from '#shared/crypto/hybrid-kem.ts';
 
 /** Bytes of the raw public half; undefined for symmetric kinds. */
 export const publicKeyBytes: Readonly<Record<KeyKind, number | undefined>> = {

@@ -32,10 +32,10 @@ export type SigningKey = PrivateKeyHandle<'ML-DSA-87'>;
 export type VerifyKey = PublicKeyHandle<'ML-DSA-87'>;
 /** Signs; SLH-DSA-SHAKE-256s (FIPS 205), from a secret key of 128 bytes. */
 export type SlhDsaSigningKey = PrivateKeyHandle<'SLH-DSA-SHAKE-256s'>;
-/** Decapsulates; ML-KEM-1024 (FIPS 203), from a seed of 64 bytes. */
-export type KemSecretKey = PrivateKeyHandle<'ML-KEM-1024'>;
-/** Encapsulates; raw ML-KEM-1024 public key of 1,568 bytes. */
-export type KemPublicKey = PublicKeyHandle<'ML-KEM-1024'>;
+/** Decapsulates; ML-KEM (FIPS 203) of the parameter set that it names, from a seed of 64 bytes. */
+export type KemSecretKey = PrivateKeyHandle<'ML-KEM-1024' | 'ML-KEM-768'>;
+/** Encapsulates; raw ML-KEM public key: ML-KEM-1024 1,568 bytes, ML-KEM-768 1,184. */
+export type KemPublicKey = PublicKeyHandle<'ML-KEM-1024' | 'ML-KEM-768'>;
 /** Agrees; X25519 (RFC 7748), 32 bytes. */
 export type X25519SecretKey = PrivateKeyHandle<'X25519'>;
 /** Raw X25519 public key of 32 bytes. */

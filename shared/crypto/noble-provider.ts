@@ -12,7 +12,7 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { sha3_256, sha3_384, sha3_512 } from '@noble/hashes/sha3.js';
 import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
-import { ml_kem1024 } from '@noble/post-quantum/ml-kem.js';
+import { ml_kem1024, ml_kem768 } from '@noble/post-quantum/ml-kem.js';
 import { systemEntropy } from './entropy.ts';
 import type { EntropyPort } from './entropy.ts';
 import { CryptoError } from './errors.ts';
@@ -30,25 +30,17 @@ import {
 } from './provider-checks.ts';
 import type {
   AeadParameters,
+  AgreementFunctions,
   CryptoProvider,
   Encapsulated,
+  KemFunctions,
+  SignatureFunctions,
   SignInput,
   VerifyInput,
 } from './provider.ts';
-import { sizes } from './provider.ts';
+import { kemSizes, sizes } from './provider.ts';
 
-type SignatureFunctions = Pick<
-  CryptoProvider,
-  'importSigningSeed' | 'importVerifyKey' | 'sign' | 'verify' | 'signAsync' | 'verifyAsync'
->;
-type KemFunctions = Pick<
-  CryptoProvider,
-  'importKemSeed' | 'importKemPublicKey' | 'encapsulate' | 'decapsulate'
->;
-type AgreementFunctions = Pick<
-  CryptoProvider,
-  'importX25519Secret' | 'importX25519PublicKey' | 'x25519'
->;
+const mlKem = { 'ML-KEM-1024': ml_kem1024, 'ML-KEM-768': ml_kem768 } as const;
 
 /**
  * Makes the portable provider. Its hedged signatures and encapsulations draw 32 bytes each from
@@ -125,27 +117,28 @@ function signatures(entropy: EntropyPort): SignatureFunctions {
 function kem(entropy: EntropyPort): KemFunctions {
   const vault = new KeyVault<Uint8Array>();
   return {
-    importKemSeed: (seed) => {
-      requireKeyLength(seed, sizes.mlKem1024.seed, 'an ML-KEM-1024 seed');
-      const { secretKey, publicKey } = ml_kem1024.keygen(seed);
-      return vault.putPrivate(publicHandle('ML-KEM-1024', publicKey, sha3_256), secretKey);
+    importKemSeed: (seed, algorithm = 'ML-KEM-1024') => {
+      requireKeyLength(seed, kemSizes[algorithm].seed, `an ${algorithm} seed`);
+      const { secretKey, publicKey } = mlKem[algorithm].keygen(seed);
+      return vault.putPrivate(publicHandle(algorithm, publicKey, sha3_256), secretKey);
     },
-    importKemPublicKey: (raw) => {
-      requireKeyLength(raw, sizes.mlKem1024.publicKey, 'an ML-KEM-1024 public key');
-      importing('an ML-KEM-1024 public key', () => {
-        ml_kem1024.prepare(raw).clean();
+    importKemPublicKey: (raw, algorithm = 'ML-KEM-1024') => {
+      const what = `an ${algorithm} public key`;
+      requireKeyLength(raw, kemSizes[algorithm].publicKey, what);
+      importing(what, () => {
+        mlKem[algorithm].prepare(raw).clean();
       });
-      return publicHandle('ML-KEM-1024', raw, sha3_256);
+      return publicHandle(algorithm, raw, sha3_256);
     },
     encapsulate: (key: KemPublicKey): Encapsulated => {
       const coins = entropy.randomBytes(32);
-      const { cipherText, sharedSecret } = ml_kem1024.encapsulate(key.raw, coins);
+      const { cipherText, sharedSecret } = mlKem[key.algorithm].encapsulate(key.raw, coins);
       coins.fill(0);
       return { ciphertext: cipherText, sharedSecret };
     },
     decapsulate: (key, ciphertext) => {
-      checkKemCiphertext(ciphertext);
-      return ml_kem1024.decapsulate(ciphertext, vault.take(key));
+      checkKemCiphertext(key.algorithm, ciphertext);
+      return mlKem[key.algorithm].decapsulate(ciphertext, vault.take(key));
     },
   };
 }

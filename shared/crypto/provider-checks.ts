@@ -1,8 +1,8 @@
 /** What both providers demand of their inputs, so that they accept and refuse the same things. */
 import { assertLength, CryptoError, invariant } from './errors.ts';
 import type { PublicKeyHandle } from './key-handle.ts';
-import type { AeadParameters, HkdfInput, SignInput } from './provider.ts';
-import { sizes } from './provider.ts';
+import type { AeadParameters, HkdfInput, KemAlgorithm, SignInput } from './provider.ts';
+import { kemSizes, sizes } from './provider.ts';
 import { toHex } from './bytes.ts';
 
 /** Refuses key material of another length than `length`. */
@@ -49,8 +49,9 @@ export function checkHkdf({ info, outputBytes }: HkdfInput): void {
   );
 }
 
-export function checkKemCiphertext(ciphertext: Uint8Array): void {
-  if (ciphertext.length !== sizes.mlKem1024.ciphertext) {
-    throw new CryptoError('CIPHERTEXT_INVALID', 'an ML-KEM-1024 ciphertext has 1,568 bytes');
+export function checkKemCiphertext(algorithm: KemAlgorithm, ciphertext: Uint8Array): void {
+  const { ciphertext: length } = kemSizes[algorithm];
+  if (ciphertext.length !== length) {
+    throw new CryptoError('CIPHERTEXT_INVALID', `an ${algorithm} ciphertext has ${length} bytes`);
   }
 }

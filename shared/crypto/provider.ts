@@ -22,6 +22,8 @@ export const sizes = {
   slhDsaShake256s: { seed: 96, secretKey: 128, publicKey: 64, signature: 29_792, extraEntropy: 32 },
   /** FIPS 203 section 8, ML-KEM-1024; the seed is d ‖ z. */
   mlKem1024: { seed: 64, publicKey: 1568, ciphertext: 1568, sharedSecret: 32 },
+  /** FIPS 203 section 8, ML-KEM-768. */
+  mlKem768: { seed: 64, publicKey: 1184, ciphertext: 1088, sharedSecret: 32 },
   /** RFC 7748 section 5. */
   x25519: { secretKey: 32, publicKey: 32, sharedSecret: 32 },
   /** RFC 8439 section 2.8 and NIST SP 800-38D. */
@@ -29,6 +31,17 @@ export const sizes = {
   /** RFC 5869 section 2.3: at most 255 blocks; `info` is held to what both providers take. */
   hkdfSha256: { infoMax: 1024, outputMax: 255 * 32 },
 } as const;
+
+/** Parameter sets of FIPS 203: the one that gyre uses, and its fallback of category 3. */
+export type KemAlgorithm = 'ML-KEM-1024' | 'ML-KEM-768';
+
+/** Bytes of each parameter set. */
+export const kemSizes: Readonly<
+  Record<
+    KemAlgorithm,
+    { readonly seed: number; readonly publicKey: number; readonly ciphertext: number }
+  >
+> = { 'ML-KEM-1024': sizes.mlKem1024, 'ML-KEM-768': sizes.mlKem768 };
 
 export type AeadAlgorithm = 'ChaCha20-Poly1305' | 'AES-256-GCM';
 
@@ -72,7 +85,7 @@ export interface HkdfInput {
 }
 
 export interface Encapsulated {
-  /** 1,568 bytes. */
+  /** 1,568 bytes; 1,088 of ML-KEM-768, 1,600 of X25519MLKEM1024. */
   readonly ciphertext: Uint8Array;
   /** 32 bytes, to be wiped by the caller. */
   readonly sharedSecret: Uint8Array;
@@ -98,9 +111,8 @@ export interface SlhDsaFunctions {
   verifySlhDsaAsync(publicKey: Uint8Array, input: VerifyInput): Promise<boolean>;
 }
 
-export interface CryptoProvider extends EntropyPort, SlhDsaFunctions {
-  readonly name: 'native' | 'noble';
-
+/** ML-DSA-87 (FIPS 204). */
+export interface SignatureFunctions {
   /** ML-DSA-87 key from its 32-byte seed (FIPS 204 algorithm 6); the seed is not kept. */
   importSigningSeed(seed: Uint8Array): SigningKey;
   /** ML-DSA-87 public key, 2,592 bytes; throws `KEY_INVALID` for any other length. */
@@ -113,25 +125,42 @@ export interface CryptoProvider extends EntropyPort, SlhDsaFunctions {
   signAsync(key: SigningKey, input: SignInput): Promise<Uint8Array>;
   /** As `verify`; native works in the thread pool. */
   verifyAsync(key: VerifyKey, input: VerifyInput): Promise<boolean>;
+}
 
-  /** ML-KEM-1024 key from its 64-byte seed d ‖ z (FIPS 203 algorithm 16); the seed is not kept. */
-  importKemSeed(seed: Uint8Array): KemSecretKey;
-  /** ML-KEM-1024 public key, 1,568 bytes, checked by FIPS 203 section 7.2 (`KEY_INVALID`). */
-  importKemPublicKey(raw: Uint8Array): KemPublicKey;
-  /** FIPS 203 algorithm 20. */
+/** ML-KEM (FIPS 203). */
+export interface KemFunctions {
+  /**
+   * ML-KEM key from its 64-byte seed d ‖ z (FIPS 203 algorithm 16); the seed is not kept. ML-KEM-1024
+   * unless `algorithm` says otherwise: nothing else ever changes the parameter set.
+   */
+  importKemSeed(seed: Uint8Array, algorithm?: KemAlgorithm): KemSecretKey;
+  /**
+   * ML-KEM public key, 1,568 bytes (ML-KEM-768: 1,184), checked by FIPS 203 section 7.2
+   * (`KEY_INVALID`).
+   */
+  importKemPublicKey(raw: Uint8Array, algorithm?: KemAlgorithm): KemPublicKey;
+  /** FIPS 203 algorithm 20, with the parameter set of the key. */
   encapsulate(key: KemPublicKey): Encapsulated;
   /**
    * FIPS 203 algorithm 21: 32 bytes. A tampered ciphertext yields another secret (implicit
    * rejection); one of the wrong length throws `CIPHERTEXT_INVALID`.
    */
   decapsulate(key: KemSecretKey, ciphertext: Uint8Array): Uint8Array;
+}
 
+/** X25519 (RFC 7748). */
+export interface AgreementFunctions {
   /** X25519 key from 32 random bytes; they are not kept by reference. */
   importX25519Secret(secret: Uint8Array): X25519SecretKey;
   /** X25519 public key, 32 bytes. */
   importX25519PublicKey(raw: Uint8Array): X25519PublicKey;
   /** 32 bytes; throws `KEY_AGREEMENT_FAILED` where the result is zero (RFC 7748 section 6.1). */
   x25519(key: X25519SecretKey, peer: X25519PublicKey): Uint8Array;
+}
+
+export interface CryptoProvider
+  extends EntropyPort, SignatureFunctions, SlhDsaFunctions, KemFunctions, AgreementFunctions {
+  readonly name: 'native' | 'noble';
 
   /** Ciphertext of the plaintext's length with the 16-byte tag behind it. */
   aeadSeal(input: AeadSealInput): Uint8Array;

@@ -16,7 +16,7 @@ import {
   hybridEncapsulate,
   hybridPublicKey,
   hybridSizes,
-} from '../hybrid-kem.ts';
+} from '#shared/crypto/hybrid-kem.ts';
 import { openEnvelope, sealEnvelope } from './dek-envelope.ts';
 
 /** A key in the open, for as long as one use lasts. */

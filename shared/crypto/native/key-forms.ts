@@ -41,6 +41,13 @@ export const mlKem1024: RawForm<'ML-KEM-1024'> = {
   pkcs8: bytesOf('3054020100300b060960864801650304040304428040'),
   spki: bytesOf('30820632300b06096086480165030404030382062100'),
 };
+export const mlKem768: RawForm<'ML-KEM-768'> = {
+  algorithm: 'ML-KEM-768',
+  secretBytes: sizes.mlKem768.seed,
+  rawBytes: sizes.mlKem768.publicKey,
+  pkcs8: bytesOf('3054020100300b060960864801650304040204428040'),
+  spki: bytesOf('308204b2300b0609608648016503040402038204a100'),
+};
 export const x25519: RawForm<'X25519'> = {
   algorithm: 'X25519',
   secretBytes: sizes.x25519.secretKey,

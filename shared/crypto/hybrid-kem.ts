@@ -2,15 +2,18 @@
  * The hybrid KEM that the registry names X25519MLKEM1024: ML-KEM-1024 (FIPS 203) and X25519
  * (RFC 7748), bound together by one SHA3-384 over both shared secrets (ML-KEM first), both
  * ciphertexts, both public keys and a label; its first 32 bytes are the shared secret. It holds as
- * long as one of the two does. This is gyre's own KEM, not a TLS group.
+ * long as one of the two does: nothing that took part is left out of the hash, so that the secret is
+ * bound to the keys and ciphertexts of both. This is gyre's own KEM, not a TLS group.
  *
  * Secret 96 bytes: ML-KEM seed d ‖ z (64) ‖ X25519 secret (32). Public key 1,600 bytes: ML-KEM
  * (1,568) ‖ X25519 (32). Ciphertext 1,600 bytes: ML-KEM (1,568) ‖ ephemeral X25519 public key (32).
  */
 
-import { concat, utf8 } from '#shared/crypto/bytes.ts';
-import { CryptoError } from '#shared/crypto/errors.ts';
-import { sizes, type CryptoProvider, type Encapsulated } from '#shared/crypto/provider.ts';
+import { concat, utf8 } from './bytes.ts';
+import { CryptoError } from './errors.ts';
+import type { KemSecretKey, X25519SecretKey } from './key-handle.ts';
+import { sizes } from './provider.ts';
+import type { CryptoProvider, Encapsulated } from './provider.ts';
 
 const mlKem = sizes.mlKem1024;
 const curve = sizes.x25519;
@@ -37,6 +40,7 @@ export function hybridEncapsulate(crypto: CryptoProvider, publicKey: Uint8Array)
   }
   const mlKemKey = crypto.importKemPublicKey(publicKey.subarray(0, mlKem.publicKey));
   const peer = crypto.importX25519PublicKey(publicKey.subarray(mlKem.publicKey));
+  // Drawn in this order, the ephemeral X25519 secret first, so that vectors can say what was drawn.
   const ephemeralSecret = crypto.randomBytes(curve.secretKey);
   const ephemeral = crypto.importX25519Secret(ephemeralSecret);
   ephemeralSecret.fill(0);
@@ -62,6 +66,7 @@ export function hybridDecapsulate(
     throw new CryptoError('CIPHERTEXT_INVALID', 'a hybrid ciphertext has 1,600 bytes');
   }
   return withSecretKeys(crypto, secret, (keys) => {
+    // The agreement first: it is the one that can refuse.
     const peer = crypto.importX25519PublicKey(ciphertext.subarray(mlKem.ciphertext));
     const second = crypto.x25519(keys.x25519, peer);
     const first = crypto.decapsulate(keys.mlKem, ciphertext.subarray(0, mlKem.ciphertext));
@@ -73,10 +78,7 @@ export function hybridDecapsulate(
 function withSecretKeys<Result>(
   crypto: CryptoProvider,
   secret: Uint8Array,
-  use: (keys: {
-    mlKem: ReturnType<CryptoProvider['importKemSeed']>;
-    x25519: ReturnType<CryptoProvider['importX25519Secret']>;
-  }) => Result,
+  use: (keys: { readonly mlKem: KemSecretKey; readonly x25519: X25519SecretKey }) => Result,
 ): Result {
   const keys = {
     mlKem: crypto.importKemSeed(secret.subarray(0, mlKem.seed)),

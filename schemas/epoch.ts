@@ -20,8 +20,8 @@ import {
   Uint,
 } from './primitives.ts';
 
-/** Members of one channel, at the most: what fits one announcement with its capsules. */
-export const epochMembersMax = 256;
+/** Members of one channel, at the most: 2 KiB for each in one event (name, digest, capsule). */
+export const epochMembersMax = 200;
 /** Channels of one mesh: saga, mesh, operators, telemetry and layer-1 to layer-7. */
 export const channelsMax = 16;
 
@@ -33,6 +33,8 @@ export const epochCauses = [
   'membership',
   'suspicion',
   'operator',
+  /** Nobody holds the secret of the epoch in use any more. */
+  'lost',
 ] as const;
 export const EpochCause = OneOf(epochCauses);
 export type EpochCause = Static<typeof EpochCause>;
@@ -142,7 +144,7 @@ export type EpochRotationRequested = Static<typeof EpochRotationRequested>;
 /** Epochs of one channel whose secrets are held at once; beyond that the oldest is closed. */
 export const epochsHeldMax = 256;
 /** Secrets in one answer: channels times epochs would not fit, so the newest of each channel come first. */
-export const secretsGivenMax = 2048;
+export const secretsGivenMax = 1536;
 /** Announcements in one answer: three of each channel. */
 export const announcementsGivenMax = 3 * channelsMax;
 

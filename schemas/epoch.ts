@@ -43,7 +43,9 @@ export const EpochNumber = Uint(0xffff_ffff);
 
 /**
  * One-time hybrid KEM keys of one agent, one per channel; each is destroyed after its use. An event
- * holds all that may still be used, so that the last one of an agent says everything.
+ * holds all that may still be used, so that the last one of an agent says everything. A prekey is used
+ * up by an announcement that stands in the log: what was stated and never appended used nothing, for
+ * the orchestrator that asked for it may be gone, and another one must be able to go on.
  */
 export const PrekeysPublished = StrictObject({
   prekeys: List(

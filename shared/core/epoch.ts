@@ -296,7 +296,7 @@ function isOverfull({ epochs }: EpochState): boolean {
 
 function causeOf(state: EpochState, seen: EpochSituation): EpochCause | undefined {
   const active = activeEpoch(state);
-  if (active === undefined) return 'first';
+  if (active === undefined) return state.highest === 0 ? 'first' : 'lost';
   const { nowMs, rules, wish } = seen;
   if (active.entitledDigest !== seen.entitledDigest) return 'membership';
   if (wish !== null && wish.atMs > active.announcedAtMs) return wish.cause;

@@ -8,6 +8,7 @@ import type { OrchCode } from '#schemas/errors.ts';
 import { RotationPlan } from '#schemas/plan.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
+import { factorShortfall } from '#shared/core/approvals.ts';
 import { planRotation } from '#shared/core/planner.ts';
 import { reasonOf } from '#shared/core/reason.ts';
 import { rejectionCodes, type RejectionCode } from '#shared/core/rotation/state.ts';
@@ -123,7 +124,8 @@ export class RequestDesk {
     const planned = planRotation({
       request: event.body,
       requestHash: event.hash,
-      requestedBy: event.sender.agentId,
+      requester: event.sender,
+      requestedAtMs: event.header.timeMs,
       planId,
       mesh: trust.mesh,
       nowMs: clock.nowMs(),
@@ -178,6 +180,11 @@ export class RequestDesk {
   ): Promise<Refusal | undefined> {
     const found = this.#saga(event.body);
     if (found.status === 'absent') return found.refusal;
+    const factors =
+      event.type === 'rollback-requested'
+        ? undefined
+        : factorShortfall(event.sender, found.plan.affected_layers, this.#ports.trust.policy);
+    if (factors !== undefined) return { code: 'ORCH-8015', reason: factors };
     const outcome = await found.driver.propose({ event: entry, consumed: [event.hash] });
     return refusalOf(outcome, event.body.planId);
   }

@@ -13,6 +13,7 @@ import { sameData, sameMembers } from './equality.ts';
 import { instantMs } from './instant.ts';
 import { planFaults } from './plan-faults.ts';
 import { memberShortfall, type LayerAgent } from './plan-members.ts';
+import { timingFault } from './plan-timing.ts';
 import { windowOf } from './plan-window.ts';
 import type { DocumentDigests } from './planner.ts';
 import { policyAllows } from './policy.ts';
@@ -42,6 +43,7 @@ export function planShortfall(plan: RotationPlanBody, check: PlanCheck): PlanSho
     membersShortfall(plan, check) ??
     timeShortfall(plan, check) ??
     ruleShortfall(plan, check.policy) ??
+    scheduleShortfall(plan, check) ??
     algorithmShortfall(plan, check)
   );
 }
@@ -128,6 +130,17 @@ function ruleShortfall(plan: RotationPlanBody, policy: PolicyBody): PlanShortfal
   return sameData(planned, ruled)
     ? undefined
     : refuse('ORCH-8002', 'the plan runs by other rules than those of the policy');
+}
+
+/** By the time of the operator's request, which the evidence holds. */
+function scheduleShortfall(
+  plan: RotationPlanBody,
+  { evidence, policy }: PlanCheck,
+): PlanShortfall | undefined {
+  const request = evidence.find(({ hash }) => hash === plan.request);
+  const requestedAtMs = request?.timeMs ?? instantMs(plan.created_at);
+  const fault = timingFault(plan, { policy, requestedAtMs });
+  return fault === undefined ? undefined : refuse(fault.code, fault.reason);
 }
 
 function algorithmShortfall(

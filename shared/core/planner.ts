@@ -2,7 +2,8 @@
  * Makes a rotation plan out of a request and what the layer agents say of themselves, and finds what
  * has changed since a plan was made. A plan freezes all that it rests on: keys, members, adapters,
  * documents, sequence, windows and the way back; execution is bound to it (ORCH-8004 on any
- * difference, ORCH-8007 where a layer is not ready).
+ * difference, ORCH-8007 where a layer is not ready). Who may ask, which algorithms, when and how late
+ * is the policy's to say (ORCH-8015, 8002, 8004).
  */
 
 import type { OrchCode } from '#schemas/errors.ts';
@@ -18,10 +19,13 @@ import type { AffectedKey, RotationPlanBody, SlotMember } from '#schemas/plan.ts
 import type { LayerInspection } from '#schemas/queries.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import type { RegistryBody } from '#schemas/registry.ts';
+import { factorShortfall, type OperatorFactors } from './approvals.ts';
 import { formatInstant, instantMs } from './instant.ts';
 import { estimatePlan } from './plan-estimate.ts';
 import { planFaults, type PlanFault } from './plan-faults.ts';
 import { slotMembers, type LayerAgent } from './plan-members.ts';
+import { ageFaults, emergencyDeadlineMs, timingFault } from './plan-timing.ts';
+import { transportFault } from './plan-transport.ts';
 import { divideWindow, windowOf, type LayerKeys } from './plan-window.ts';
 import { policyAllows } from './policy.ts';
 import { sequenceLayers } from './sequence.ts';
@@ -39,7 +43,9 @@ export interface PlanningInput {
   readonly request: RotationRequested;
   /** Statement hash of the request event. */
   readonly requestHash: string;
-  readonly requestedBy: string;
+  /** Who asked, and when by the request's own time. */
+  readonly requester: OperatorFactors;
+  readonly requestedAtMs: number;
   readonly planId: string;
   readonly mesh: string;
   readonly nowMs: number;
@@ -61,10 +67,14 @@ export function planRotation(input: PlanningInput): { plan: RotationPlanBody } |
   const unknown = layers.find((layer) => !layerNumbers.includes(layer));
   if (unknown !== undefined) return refuse('ORCH-8007', `there is no layer ${unknown}`);
   if (layers.length === 0) return refuse('ORCH-8004', 'no layer is named');
+  const factors = factorShortfall(input.requester, layers, input.policy);
+  if (factors !== undefined) return refuse('ORCH-8015', factors);
   const sequence = sequenceLayers(layers, layerDependencies, preferredSequence);
   if (!sequence.ok) {
     return refuse('ORCH-8008', `layers ${sequence.cycle.join(', ')} depend on each other`);
   }
+  const outdated = layers.includes(3) ? transportFault(input.agents, input) : undefined;
+  if (outdated !== undefined) return refuse(outdated.code, outdated.reason);
   const keys: LayerKeys[] = [];
   for (const layer of sequence.layers) {
     const found = keysOfLayer(input, layer);
@@ -80,10 +90,8 @@ function assemble(
   keys: readonly LayerKeys[],
 ): { plan: RotationPlanBody } | PlanRefusal {
   const { request, policy, nowMs } = input;
-  const { rotation } = policy.policies;
-  const soakMs = rotation.soak_ms;
-  const estimate = estimatePlan(keys, soakMs);
-  const expiresMs = nowMs + rotation.plan_valid_ms;
+  const estimate = estimatePlan(keys, policy.policies.rotation.soak_ms);
+  const expiresMs = expiryMs(input);
   const startMs = Math.max(nowMs, request.windowStartMs ?? nowMs);
   const endMs = request.windowEndMs ?? Math.max(expiresMs, startMs);
   if (endMs <= nowMs) return refuse('ORCH-8004', 'the rotation window is in the past');
@@ -96,8 +104,20 @@ function assemble(
   }
   const affected = divideWindow(keys, { startMs, endMs });
   const plan = planBody(input, { sequence, affected, expiresMs, totalMs: estimate.totalMs });
-  const [fault] = planFaults(plan);
+  const [fault] = [
+    ...planFaults(plan),
+    ...existing(timingFault(plan, input)),
+    ...ageFaults(plan, input),
+  ];
   return fault === undefined ? { plan } : refuse(fault.code, `${fault.subject}: ${fault.reason}`);
+}
+
+/** An emergency is not planned for longer than the policy gives it. */
+function expiryMs({ request, policy, nowMs, requestedAtMs }: PlanningInput): number {
+  const validMs = nowMs + policy.policies.rotation.plan_valid_ms;
+  return request.rotationType === 'emergency'
+    ? Math.min(validMs, emergencyDeadlineMs(policy, requestedAtMs))
+    : validMs;
 }
 
 interface PlanParts {
@@ -118,7 +138,7 @@ function planBody(
     mesh: input.mesh,
     rotation_plan_id: input.planId,
     rotation_type: request.rotationType,
-    requested_by: input.requestedBy,
+    requested_by: input.requester.agentId,
     request: input.requestHash,
     reason: request.reason,
     created_at: formatInstant(nowMs),
@@ -234,6 +254,8 @@ export function validatePlan(plan: RotationPlanBody, input: ValidationInput): Pl
     ...timeDifferences(plan, input),
     ...digestDifferences(plan, input.digests),
     ...agentDifferences(plan, input.inspections),
+    ...existing(transportFault(distinctMembers(plan).map(layerAgentOf), input)),
+    ...ageFaults(plan, input),
     ...plan.affected_keys.flatMap((key) => keyDifferences(key, input)),
   ];
 }
@@ -263,13 +285,7 @@ function agentDifferences(
   plan: RotationPlanBody,
   inspections: readonly LayerInspection[],
 ): PlanFault[] {
-  const members = new Map<string, SlotMember>();
-  for (const member of plan.affected_keys.flatMap((key) => key.members)) {
-    if (member.role === 'owner' || !members.has(member.agent_id)) {
-      members.set(member.agent_id, member);
-    }
-  }
-  return [...members.values()].flatMap(({ agent_id, layer, role }) => {
+  return distinctMembers(plan).flatMap(({ agent_id, layer, role }) => {
     const inspection = inspections.find(({ agentId }) => agentId === agent_id);
     const mayBeFenced = role === 'verifier' && plan.silent_member === 'fence';
     if (inspection === undefined) {
@@ -286,6 +302,21 @@ function agentDifferences(
     if (planned?.fingerprint === inspection.fingerprint) return [];
     return [difference('ORCH-8004', agent_id, `the adapter of ${agent_id} changed`)];
   });
+}
+
+/** Every member once; as an owner where it owns any slot. */
+function distinctMembers(plan: RotationPlanBody): SlotMember[] {
+  const members = new Map<string, SlotMember>();
+  for (const member of plan.affected_keys.flatMap((key) => key.members)) {
+    if (member.role === 'owner' || !members.has(member.agent_id)) {
+      members.set(member.agent_id, member);
+    }
+  }
+  return [...members.values()];
+}
+
+function layerAgentOf({ agent_id: agentId, layer }: SlotMember): LayerAgent {
+  return { agentId, layer };
 }
 
 function keyDifferences(key: AffectedKey, input: ValidationInput): PlanFault[] {
@@ -307,6 +338,10 @@ function keyDifferences(key: AffectedKey, input: ValidationInput): PlanFault[] {
   const verdict = policyAllows({ algorithm, keyKind, layer }, input);
   if (!verdict.ok) faults.push(difference(verdict.code, slot, verdict.reason));
   return faults;
+}
+
+function existing<Item>(item: Item | undefined): Item[] {
+  return item === undefined ? [] : [item];
 }
 
 function difference(code: OrchCode, subject: string, reason: string): PlanFault {

@@ -104,7 +104,8 @@ class Telling {
     const planned = planRotation({
       request: asked,
       requestHash: request,
-      requestedBy: 'op-1',
+      requester: { agentId: 'op-1', capabilities: ['mfa'] },
+      requestedAtMs: world.clock.nowMs(),
       planId,
       mesh: world.mesh,
       nowMs: world.clock.nowMs(),

@@ -130,7 +130,8 @@ export function planningInput(more: Partial<PlanningInput> = {}): PlanningInput 
   return {
     request: requestOf(),
     requestHash: digestOf('request'),
-    requestedBy: 'op-1',
+    requester: { agentId: 'op-1', capabilities: ['mfa'] },
+    requestedAtMs: nowMs,
     planId: 'rot-1',
     mesh: 'test',
     nowMs,

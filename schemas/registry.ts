@@ -23,6 +23,12 @@ const AlgorithmEntry = StrictObject({
   status: OneOf(['active', 'supported', 'deprecated']),
   /** NIST category, 1 to 5; 0 where no category is defined. */
   security_level: IntegerRange({ min: 0, max: 5 }),
+  /**
+   * Bits of work against the property that the algorithm is used for, at the least: without and with
+   * a quantum computer. Each primitive states its own; an entry may leave them to its category.
+   */
+  classical_bits: Type.Optional(IntegerRange({ min: 0, max: 512 })),
+  quantum_bits: Type.Optional(IntegerRange({ min: 0, max: 512 })),
   layers: List(IntegerRange({ min: 1, max: 8 }), { itemsMax: 8 }),
   fallback_for: Type.Optional(AlgorithmName()),
   use_case: Type.Optional(AlgorithmName()),

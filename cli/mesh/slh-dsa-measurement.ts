@@ -3,19 +3,19 @@
  * and kept in the project's cache for as long as processor, Node and OpenSSL stay the same, a day at
  * the most. A cache only; it may be deleted.
  */
-import { generateKeyPair, sign, verify } from 'node:crypto';
-import type { KeyObject } from 'node:crypto';
 import { mkdir, readFile } from 'node:fs/promises';
 import { cpus } from 'node:os';
 import { dirname, join } from 'node:path';
 import { StrictObject, Text, TimeMs, Type, compile } from '#schemas/primitives.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { replaceFile, systemErrorCode } from './durable-files.ts';
-import type { Performance } from './measurements.ts';
+import { timedMs } from './performance.ts';
+import type { Performance } from './performance.ts';
 import { projectRoot } from './tools.ts';
 
 const cacheFile = join(projectRoot, '.cache', 'measurements', 'slh-dsa-shake-256s.json');
 const keptMs = 24 * 3_600_000;
-const message = new Uint8Array(512);
+const input = { message: new Uint8Array(512), context: new Uint8Array(0) };
 const Milliseconds = Type.Number({ minimum: 0, maximum: 60_000 });
 
 const keptCheck = compile(
@@ -30,43 +30,24 @@ const keptCheck = compile(
   }),
 );
 
-export async function slhDsaPerformance(): Promise<Performance> {
+export async function slhDsaPerformance(provider: CryptoProvider): Promise<Performance> {
   const kept = await readKept();
   if (kept !== null) return kept;
-  const performance = await measure();
+  const performance = await measure(provider);
   await keep(performance);
   return performance;
 }
 
-async function measure(): Promise<Performance> {
-  const keygen = await timed(
-    () =>
-      new Promise<{ publicKey: KeyObject; privateKey: KeyObject }>((resolve, reject) => {
-        generateKeyPair('slh-dsa-shake-256s', (error, publicKey, privateKey) => {
-          if (error === null) resolve({ publicKey, privateKey });
-          else reject(error);
-        });
-      }),
-  );
-  const signed = await timed(
-    () =>
-      new Promise<Buffer>((resolve, reject) => {
-        sign(null, message, keygen.result.privateKey, (error, signature) => {
-          if (error === null) resolve(signature);
-          else reject(error);
-        });
-      }),
-  );
-  const verified = await timed(async () =>
-    verify(null, message, keygen.result.publicKey, signed.result),
-  );
+async function measure(provider: CryptoProvider): Promise<Performance> {
+  const keygen = await timedMs(() => provider.generateSlhDsaKey());
+  const { secretKey, publicKey } = keygen.result;
+  const key = provider.importSlhDsaSecret(secretKey);
+  secretKey.fill(0);
+  const signed = await timedMs(async () => await provider.signSlhDsaAsync(key, input));
+  key.wipe();
+  const signature = signed.result;
+  const verified = await timedMs(() => provider.verifySlhDsa(publicKey, { ...input, signature }));
   return { keygen_ms: keygen.ms, sign_ms: signed.ms, verify_ms: verified.ms };
-}
-
-async function timed<Result>(run: () => Promise<Result>): Promise<{ result: Result; ms: number }> {
-  const startedMs = performance.now();
-  const result = await run();
-  return { result, ms: Math.round((performance.now() - startedMs) * 10_000) / 10_000 };
 }
 
 async function readKept(): Promise<Performance | null> {

@@ -9,6 +9,9 @@ import { Base64Url, DigestHex, IntegerRange, List, OneOf, StrictObject } from '.
 
 export const documentSignaturesMax = 16;
 
+/** A document with its signatures, as JSON: more is refused before it is parsed. */
+export const documentBytesMax = 384 * 1024;
+
 /**
  * One signature: ML-DSA-87 (FIPS 204, 4,627 bytes: 6,170 characters of base64url without padding), or
  * SLH-DSA-SHAKE-256s (FIPS 205, 29,792 bytes: 39,723 characters) beside it on a root.

@@ -1,7 +1,8 @@
 /**
  * Whether a sender may say what its header announces: type, lane, channel, subject, time of enrolment,
- * documents in force. A pure function of header and trust, without the time of receipt, so that every
- * receiver, the auditor and everyone who checks its log later come to the same verdict (invariant 12).
+ * documents in force. A pure function of header and trust, so that every receiver, the auditor and
+ * everyone who checks its log later come to the same verdict (invariant 12); for how long a version
+ * that was amended since is taken is the one thing in which they differ, and they are asked for it.
  */
 
 import type { RefusalCode } from '#schemas/errors.ts';
@@ -29,23 +30,67 @@ export interface AuditedSender {
   readonly layer?: number;
   readonly issuedAtMs: number;
   readonly expiresAtMs: number;
+  /** From this moment on the agent may say nothing. */
+  readonly revokedAtMs?: number;
 }
+
+/** A version of registry or policy that an event names, its digest in hexadecimal. */
+export interface NamedVersion {
+  readonly version: number;
+  readonly digest: string;
+}
+
+/**
+ * How it stands to what the receiver has adopted: `superseded` was in force and is no more, `ahead` is
+ * to be learnt of, `unknown` never was in force.
+ */
+export type NamedStanding = 'newest' | 'superseded' | 'ahead' | 'unknown';
+
+export type AmendedKind = 'registry' | 'policy';
 
 export interface InForce {
   readonly addressOf: AddressOf;
-  /** Hexadecimal. */
-  readonly policyDigest: string;
-  readonly registryDigest: string;
+  readonly standingOf: (kind: AmendedKind, named: NamedVersion) => NamedStanding;
+  /** Whether a superseded version may still be named by this event. */
+  readonly takesSuperseded: (kind: AmendedKind, event: AnnouncedEvent) => boolean;
   readonly clockSkewMs: number;
 }
 
 /** Header fields that entitlement looks at, digests in hexadecimal. */
 export interface AnnouncedEvent extends Pick<
   Header,
-  'type' | 'schemaVersion' | 'lane' | 'subject' | 'channel' | 'audience' | 'timeMs' | 'expiresMs'
+  | 'type'
+  | 'schemaVersion'
+  | 'lane'
+  | 'subject'
+  | 'channel'
+  | 'audience'
+  | 'timeMs'
+  | 'expiresMs'
+  | 'policyVersion'
+  | 'registryVersion'
 > {
   readonly policyDigest: string;
   readonly registryDigest: string;
+}
+
+/** Types that belong to a saga, which ends under the documents that it began with. */
+const sagaBound: ReadonlySet<string> = new Set([
+  'plan-approved',
+  'execution-requested',
+  'rollback-requested',
+  'recovery-requested',
+  'recovery-approved',
+  'saga-entry',
+  'step-commanded',
+  'step-reported',
+  'receipts-issued',
+  'event-restored',
+  'statement-signed',
+] satisfies (keyof typeof eventTypes)[]);
+
+export function isSagaBound(type: string): boolean {
+  return sagaBound.has(type);
 }
 
 /** The first thing that does not fit, or undefined. */
@@ -75,9 +120,27 @@ export function entitlementMisfit(
   if (spanMs < 0 || spanMs > type.validMs) return 'TIME_OUT_OF_RANGE';
   const early = event.timeMs < sender.issuedAtMs - inForce.clockSkewMs;
   if (early || event.timeMs > sender.expiresAtMs) return 'SENDER_EXPIRED';
-  if (event.policyDigest !== inForce.policyDigest) return 'POLICY_NOT_IN_FORCE';
-  if (event.registryDigest !== inForce.registryDigest) return 'REGISTRY_NOT_IN_FORCE';
-  return undefined;
+  if (event.timeMs >= (sender.revokedAtMs ?? Infinity)) return 'SENDER_REVOKED';
+  return versionMisfit('policy', event, inForce) ?? versionMisfit('registry', event, inForce);
+}
+
+/** The versions of an event as they are named. */
+export function namedVersion(kind: AmendedKind, event: AnnouncedEvent): NamedVersion {
+  return kind === 'policy'
+    ? { version: event.policyVersion, digest: event.policyDigest }
+    : { version: event.registryVersion, digest: event.registryDigest };
+}
+
+function versionMisfit(
+  kind: AmendedKind,
+  event: AnnouncedEvent,
+  { standingOf, takesSuperseded }: InForce,
+): RefusalCode | undefined {
+  const standing = standingOf(kind, namedVersion(kind, event));
+  if (standing === 'newest') return undefined;
+  if (standing === 'superseded' && takesSuperseded(kind, event)) return undefined;
+  if (standing === 'ahead') return 'TRUST_BEHIND';
+  return kind === 'policy' ? 'POLICY_NOT_IN_FORCE' : 'REGISTRY_NOT_IN_FORCE';
 }
 
 /** Whether the subject is the sender's to speak on, whatever the bus let through. */

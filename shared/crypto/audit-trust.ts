@@ -9,6 +9,7 @@ import type { AddressOf } from '#shared/core/entitlement.ts';
 import type { JudgeOptions } from '#shared/core/audit-judge.ts';
 import type { CryptoProvider } from './provider.ts';
 import { documentDigest, verifyDocument } from './signed-document.ts';
+import { inForceOf } from './trust-in-force.ts';
 import type { TrustView } from './trust.ts';
 
 type Document = SignedDocument<{ kind: string }>;
@@ -20,12 +21,8 @@ export function judgeOptions(
   addressOf: AddressOf,
 ): JudgeOptions {
   return {
-    inForce: {
-      addressOf,
-      policyDigest: trust.policyDigest,
-      registryDigest: trust.registryDigest,
-      clockSkewMs: trust.policy.policies.rotation.clock_skew_ms,
-    },
+    // What was in force once is taken at any leaf; entries of sagas are held to their own begin.
+    inForce: inForceOf(trust, addressOf, () => true),
     policy: trust.policy,
     isSigned: (document) => trust.verifyStatement(document, 'orchestration') === 'ok',
     digestOf: (document) => documentDigest(crypto, document.body),

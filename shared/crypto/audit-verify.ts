@@ -295,7 +295,7 @@ export function openVerifier(
   const opening = openTrust(crypto, { bundle, rootDigest });
   if (opening.status === 'refused') {
     const { code, reason } = opening;
-    return { ok: false, code: code === 'TRUST_EXPIRED' ? 'BUNDLE_MALFORMED' : code, reason };
+    return { ok: false, code: code === 'TRUST_NOT_YET_VALID' ? 'BUNDLE_MALFORMED' : code, reason };
   }
   const { trust } = opening;
   const unsigned = passedOver(crypto, trust);

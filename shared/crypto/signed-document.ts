@@ -1,9 +1,10 @@
 /**
- * Signed documents: root, registry, policy, enrolments and the signer's statements.
+ * Signed documents: root, registry, policy, revocations, enrolments and the signer's statements.
  *
- * Signed bytes are the canonical JSON (RFC 8785) of the body; the ML-DSA-87 context is
- * "gyre/v1/document/" and the body's `kind`, so that no document passes for one of another kind. The
- * digest of a document is SHA3-256 of the same bytes; a key id is SHA3-256 of the raw public key.
+ * Signed bytes are the canonical JSON (RFC 8785) of the body; the context of a signature (ML-DSA-87
+ * and, on a root, SLH-DSA-SHAKE-256s beside it) is "gyre/v1/document/" and the body's `kind`, so that
+ * no document passes for one of another kind. The digest of a document is SHA3-256 of the same bytes;
+ * a key id is SHA3-256 of the raw public key.
  *
  * Invariant: a threshold counts distinct keys. An id that is not the hash of its key counts for
  * nothing, a key that signs twice counts once, keys that are not asked for are ignored.
@@ -13,7 +14,7 @@ import type { DocumentSignature, SignedDocument } from '#schemas/document.ts';
 import { fromBase64Url, toBase64Url, toHex, utf8 } from './bytes.ts';
 import { canonicalJson } from './canonical-json.ts';
 import { CryptoError, invariant } from './errors.ts';
-import type { SigningKey } from './key-handle.ts';
+import type { SigningKey, SlhDsaSigningKey } from './key-handle.ts';
 import type { CryptoProvider } from './provider.ts';
 import { sizes } from './provider.ts';
 
@@ -25,12 +26,26 @@ export interface DocumentSigner {
   sign(bytes: Uint8Array, context: string): Promise<Uint8Array>;
 }
 
+/** Signs a root a second time, by a hash-based key. */
+export interface AnchorSigner {
+  /** Hexadecimal SHA3-256 of the raw public key. */
+  readonly keyId: string;
+  /** SLH-DSA-SHAKE-256s signature of 29,792 bytes over `bytes` with `context` (ASCII). */
+  sign(bytes: Uint8Array, context: string): Promise<Uint8Array>;
+}
+
 /** A public key that may sign. */
 export interface DocumentKey {
   /** Hexadecimal SHA3-256 of `publicKey`. */
   readonly keyId: string;
-  /** Raw ML-DSA-87 public key, 2,592 bytes. */
+  /** Raw public key: 2,592 bytes of ML-DSA-87, or 64 of SLH-DSA-SHAKE-256s. */
   readonly publicKey: Uint8Array;
+}
+
+/** Keys that count, and how many of them must have signed. */
+export interface Accepted {
+  readonly keys: Iterable<DocumentKey>;
+  readonly threshold: number;
 }
 
 /** Why a document does not stand. */
@@ -42,6 +57,14 @@ export type DocumentRefusal =
   /** Too few distinct keys have signed. */
   | 'THRESHOLD_NOT_MET';
 
+const signatureBytes = {
+  'ML-DSA-87': sizes.mlDsa87.signature,
+  'SLH-DSA-SHAKE-256s': sizes.slhDsaShake256s.signature,
+} as const;
+const publicKeyBytes = {
+  'ML-DSA-87': sizes.mlDsa87.publicKey,
+  'SLH-DSA-SHAKE-256s': sizes.slhDsaShake256s.publicKey,
+} as const;
 const kindPattern = /^[a-z][a-z0-9_]{0,62}$/;
 
 /** The ML-DSA context of a kind of document: "gyre/v1/document/" and the kind, at most 80 bytes. */
@@ -74,65 +97,103 @@ export function localSigner(crypto: CryptoProvider, key: SigningKey): DocumentSi
   };
 }
 
+/** An anchor signer with its key in this process; signing takes more than a second. */
+export function localAnchor(
+  crypto: CryptoProvider,
+  key: SlhDsaSigningKey,
+  publicKey: Uint8Array,
+): AnchorSigner {
+  return {
+    keyId: keyIdOf(crypto, publicKey),
+    sign: async (bytes, context) =>
+      await crypto.signSlhDsaAsync(key, { message: bytes, context: utf8(context) }),
+  };
+}
+
 /**
- * Signs `body` by every signer, in the given order. Throws `CryptoError` `NOT_ENCODABLE` for what is
+ * Signs `body` by every signer, in the given order, then by every anchor. Throws `CryptoError` `NOT_ENCODABLE` for what is
  * not JSON, and whatever a signer rejects with.
  */
 export async function signDocument<Body extends { readonly kind: string }>(
   body: Body,
   signers: readonly DocumentSigner[],
+  anchors: readonly AnchorSigner[] = [],
 ): Promise<SignedDocument<Body>> {
+  const total = signers.length + anchors.length;
   invariant(
-    signers.length >= 1 && signers.length <= documentSignaturesMax,
+    signers.length >= 1 && total <= documentSignaturesMax,
     `1 to ${documentSignaturesMax} signers`,
   );
-  const keyIds = new Set(signers.map(({ keyId }) => keyId));
-  invariant(keyIds.size === signers.length, 'every signer signs once');
+  const keyIds = new Set([...signers, ...anchors].map(({ keyId }) => keyId));
+  invariant(keyIds.size === total, 'every signer signs once');
   const bytes = documentBytes(body);
   const context = documentContext(body.kind);
-  const signatures = await Promise.all(
-    signers.map(async (signer): Promise<DocumentSignature> => {
-      const signature = await signer.sign(bytes, context);
-      if (signature.length !== sizes.mlDsa87.signature) {
-        throw new CryptoError('KEY_INVALID', 'a signer answered with no ML-DSA-87 signature');
-      }
-      return {
-        key_id: signer.keyId,
-        algorithm: 'ML-DSA-87',
-        signature: toBase64Url(signature),
-      };
-    }),
-  );
+  const signatures = await Promise.all([
+    ...signers.map((signer) => signatureBy(signer, 'ML-DSA-87', { bytes, context })),
+    ...anchors.map((anchor) => signatureBy(anchor, 'SLH-DSA-SHAKE-256s', { bytes, context })),
+  ]);
   return { body, signatures };
 }
 
+async function signatureBy(
+  signer: DocumentSigner | AnchorSigner,
+  algorithm: DocumentSignature['algorithm'],
+  { bytes, context }: { readonly bytes: Uint8Array; readonly context: string },
+): Promise<DocumentSignature> {
+  const signature = await signer.sign(bytes, context);
+  if (signature.length !== signatureBytes[algorithm]) {
+    throw new CryptoError('KEY_INVALID', `a signer answered with no ${algorithm} signature`);
+  }
+  return { key_id: signer.keyId, algorithm, signature: toBase64Url(signature) };
+}
+
 /**
- * Whether at least `threshold` distinct keys of `keys` have signed the document. Never throws for
- * what the document contains.
+ * Whether at least `threshold` distinct keys of `keys` have signed the document with ML-DSA-87. Never
+ * throws for what the document contains.
  */
 export function verifyDocument(
   crypto: CryptoProvider,
   document: SignedDocument<{ readonly kind: string }>,
-  accepted: { readonly keys: Iterable<DocumentKey>; readonly threshold: number },
+  accepted: Accepted,
 ): 'ok' | DocumentRefusal {
-  const { threshold } = accepted;
+  return countSignatures(crypto, document, { ...accepted, algorithm: 'ML-DSA-87' });
+}
+
+/** As `verifyDocument`, of the hash-based signatures (SLH-DSA-SHAKE-256s) of a root. */
+export function verifyAnchor(
+  crypto: CryptoProvider,
+  document: SignedDocument<{ readonly kind: string }>,
+  accepted: Accepted,
+): 'ok' | DocumentRefusal {
+  return countSignatures(crypto, document, { ...accepted, algorithm: 'SLH-DSA-SHAKE-256s' });
+}
+
+function countSignatures(
+  crypto: CryptoProvider,
+  { body, signatures }: SignedDocument<{ readonly kind: string }>,
+  accepted: Accepted & { readonly algorithm: DocumentSignature['algorithm'] },
+): 'ok' | DocumentRefusal {
+  const { threshold, algorithm } = accepted;
   invariant(Number.isInteger(threshold) && threshold >= 1, 'a threshold of at least one');
-  const { body, signatures } = document;
   if (typeof body.kind !== 'string' || !kindPattern.test(body.kind)) return 'DOCUMENT_MALFORMED';
   if (signatures.length > documentSignaturesMax) return 'DOCUMENT_MALFORMED';
   const message = canonicalBytes(body);
   if (message === undefined) return 'DOCUMENT_MALFORMED';
-  const keys = distinctKeys(crypto, accepted.keys);
+  const keys = distinctKeys(crypto, accepted.keys, algorithm);
   const context = utf8(documentContext(body.kind));
   const holds = new Set<string>();
   let failed = false;
-  for (const { key_id: keyId, signature: text } of signatures) {
+  for (const { key_id: keyId, algorithm: used, signature: text } of signatures) {
     const publicKey = keys.get(keyId);
-    if (publicKey === undefined || holds.has(keyId)) continue;
+    if (publicKey === undefined || used !== algorithm || holds.has(keyId)) continue;
     const signature = fromBase64Url(text);
     if (signature === undefined) return 'DOCUMENT_MALFORMED';
-    const key = crypto.importVerifyKey(publicKey);
-    if (crypto.verify(key, { message, context, signature })) holds.add(keyId);
+    const input = { message, context, signature };
+    const isGood =
+      algorithm === 'ML-DSA-87'
+        ? crypto.verify(crypto.importVerifyKey(publicKey), input)
+        : crypto.verifySlhDsa(publicKey, input);
+    if (isGood) holds.add(keyId);
     else failed = true;
   }
   if (holds.size >= threshold) return 'ok';
@@ -151,10 +212,11 @@ function canonicalBytes(body: unknown): Uint8Array | undefined {
 function distinctKeys(
   crypto: CryptoProvider,
   keys: Iterable<DocumentKey>,
+  algorithm: DocumentSignature['algorithm'],
 ): ReadonlyMap<string, Uint8Array> {
   const distinct = new Map<string, Uint8Array>();
   for (const { keyId, publicKey } of keys) {
-    const isKey = publicKey.length === sizes.mlDsa87.publicKey;
+    const isKey = publicKey.length === publicKeyBytes[algorithm];
     if (isKey && keyIdOf(crypto, publicKey) === keyId) distinct.set(keyId, publicKey);
   }
   return distinct;

@@ -19,6 +19,7 @@ import {
 } from '#shared/crypto/envelope.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { inForceLive } from '#shared/crypto/trust-in-force.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { AnyReceivedEvent, Opening } from './exchange.ts';
 import type { Clock } from './ports.ts';
@@ -50,12 +51,7 @@ export class Receiver {
     this.#options = options;
     const { trust } = options;
     const subjects = subjectsOf(trust.mesh);
-    this.#inForce = {
-      addressOf: (subject) => subjects.parse(subject),
-      policyDigest: trust.policyDigest,
-      registryDigest: trust.registryDigest,
-      clockSkewMs: trust.policy.policies.rotation.clock_skew_ms,
-    };
+    this.#inForce = inForceLive(trust, (subject) => subjects.parse(subject), options.clock);
   }
 
   refusals(): Readonly<Partial<Record<RefusalCode, number>>> {

@@ -95,11 +95,20 @@ describe('a trust bundle', () => {
     expect(open((bundle) => bundle.enrolments.push(named))).toBe('ENROLMENT_INVALID');
   });
 
-  it('is refused when a document has expired', () => {
+  it('is taken when a document has expired, and is stale then', () => {
     const bundle = world.bundle;
-    const nowMs = Date.parse(bundle.policy.body.expires_at) + 1;
+    const nowMs = Date.parse(bundle.policy.body.expires_at);
     const opening = openTrust(crypto, { bundle, rootDigest: world.rootDigest, nowMs });
-    expect(opening).toMatchObject({ status: 'refused', code: 'TRUST_EXPIRED' });
+    if (opening.status !== 'ok') throw new Error(opening.code);
+    expect(opening.trust.staleness(nowMs)).toEqual(['root', 'registry', 'policy']);
+    expect(opening.trust.staleness(nowMs - 1)).toEqual([]);
+  });
+
+  it('is refused by a clock that runs far behind', () => {
+    const bundle = world.bundle;
+    const nowMs = Date.parse(bundle.policy.body.issued_at) - 60_001;
+    const opening = openTrust(crypto, { bundle, rootDigest: world.rootDigest, nowMs });
+    expect(opening).toMatchObject({ status: 'refused', code: 'TRUST_NOT_YET_VALID' });
   });
 
   it('is refused when it is something else, without throwing', () => {

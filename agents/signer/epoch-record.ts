@@ -1,6 +1,6 @@
 /**
- * What the signer remembers of epochs, durably and without any secret: the highest epoch that it stated
- * or saw of each channel (invariant 6: epochs never go down, over restarts too), which are closed for
+ * What the signer remembers of epochs, durably and without any secret: the highest epoch
+ * that it saw announced of each channel (invariant 6: epochs never go down, over restarts too), which are closed for
  * good, where the held ones stand, and which prekeys were used. All of it is public.
  */
 
@@ -8,7 +8,6 @@ import type { DatabaseSync } from 'node:sqlite';
 import {
   EpochAnnouncement,
   EpochStanding,
-  type EpochAnnouncementBody,
   type EpochStanding as Standing,
 } from '#schemas/epoch.ts';
 import { compile } from '#schemas/primitives.ts';
@@ -23,7 +22,7 @@ const announcementCheck = compile(EpochAnnouncement);
 
 const schema = `
   CREATE TABLE IF NOT EXISTS epoch_mark (
-    channel TEXT PRIMARY KEY, highest INTEGER NOT NULL, stated TEXT
+    channel TEXT PRIMARY KEY, highest INTEGER NOT NULL
   ) STRICT;
   CREATE TABLE IF NOT EXISTS epoch_held (
     channel TEXT NOT NULL, epoch INTEGER NOT NULL, standing TEXT NOT NULL, announcement TEXT,
@@ -37,10 +36,11 @@ const schema = `
   ) STRICT;
   CREATE INDEX IF NOT EXISTS prekey_age ON prekey_used (time_ms)`;
 
-export interface UsedPrekey {
-  readonly prekeyId: string;
-  /** When it was published. */
+export interface PrekeyUse {
+  readonly prekeyIds: readonly string[];
+  /** When they were used. */
   readonly timeMs: number;
+  readonly forgetBeforeMs: number;
 }
 
 export class EpochRecord {
@@ -52,42 +52,32 @@ export class EpochRecord {
     translated(() => database.exec(schema));
   }
 
-  /** 0 where none was stated or seen. */
+  /** 0 where none was seen. */
   highest(channel: string): number {
     return Number(this.#markOf(channel)?.['highest'] ?? 0);
   }
 
-  /** Whether it is what was stated last of its channel: that may be asked for again. */
-  wasStatedLast(channel: string, digest: string): boolean {
-    return this.#markOf(channel)?.['stated'] === digest;
-  }
-
-  /** Those of the prekeys that an announcement used before. */
-  used(prekeyIds: readonly string[]): ReadonlySet<string> {
-    const find = translated(() =>
-      this.#database.prepare('SELECT prekey_id FROM prekey_used WHERE prekey_id = ?'),
+  /** Whether an announcement used the prekey. */
+  isUsed(prekeyId: string): boolean {
+    const found = translated(() =>
+      this.#database.prepare('SELECT 1 FROM prekey_used WHERE prekey_id = ?').get(prekeyId),
     );
-    return new Set(prekeyIds.filter((id) => translated(() => find.get(id)) !== undefined));
+    return found !== undefined;
   }
 
-  /** Before the statement is signed. Forgets prekeys published before `forgetBeforeMs`. */
-  state(
-    { channel, epoch }: EpochAnnouncementBody,
-    stated: {
-      readonly digest: string;
-      readonly prekeys: readonly UsedPrekey[];
-      readonly forgetBeforeMs: number;
-    },
-  ): void {
+  /**
+   * The announcement stands in the log: its number and its prekeys are used up. What was stated and
+   * never appended used nothing: the orchestrator that asked for it may be gone, and another one must
+   * be able to go on. Forgets prekeys used before `forgetBeforeMs`.
+   */
+  announced({ channel, epoch }: SecretName, used: PrekeyUse): void {
     this.#inTransaction(() => {
-      this.#raise(channel, epoch, stated.digest);
+      this.#raise(channel, epoch);
       const insert = this.#database.prepare(
         'INSERT INTO prekey_used (prekey_id, time_ms) VALUES (?, ?) ON CONFLICT DO NOTHING',
       );
-      for (const { prekeyId, timeMs } of stated.prekeys) insert.run(prekeyId, timeMs);
-      this.#database
-        .prepare('DELETE FROM prekey_used WHERE time_ms < ?')
-        .run(stated.forgetBeforeMs);
+      for (const prekeyId of used.prekeyIds) insert.run(prekeyId, used.timeMs);
+      this.#database.prepare('DELETE FROM prekey_used WHERE time_ms < ?').run(used.forgetBeforeMs);
     });
   }
 
@@ -98,7 +88,7 @@ export class EpochRecord {
   ): void {
     const { standing, announcement } = held;
     this.#inTransaction(() => {
-      this.#raise(channel, epoch, null);
+      this.#raise(channel, epoch);
       this.#database
         .prepare(
           `INSERT INTO epoch_held (channel, epoch, standing, announcement) VALUES (?, ?, ?, ?)
@@ -139,7 +129,7 @@ export class EpochRecord {
   /** The epoch is over for good. */
   close({ channel, epoch }: SecretName): void {
     this.#inTransaction(() => {
-      this.#raise(channel, epoch, null);
+      this.#raise(channel, epoch);
       this.#database
         .prepare('DELETE FROM epoch_held WHERE channel = ? AND epoch = ?')
         .run(channel, epoch);
@@ -171,21 +161,17 @@ export class EpochRecord {
 
   #markOf(channel: string) {
     return translated(() =>
-      this.#database
-        .prepare('SELECT highest, stated FROM epoch_mark WHERE channel = ?')
-        .get(channel),
+      this.#database.prepare('SELECT highest FROM epoch_mark WHERE channel = ?').get(channel),
     );
   }
 
-  /** `stated` stays what it was where it is null. */
-  #raise(channel: string, epoch: number, stated: string | null): void {
+  #raise(channel: string, epoch: number): void {
     this.#database
       .prepare(
-        `INSERT INTO epoch_mark (channel, highest, stated) VALUES (?, ?, ?)
-         ON CONFLICT (channel) DO UPDATE SET highest = max(highest, excluded.highest),
-           stated = coalesce(excluded.stated, stated)`,
+        `INSERT INTO epoch_mark (channel, highest) VALUES (?, ?)
+         ON CONFLICT (channel) DO UPDATE SET highest = max(highest, excluded.highest)`,
       )
-      .run(channel, epoch, stated);
+      .run(channel, epoch);
   }
 
   #inTransaction(run: () => void): void {

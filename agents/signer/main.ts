@@ -7,6 +7,7 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import { BootError, bootAgent, runAgent } from '#shared/runtime/boot.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import { CheckpointMemory } from './checkpoint-memory.ts';
+import { EpochRecord } from './epoch-record.ts';
 import { Signer } from './signer.ts';
 import { openFileToken } from './token/file-token.ts';
 import type { TokenEvent } from './token/child-supervisor.ts';
@@ -42,6 +43,8 @@ runAgent(async () => {
     outbox,
     token,
     checkpoints: new CheckpointMemory(database, crypto),
+    epochs: new EpochRecord(database),
+    isLockedOut: (agentId) => agent.trustDesk.isLockedOut(agentId),
     subjects: subjectsOf(agent.trust.mesh),
     childRestarts: () => restarts,
   });

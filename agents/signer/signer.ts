@@ -22,6 +22,8 @@ import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { CheckpointMemory } from './checkpoint-memory.ts';
+import { EpochOffice } from './epoch-office.ts';
+import type { EpochRecord } from './epoch-record.ts';
 import { TokenError, type KeyRole, type Token } from './token/token.ts';
 
 export interface SignerPorts {
@@ -36,6 +38,9 @@ export interface SignerPorts {
   readonly subjects: Subjects;
   readonly token: Token;
   readonly checkpoints: CheckpointMemory;
+  readonly epochs: EpochRecord;
+  /** Whether the agent offered a bad document and may ask for nothing new for a while. */
+  readonly isLockedOut: (agentId: string) => boolean;
   /** How often the token's process was started again. */
   readonly childRestarts: () => number;
 }
@@ -58,11 +63,13 @@ const roleOf: Readonly<Record<Statement['kind'], KeyRole & RoleName>> = {
 
 export class Signer {
   readonly #ports: SignerPorts;
+  readonly #epochs: EpochOffice;
   #receipts: Subscription | undefined;
   #drain: OutboxDrain | undefined;
 
   constructor(ports: SignerPorts) {
     this.#ports = ports;
+    this.#epochs = new EpochOffice({ ...ports, record: ports.epochs });
   }
 
   async start(): Promise<void> {
@@ -78,12 +85,14 @@ export class Signer {
       (message) => this.#onReceipt(message),
     );
     this.#drain = outbox.drain(bus);
+    await this.#epochs.start();
     await this.#ports.exchange.answer((query, asker) => this.#answer(query, asker));
     this.#ports.log.info({ notice: this.#ports.token.describe().notice }, 'signing');
   }
 
   async stop(): Promise<void> {
     await this.#receipts?.stop();
+    await this.#epochs.stop();
     await this.#drain?.stop();
     await this.#ports.bus.close();
     await this.#ports.token.close();
@@ -143,12 +152,12 @@ export class Signer {
     if (statement.kind === 'enrolment') {
       return { code: 'ORCH-8015', reason: 'enrolments are stated at provisioning only' };
     }
-    if (statement.kind === 'epoch_announcement') {
-      return { code: 'ORCH-8015', reason: 'the announcement rests on no prekeys' };
-    }
     const evidence = this.#verified(request.evidence);
     if (evidence === undefined) {
       return { code: 'ORCH-8015', reason: 'the evidence is not authentic' };
+    }
+    if (statement.kind === 'epoch_announcement') {
+      return this.#epochs.refusalOf(statement, asker, evidence);
     }
     if (plan !== undefined && trust.verifyStatement(plan, 'orchestration') !== 'ok') {
       return { code: 'ORCH-8015', reason: 'the plan is not stated by the signer' };

@@ -35,9 +35,9 @@ export interface EpochCheck {
   readonly agents: readonly EpochMemberOf[];
   /** Who may hold the channel's secret, as a digest: what the statement must say. */
   readonly entitledDigest: string;
-  /** The highest epoch of the channel that was stated or seen; 0 before the first. */
+  /** The highest epoch of the channel in its log; 0 before the first. */
   readonly highest: number;
-  /** Whether an announcement used the prekey before. */
+  /** Whether an announcement in the log used the prekey. */
   readonly isUsed: (prekeyId: string) => boolean;
   /** Of root, registry and policy: with stale documents no epoch begins. */
   readonly documents: readonly { readonly kind: string; readonly expires_at: string }[];

@@ -17,6 +17,7 @@ import { openDatabase } from '#agents/layers/sqlite.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
 import { Orchestrator } from '#agents/orchestrator/orchestrator.ts';
 import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
+import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { Signer } from '#agents/signer/signer.ts';
 import { TokenError, type Token } from '#agents/signer/token/token.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
@@ -228,7 +229,16 @@ export class InMemoryMesh {
     });
     const checkpoints = new CheckpointMemory(database, crypto);
     const token = new KeysInMemory(this.world);
-    const signer = new Signer({ ...shared, outbox, checkpoints, token, childRestarts: () => 0 });
+    const epochs = new EpochRecord(database);
+    const signer = new Signer({
+      ...shared,
+      outbox,
+      checkpoints,
+      epochs,
+      token,
+      isLockedOut: () => false,
+      childRestarts: () => 0,
+    });
     await shared.notices.start();
     await signer.start();
     return {

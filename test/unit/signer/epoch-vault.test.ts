@@ -12,7 +12,6 @@ import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
 import { openFileToken } from '#agents/signer/token/file-token.ts';
 import type { Token } from '#agents/signer/token/token.ts';
-import type { EpochAnnouncementBody } from '#schemas/epoch.ts';
 import { quiet } from '../../support/world.ts';
 
 const day = 24 * 3_600_000;
@@ -156,27 +155,23 @@ describe('the archive key', () => {
 });
 
 describe('the record', () => {
-  const body = (epoch: number) => ({ channel: 'saga', epoch }) as EpochAnnouncementBody;
+  const saga = (epoch: number) => ({ channel: 'saga', epoch });
 
-  test('epochs never go down, and what was stated last is known', async () => {
-    const stated = { digest: 'a', prekeys: [], forgetBeforeMs: 0 };
-    record.state(body(5), stated);
-    record.state(body(4), { ...stated, digest: 'b' });
+  test('epochs never go down, over a restart neither', async () => {
+    const used = { prekeyIds: [], timeMs: day, forgetBeforeMs: 0 };
+    record.announced(saga(5), used);
+    record.announced(saga(4), used);
     await reopen();
     expect([record.highest('saga'), record.highest('mesh')]).toEqual([5, 0]);
-    expect([record.wasStatedLast('saga', 'a'), record.wasStatedLast('saga', 'b')]).toEqual([
-      false,
-      true,
-    ]);
   });
 
   test('used prekeys are known until they could not be used any more', async () => {
-    const prekeys = [{ prekeyId: 'p', timeMs: 10 * day }];
-    record.state(body(1), { digest: 'a', prekeys, forgetBeforeMs: 9 * day });
+    const used = { prekeyIds: ['p'], timeMs: 10 * day, forgetBeforeMs: 9 * day };
+    record.announced(saga(1), used);
     await reopen();
-    expect([...record.used(['p', 'q'])]).toEqual(['p']);
-    record.state(body(2), { digest: 'b', prekeys: [], forgetBeforeMs: 11 * day });
-    expect([...record.used(['p', 'q'])]).toEqual([]);
+    expect([record.isUsed('p'), record.isUsed('q')]).toEqual([true, false]);
+    record.announced(saga(2), { prekeyIds: [], timeMs: 12 * day, forgetBeforeMs: 11 * day });
+    expect(record.isUsed('p')).toBe(false);
   });
 
   test('closed epochs are bounded, and what lies below them is closed', () => {

@@ -1,0 +1,108 @@
+/**
+ * The signer's word on epochs: which announcements it states, and what it remembers of those that stand
+ * in the logs. It follows the logs by itself, so that neither a number nor a prekey is used twice,
+ * whatever an orchestrator asks for (invariants 6 and 10).
+ */
+
+import type { EpochAnnouncementBody } from '#schemas/epoch.ts';
+import type { OrchCode } from '#schemas/errors.ts';
+import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
+import type { Subjects } from '#shared/bus/subjects.ts';
+import { channelsOf } from '#shared/core/channels.ts';
+import { checkEpochAnnouncement, prekeyAgeMaxMs } from '#shared/core/epoch-evidence.ts';
+import type { VerifiedEvent } from '#shared/core/verified-event.ts';
+import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
+import type { Exchange } from '#shared/runtime/exchange.ts';
+import type { Clock } from '#shared/runtime/ports.ts';
+import type { EpochRecord } from './epoch-record.ts';
+
+export interface EpochOfficePorts {
+  readonly bus: Bus;
+  readonly exchange: Exchange;
+  readonly trust: TrustView;
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly subjects: Subjects;
+  readonly record: EpochRecord;
+  /** Whether the agent offered a bad document and may ask for nothing new for a while. */
+  readonly isLockedOut: (agentId: string) => boolean;
+}
+
+/** Messages of the control stream that are gone through at a start, for what was missed before it. */
+const rereadMax = 16_384;
+
+export class EpochOffice {
+  readonly #ports: EpochOfficePorts;
+  #subscription: Subscription | undefined;
+
+  constructor(ports: EpochOfficePorts) {
+    this.#ports = ports;
+  }
+
+  async start(): Promise<void> {
+    const { bus, subjects } = this.#ports;
+    const { lastSequence } = await bus.streamState('GYRE_CONTROL');
+    this.#subscription = await bus.follow(
+      {
+        stream: 'GYRE_CONTROL',
+        subjects: [subjects.patterns.epoch],
+        fromSequence: Math.max(1, lastSequence - rereadMax),
+      },
+      (message) => this.#note(message),
+    );
+  }
+
+  async stop(): Promise<void> {
+    await this.#subscription?.stop();
+  }
+
+  /** Why the announcement is not stated, or undefined. */
+  refusalOf(
+    statement: EpochAnnouncementBody,
+    asker: Enrolled,
+    evidence: readonly VerifiedEvent[],
+  ): { readonly code: OrchCode; readonly reason: string } | undefined {
+    const { trust, crypto, clock, record, isLockedOut } = this.#ports;
+    const nowMs = clock.nowMs();
+    if (isLockedOut(asker.agentId)) return { code: 'ORCH-8015', reason: 'the asker is locked out' };
+    const agents = trust.agents().filter((agent) => isInForce(agent, nowMs));
+    const entitled = agents.filter((agent) => channelsOf(agent).includes(statement.channel));
+    const verdict = checkEpochAnnouncement({
+      statement,
+      asker,
+      mesh: trust.mesh,
+      evidence,
+      agents,
+      entitledDigest: entitledDigest(crypto, statement.channel, entitled),
+      highest: record.highest(statement.channel),
+      isUsed: (prekeyId) => record.isUsed(prekeyId),
+      documents: [trust.root, trust.registry, trust.policy],
+      nowMs,
+      clockSkewMs: trust.policy.policies.rotation.clock_skew_ms,
+    });
+    return verdict.status === 'ok' ? undefined : { code: verdict.code, reason: verdict.reason };
+  }
+
+  /** An entry of a log that announces what this signer stated uses up its number and its prekeys. */
+  #note({ data, subject }: BusMessage): void {
+    const { exchange, trust, subjects, record, clock } = this.#ports;
+    const event = exchange.openRecord(data);
+    if (event?.type !== 'epoch-entry' || event.header.subject !== subject) return;
+    const { channel, epoch, event: said } = event.body;
+    if (said.type !== 'epoch-announced' || subjects.parse(subject)?.kind !== 'saga-epoch') return;
+    const { body } = said.announcement;
+    const isOurs = body.channel === channel && body.epoch === epoch && body.mesh === trust.mesh;
+    if (!isOurs || trust.verifyStatement(said.announcement, 'orchestration') !== 'ok') return;
+    record.announced(body, {
+      prekeyIds: said.capsules.map(({ prekeyId }) => prekeyId),
+      timeMs: event.header.timeMs,
+      forgetBeforeMs: clock.nowMs() - 2 * prekeyAgeMaxMs,
+    });
+  }
+}
+
+function isInForce({ expiresAtMs, revokedAtMs }: Enrolled, nowMs: number): boolean {
+  return nowMs <= expiresAtMs && (revokedAtMs === undefined || nowMs < revokedAtMs);
+}

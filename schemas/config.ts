@@ -10,6 +10,7 @@ import {
   AgentId,
   DigestHex,
   DurationMs,
+  IntegerRange,
   KebabName,
   StrictObject,
   Text,
@@ -66,6 +67,8 @@ export const AgentConfig = StrictObject({
       tlsVersionMin: Type.Optional(TlsVersion),
     }),
   ),
+  /** Layer agents: between two heartbeats; 1,000 unless told. */
+  heartbeatMs: Type.Optional(IntegerRange({ min: 100, max: 60_000 })),
   /** Signer only. */
   token: Type.Optional(TokenConfig),
   /** Orchestrators: silence after which another one's saga is taken over. */

@@ -8,7 +8,7 @@ import { Type, type Static } from 'typebox';
 import { EpochAnnouncementBody } from './epoch.ts';
 import { CheckpointIssued } from './events.ts';
 import { SlotStatus, evidenceItemsMax } from './steps.ts';
-import { Disclosure } from './frame.ts';
+import { Disclosure, batchEventsMax } from './frame.ts';
 import { AlgorithmCapabilities, NegotiationConstraints, TlsVersion } from './negotiation.ts';
 import {
   AuditCheckpointBody,
@@ -84,6 +84,12 @@ export const Query = Type.Union([
   }),
   StrictObject({ ...named('capabilities-list') }),
   StrictObject({ ...named('telemetry-recent'), agentId: Type.Optional(AgentId()) }),
+  /** One event as a `BatchProof`; the agent's newest where none is named. */
+  StrictObject({
+    ...named('telemetry-prove'),
+    agentId: AgentId(),
+    event: Type.Optional(StrictObject({ batch: DigestHex(), index: Uint(batchEventsMax - 1) })),
+  }),
   /* to orchestrators and the signer, on the notices channel */
   StrictObject({
     ...named('epoch-secrets'),

@@ -4,10 +4,15 @@
  */
 
 import { Type, type Static } from 'typebox';
+import { batchEventsMax } from './frame.ts';
 import { SlotName } from './layers.ts';
 import {
+  AgentId,
   AlgorithmName,
+  DigestHex,
+  DurationMs,
   KebabName,
+  List,
   StrictObject,
   TimeMs,
   Uint,
@@ -41,3 +46,50 @@ export const TelemetryEvent = Type.Union([
 export type TelemetryEvent = Static<typeof TelemetryEvent>;
 
 export const telemetryEventCheck = compile(TelemetryEvent);
+
+/** What an orchestrator remembers of one agent: bounded, and lost with its process. */
+export const measurementsKeptMax = 32;
+export const usagesKeptMax = 64;
+export const eventsShownMax = 16;
+
+export const AgentTelemetrySummary = StrictObject({
+  agentId: AgentId(),
+  /** Since its last heartbeat reached the bus, or since the orchestrator began to listen. */
+  silentMs: DurationMs(),
+  silent: Type.Boolean(),
+  heartbeat: Type.Optional(
+    StrictObject({ atMs: TimeMs(), sequence: Uint(), receivedAtMs: TimeMs() }),
+  ),
+  /** Heartbeats whose numbers were left out. */
+  missed: Uint(),
+  batches: Uint(),
+  events: Uint(),
+  /** Latest value of each metric. */
+  measurements: List(StrictObject({ metric: KebabName(), value: Type.Number(), atMs: TimeMs() }), {
+    itemsMax: measurementsKeptMax,
+  }),
+  /** Sums since the orchestrator began to listen. */
+  usage: List(
+    StrictObject({
+      slot: SlotName(),
+      version: Version(),
+      algorithm: AlgorithmName(),
+      operations: Uint(),
+      failures: Uint(),
+    }),
+    { itemsMax: usagesKeptMax },
+  ),
+  /** The newest last; each can be proven. */
+  recent: List(
+    StrictObject({ batch: DigestHex(), index: Uint(batchEventsMax - 1), event: TelemetryEvent }),
+    { itemsMax: eventsShownMax },
+  ),
+});
+export type AgentTelemetrySummary = Static<typeof AgentTelemetrySummary>;
+
+export const TelemetryRecent = StrictObject({
+  orchestrator: AgentId(),
+  sinceMs: TimeMs(),
+  agents: List(AgentTelemetrySummary, { itemsMax: 64 }),
+});
+export type TelemetryRecent = Static<typeof TelemetryRecent>;

@@ -9,6 +9,7 @@
  */
 import assert from 'node:assert';
 import { bucketNames } from './bus.ts';
+import { streamNames } from './bus.ts';
 import type { StreamName } from './bus.ts';
 import { consumersOf } from './streams.ts';
 import type { BusPrincipal } from './streams.ts';
@@ -48,6 +49,9 @@ export function readScopeOf(principal: BusPrincipal): ReadScope {
       return 'none';
   }
 }
+
+/** The layer that looks for anomalies: it reads what the others measure. */
+const selfHealingLayer = 7;
 
 /** The allow lists of one principal of a mesh. */
 export function permissionsOf(mesh: string, principal: BusPrincipal): Permissions {
@@ -135,18 +139,29 @@ function reads(subjects: Subjects, principal: BusPrincipal): string[] {
   const { id } = principal;
   switch (principal.kind) {
     case 'layer':
-      return ownSubjects(subjects, principal).map((subject) =>
-        jetstreamSubjects.directGetLast('GYRE_CONTROL', subject),
-      );
+      return [
+        ...ownSubjects(subjects, principal).map((subject) => {
+          const stream =
+            subjects.parse(subject)?.kind === 'telemetry' ? 'GYRE_BULK' : 'GYRE_CONTROL';
+          return jetstreamSubjects.directGetLast(stream, subject);
+        }),
+        ...(principal.layer === selfHealingLayer
+          ? [
+              jetstreamSubjects.streamInfo('GYRE_BULK'),
+              ...follows('GYRE_BULK', id, [patterns.telemetry]),
+            ]
+          : []),
+      ];
     case 'orchestrator':
-      return ['GYRE_CONTROL' as const, 'GYRE_AUDIT' as const].flatMap((stream) => [
+      return (['GYRE_CONTROL', 'GYRE_AUDIT', 'GYRE_BULK'] as const).flatMap((stream) => [
         ...wholeStream(stream),
         ...follows(stream, id, undefined),
       ]);
     case 'auditor':
-      return ['GYRE_CONTROL' as const, 'GYRE_AUDIT' as const, 'GYRE_DEAD' as const].flatMap(
-        (stream) => [...wholeStream(stream), ...follows(stream, id, undefined)],
-      );
+      return streamNames.flatMap((stream) => [
+        ...wholeStream(stream),
+        ...follows(stream, id, undefined),
+      ]);
     case 'signer':
       return [
         jetstreamSubjects.streamInfo('GYRE_CONTROL'),

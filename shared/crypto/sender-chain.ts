@@ -9,6 +9,8 @@
  */
 import { chainMessagesMax, protocolVersion, suiteId } from '#schemas/frame.ts';
 import type { Header, Lane } from '#schemas/frame.ts';
+import { sealBatchAsync } from './batch.ts';
+import type { SealedBatch } from './batch.ts';
 import { CryptoError, invariant } from './errors.ts';
 import { seal } from './envelope.ts';
 import type { SealedEvent } from './envelope.ts';
@@ -43,13 +45,20 @@ export type EventInput = Omit<
   'version' | 'suite' | 'sender' | 'senderKeyId' | 'epoch' | 'incarnation' | 'counter' | 'previous'
 > & { readonly body: unknown };
 
-/** A sealed event whose publication is undecided. Call exactly one of the two, once. */
-export interface PendingEvent extends SealedEvent {
+/** The same of a batch; each event encoded, within the bounds of `sealBatch`. */
+export type BatchInput = Omit<EventInput, 'body'> & { readonly events: readonly Uint8Array[] };
+
+/** Call exactly one of the two, once. */
+interface Undecided {
   /** The bus has it (or the outbox, which never gives up). */
   accepted(): void;
   /** The bus refused it for good. */
   refused(): void;
 }
+
+/** A sealed event whose publication is undecided. */
+export interface PendingEvent extends SealedEvent, Undecided {}
+export interface PendingBatch extends SealedBatch, Undecided {}
 
 export interface SenderChainOptions {
   readonly crypto: CryptoProvider;
@@ -83,36 +92,24 @@ export class SenderChain {
    */
   seal(input: EventInput): PendingEvent {
     const { body, ...fields } = input;
-    const { crypto, sender, signingKey, keyring } = this.#options;
-    const epoch = keyring.currentEpoch(input.channel);
-    const channelSecret =
-      epoch === undefined ? undefined : keyring.secretOf({ channel: input.channel, epoch });
-    if (epoch === undefined || channelSecret === undefined) {
-      throw new CryptoError('CHANNEL_UNKNOWN', `no secret for channel ${input.channel}`);
-    }
-    const slot = this.next(input);
-    const header: Header = {
-      ...fields,
-      version: protocolVersion,
-      suite: suiteId,
-      sender,
-      senderKeyId: signingKey.publicKey.keyId,
-      epoch,
-      incarnation: this.incarnation,
-      counter: slot.counter,
-      previous: slot.previous,
-    };
+    const { crypto, signingKey } = this.#options;
+    const { header, slot, channelSecret } = this.#begin(fields);
     try {
-      const sealed = seal(crypto, { header, body, signingKey, channelSecret });
-      return {
-        ...sealed,
-        accepted: () => {
-          slot.accepted(sealed.statementHash);
-        },
-        refused: () => {
-          slot.refused();
-        },
-      };
+      return pending(seal(crypto, { header, body, signingKey, channelSecret }), slot);
+    } catch (fault) {
+      slot.refused();
+      throw fault;
+    }
+  }
+
+  /** Seals the next batch of its chain, signed in the thread pool. Throws as `seal`. */
+  async sealBatch(input: BatchInput): Promise<PendingBatch> {
+    const { events, ...fields } = input;
+    const { crypto, signingKey } = this.#options;
+    const { header, slot, channelSecret } = this.#begin(fields);
+    try {
+      const batch = { header, events, signingKey, channelSecret };
+      return pending(await sealBatchAsync(crypto, batch), slot);
     } catch (fault) {
       slot.refused();
       throw fault;
@@ -147,6 +144,30 @@ export class SenderChain {
     };
   }
 
+  /** Secret, counter and header of what is sealed next. */
+  #begin(fields: Omit<EventInput, 'body'>) {
+    const { sender, signingKey, keyring } = this.#options;
+    const { channel } = fields;
+    const epoch = keyring.currentEpoch(channel);
+    const channelSecret = epoch === undefined ? undefined : keyring.secretOf({ channel, epoch });
+    if (epoch === undefined || channelSecret === undefined) {
+      throw new CryptoError('CHANNEL_UNKNOWN', `no secret for channel ${channel}`);
+    }
+    const slot = this.next(fields);
+    const header: Header = {
+      ...fields,
+      version: protocolVersion,
+      suite: suiteId,
+      sender,
+      senderKeyId: signingKey.publicKey.keyId,
+      epoch,
+      incarnation: this.incarnation,
+      counter: slot.counter,
+      previous: slot.previous,
+    };
+    return { header, slot, channelSecret };
+  }
+
   #stateOf({ audience, lane }: ChainName): ChainState {
     const name = `${lane} ${audience}`;
     const known = this.#chains.get(name);
@@ -158,4 +179,16 @@ export class SenderChain {
     this.#chains.set(name, state);
     return state;
   }
+}
+
+function pending<Sealed extends SealedBatch>(sealed: Sealed, slot: ChainSlot): Sealed & Undecided {
+  return {
+    ...sealed,
+    accepted: () => {
+      slot.accepted(sealed.statementHash);
+    },
+    refused: () => {
+      slot.refused();
+    },
+  };
 }

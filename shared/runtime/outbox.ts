@@ -1,6 +1,7 @@
 /**
  * The outbox of a producer: a control event is durable here before it is published, and leaves only
- * when an auditor's receipt covers it. The bus may forget, the connection may be away, the process
+ * when an auditor's receipt covers it (a batch of the bulk lane, of which there are no receipts, when
+ * the bus has it). The bus may forget, the connection may be away, the process
  * may die: what is here is published again. Receipts and checkpoints do not pass through it, so that
  * the mesh comes to rest.
  *
@@ -36,6 +37,8 @@ export interface OutboxOptions {
   readonly database: DatabaseSync;
   readonly clock: Clock;
   readonly limits?: Partial<OutboxLimits>;
+  /** What lets a row go: an auditor's receipt, unless told, or that the bus stored it. */
+  readonly settledBy?: 'receipt' | 'bus';
   /**
    * Another message took the place that this one expected. It is removed after the call, so a crash
    * between the two repeats it.
@@ -67,6 +70,7 @@ export class Outbox {
   readonly #store: OutboxStore;
   readonly #clock: Clock;
   readonly #limits: OutboxLimits;
+  readonly #settledBy: 'receipt' | 'bus';
   readonly #onConflict: (conflict: OutboxConflict) => void;
   readonly #onTrouble: (error: BusError | OutboxError) => void;
   #resume: (() => void) | null = null;
@@ -79,6 +83,7 @@ export class Outbox {
     this.#store = new OutboxStore(options.database);
     this.#clock = options.clock;
     this.#limits = { ...outboxLimits, ...options.limits };
+    this.#settledBy = options.settledBy ?? 'receipt';
     this.#onConflict = options.onConflict;
     this.#onTrouble = options.onTrouble;
   }
@@ -175,6 +180,10 @@ export class Outbox {
     if (outcome.value.status === 'conflict') {
       const { messageId, subject } = row;
       this.#onConflict({ messageId, subject, lastSequence: outcome.value.lastSequence });
+      this.#store.remove(row.position);
+      return 'published';
+    }
+    if (this.#settledBy === 'bus') {
       this.#store.remove(row.position);
       return 'published';
     }

@@ -18,6 +18,14 @@ export interface KeyUse {
   readonly failed: boolean;
 }
 
+/** Uses of one version of a slot's key since they were last taken. */
+export interface UsageCount {
+  readonly slot: string;
+  readonly version: number;
+  readonly operations: number;
+  readonly failures: number;
+}
+
 interface Usage {
   operations: number;
   failures: number;
@@ -30,6 +38,7 @@ interface Usage {
 const bucketsPerWindow = 16;
 const latenciesMax = 128;
 const operationsMax = 16;
+const countedVersionsMax = 64;
 /** Below this many samples of both keys a comparison would be noise. */
 const comparableMin = 20;
 const latencyPercentMax = 1_000_000;
@@ -39,6 +48,8 @@ export class KeyUsage {
   readonly #windowMs: number;
   readonly #startedMs: number;
   readonly #usages = new Map<string, Usage>();
+  /** For telemetry: goes on through activations, and is emptied by whoever takes it. */
+  #counts = new Map<string, UsageCount>();
 
   /** `windowMs`: how far back `usesLately` looks. */
   constructor(clock: Clock, windowMs: number) {
@@ -51,6 +62,7 @@ export class KeyUsage {
     const usage = this.#usageOf(use.slot, use.version);
     usage.operations += 1;
     if (use.failed) usage.failures += 1;
+    this.#note(use);
     this.#count(usage);
     const latencies = usage.latenciesMs.get(use.operation) ?? [];
     if (latencies.length === 0 && usage.latenciesMs.size >= operationsMax) return;
@@ -79,6 +91,13 @@ export class KeyUsage {
     };
   }
 
+  /** What was counted since the last call; at most 64 versions, uses of further ones are left out. */
+  takeCounts(): UsageCount[] {
+    const counts = [...this.#counts.values()];
+    this.#counts = new Map();
+    return counts;
+  }
+
   /** The key became primary: what was counted of it before is left behind. */
   begin(slot: string, version: number): void {
     const buckets = this.#usages.get(nameOf(slot, version))?.buckets ?? [];
@@ -89,6 +108,15 @@ export class KeyUsage {
   /** The key is gone. */
   forget(slot: string, version: number): void {
     this.#usages.delete(nameOf(slot, version));
+  }
+
+  #note({ slot, version, failed }: KeyUse): void {
+    const name = nameOf(slot, version);
+    const before = this.#counts.get(name);
+    if (before === undefined && this.#counts.size >= countedVersionsMax) return;
+    const operations = (before?.operations ?? 0) + 1;
+    const failures = (before?.failures ?? 0) + (failed ? 1 : 0);
+    this.#counts.set(name, { slot, version, operations, failures });
   }
 
   #usageOf(slot: string, version: number): Usage {

@@ -16,6 +16,7 @@ const auditor: BusPrincipal = { id: 'auditor', kind: 'auditor' };
 const signer: BusPrincipal = { id: 'signer', kind: 'signer' };
 const layer: BusPrincipal = { id: 'layer-4', kind: 'layer', layer: 4 };
 const operator: BusPrincipal = { id: 'op-1', kind: 'operator' };
+const healer: BusPrincipal = { id: 'healer', kind: 'layer', layer: 7 };
 const everyone = [orchestrator, auditor, signer, layer, operator];
 
 const may = (principal: BusPrincipal, subject: string): boolean =>
@@ -63,8 +64,30 @@ describe('who may publish', () => {
     expect(whoMay(subject)).toEqual(who);
   });
 
+  it('is each layer agent for its own telemetry, and the readers for all of it', () => {
+    const readers = [...everyone, healer];
+    const whoOf = (subject: string) =>
+      readers.filter((principal) => may(principal, subject)).map(({ id }) => id);
+    expect(whoOf(subjects.telemetry(4, 'layer-4'))).toEqual(['layer-4']);
+    expect(whoOf(subjects.telemetry(4, 'layer-4-b'))).toEqual([]);
+    expect(whoOf(js.directGetLast('GYRE_BULK', subjects.telemetry(4, 'layer-4')))).toEqual([
+      'layer-4',
+    ]);
+    expect(whoOf(js.streamInfo('GYRE_BULK'))).toEqual(['orchestrator-1', 'auditor', 'healer']);
+    const { telemetry, saga } = subjects.patterns;
+    for (const { id } of [orchestrator, auditor, layer, healer]) {
+      const name = followConsumerName(id, 0);
+      const expected = id === 'layer-4' ? [] : [id];
+      expect(whoOf(js.consumerNext('GYRE_BULK', name))).toEqual(expected);
+      expect(whoOf(js.consumerCreate('GYRE_BULK', name, telemetry))).toEqual(expected);
+      expect(whoOf(js.consumerCreate('GYRE_BULK', name))).toEqual(id === 'healer' ? [] : expected);
+      const isWhole = id === 'orchestrator-1' || id === 'auditor';
+      expect(whoOf(js.consumerCreate('GYRE_CONTROL', name, saga))).toEqual(isWhole ? [id] : []);
+    }
+  });
+
   it('is nobody where a stream would change', () => {
-    for (const stream of ['GYRE_CONTROL', 'GYRE_AUDIT', 'GYRE_DEAD', 'OTHER']) {
+    for (const stream of ['GYRE_CONTROL', 'GYRE_AUDIT', 'GYRE_BULK', 'GYRE_DEAD', 'OTHER']) {
       for (const build of [
         js.streamCreate,
         js.streamUpdate,

@@ -1,9 +1,9 @@
 /**
- * `make bench`: measures sealing, decisions, the token and whole rotations, and prints what they were
+ * `make bench`: measures sealing, lanes, publishing, decisions, the token and whole rotations, and prints what they were
  * measured on. Every part is bounded by runs and by time; what was started is stopped, also when the
  * run is interrupted or a part fails.
  *
- *   node bench/run.ts [--only seal|core|token|rotation] [--runs N] [--json] [--token softhsm|file]
+ *   node bench/run.ts [--only seal|lanes|publish|core|token|rotation] [--runs N] [--json] [--token softhsm|file]
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,13 +11,15 @@ import { parseArgs } from 'node:util';
 import { CliFault } from '#cli/fault.ts';
 import { projectRoot } from '#cli/mesh/tools.ts';
 import { decidingRows } from './deciding.ts';
+import { laneRows } from './lanes.ts';
 import { machineFacts } from './machine.ts';
+import { publishingRows } from './publishing.ts';
 import { machineText, rowsText, type Row } from './report.ts';
 import { rotationRows, rotationRunsMax } from './rotation.ts';
 import { sealingRows } from './sealing.ts';
 import { tokenRows } from './token.ts';
 
-const parts = ['seal', 'core', 'token', 'rotation'] as const;
+const parts = ['seal', 'lanes', 'publish', 'core', 'token', 'rotation'] as const;
 type Part = (typeof parts)[number];
 
 interface Choices {
@@ -28,7 +30,14 @@ interface Choices {
   readonly token: 'softhsm' | 'file';
 }
 
-const runsOf: Readonly<Record<Part, number>> = { seal: 500, core: 1000, token: 200, rotation: 20 };
+const runsOf: Readonly<Record<Part, number>> = {
+  seal: 500,
+  lanes: 100,
+  publish: 20,
+  core: 1000,
+  token: 200,
+  rotation: 20,
+};
 const runsMax = 100_000;
 const exitUsage = 2;
 
@@ -84,6 +93,10 @@ function rowsOf(
   switch (part) {
     case 'seal':
       return sealingRows(runs);
+    case 'lanes':
+      return laneRows(runs);
+    case 'publish':
+      return publishingRows(runs);
     case 'core':
       return decidingRows(runs);
     case 'token':

@@ -7,8 +7,10 @@
 import path from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import type { LayerNumber } from '#schemas/layers.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import { BootError, bootAgent, runAgent, type BootedAgent } from '#shared/runtime/boot.ts';
+import { BulkSender } from '#shared/runtime/bulk-sender.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { EmbeddedAdapter, EmbeddedOptions } from './embedded/embedded-adapter.ts';
 import { EmbeddedWorkload } from './embedded/embedded-workload.ts';
@@ -17,6 +19,7 @@ import { LayerAgent } from './layer-agent.ts';
 import { ReportOutbox } from './report-outbox.ts';
 import { openDatabase } from './sqlite.ts';
 import { StepStore } from './step-store.ts';
+import { AgentTelemetry } from './telemetry.ts';
 
 export interface LayerProcess {
   readonly layer: LayerNumber;
@@ -28,6 +31,9 @@ export interface LayerProcess {
 const recentUseMsDefault = 1_000;
 /** What every system takes as the name of a unix socket. */
 const socketPathBytesMax = 103;
+const heartbeatMsDefault = 1_000;
+/** Batches that wait for the bus; what comes when it is full is dropped. */
+const telemetryLimits = { rowsMax: 128, bytesMax: 8 * 1024 * 1024, windowMax: 8 };
 
 /** Runs until SIGTERM or SIGINT; exit code 1 where it cannot begin. */
 export function runLayerAgent(processOf: LayerProcess): void {
@@ -71,12 +77,14 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
   await outbox.start();
   await booted.notices.start();
   await agent.start();
+  const telemetry = startTelemetry(booted, adapter, layer);
   log.info({ layer, adapter: adapter.name }, 'the layer agent is ready');
   return {
     stop: async (): Promise<void> => {
       await booted.notices.stop();
       await agent.stop();
       await service?.stop();
+      await telemetry.stop();
       await outbox.stop();
       await bus.close();
       adapter.close();
@@ -96,6 +104,42 @@ function reportOutboxOf(
     onTrouble: (error) => log.warn({ code: error.code }, 'a report waits in the outbox'),
   });
   return new ReportOutbox({ outbox, bus, exchange, log });
+}
+
+/** An outbox of its own: telemetry never takes the room of a report. */
+function startTelemetry(booted: BootedAgent, adapter: EmbeddedAdapter, layer: LayerNumber) {
+  const { config, trust, bus, clock, log, stateDirectory } = booted;
+  const { agentId } = config;
+  const database = openDatabase(path.join(stateDirectory, 'telemetry.db'));
+  const outbox = new Outbox({
+    database,
+    clock,
+    limits: telemetryLimits,
+    settledBy: 'bus',
+    onConflict: ({ messageId }) => invariant(false, `batch ${messageId} expects no place`),
+    onTrouble: (error) => log.debug({ code: error.code }, 'telemetry waits in its outbox'),
+  });
+  const drain = outbox.drain(bus);
+  const subject = subjectsOf(trust.mesh).telemetry(layer, agentId);
+  const sender = new BulkSender({ ...booted, agentId, subject, outbox });
+  const telemetry = new AgentTelemetry({
+    sender,
+    usage: adapter.usage,
+    adapter,
+    measure: () => ({ 'resident-bytes': process.memoryUsage.rss() }),
+    heartbeatMs: config.heartbeatMs ?? heartbeatMsDefault,
+    clock,
+    log,
+  });
+  telemetry.start();
+  return {
+    stop: async (): Promise<void> => {
+      await telemetry.stop();
+      await sender.stop();
+      await drain.stop();
+      database.close();
+    },
+  };
 }
 
 function keyServiceOf(

@@ -88,6 +88,7 @@ export class Orchestrator {
         isLive: () => this.#live,
       }),
     );
+    await this.#ports.telemetry.start();
     await this.#readAuditor();
     await this.#quiet();
     this.#live = true;
@@ -102,6 +103,7 @@ export class Orchestrator {
     for (const driver of this.#drivers.values()) driver.stop();
     this.#ledger.stop();
     await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()));
+    await this.#ports.telemetry.stop();
     await this.#ports.bus.close();
   }
 

@@ -6,6 +6,7 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { TelemetryDesk } from './telemetry-desk.ts';
 
 export interface OrchestratorPorts {
   readonly agentId: string;
@@ -16,6 +17,8 @@ export interface OrchestratorPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly subjects: Subjects;
+  /** Shown to operators; nothing decides by it. */
+  readonly telemetry: TelemetryDesk;
   /** Silence after which another orchestrator's work is taken over. */
   readonly takeoverMs: number;
 }

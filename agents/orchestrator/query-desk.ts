@@ -39,10 +39,23 @@ export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
         return { ok: true, result: await outcomeOf(desk, query) };
       case 'keys-list':
         return { ok: true, result: { layers: await surveyLayers(desk.ports) } };
+      case 'telemetry-recent':
+        return { ok: true, result: desk.ports.telemetry.recent(query.agentId) };
+      case 'telemetry-prove':
+        return proofOf(desk, query);
       default:
         return { ok: false, code: 'ORCH-8012', reason: `not a question for an orchestrator` };
     }
   };
+}
+
+function proofOf(
+  { ports }: Desk,
+  { agentId, event }: Extract<Query, { ask: 'telemetry-prove' }>,
+): Answer {
+  const proof = ports.telemetry.prove(agentId, event);
+  if (proof !== undefined) return { ok: true, result: proof };
+  return { ok: false, code: 'ORCH-8012', reason: `no such telemetry of ${agentId} is remembered` };
 }
 
 async function meshStatus(desk: Desk) {

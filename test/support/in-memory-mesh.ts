@@ -16,6 +16,7 @@ import { ReportOutbox } from '#agents/layers/report-outbox.ts';
 import { openDatabase } from '#agents/layers/sqlite.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
 import { Orchestrator } from '#agents/orchestrator/orchestrator.ts';
+import { TelemetryDesk } from '#agents/orchestrator/telemetry-desk.ts';
 import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { Signer } from '#agents/signer/signer.ts';
@@ -25,9 +26,11 @@ import type { Query } from '#schemas/queries.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { concat } from '#shared/crypto/bytes.ts';
+import { BulkReceiver } from '#shared/runtime/bulk-receiver.ts';
 import { Notices } from '#shared/runtime/notices.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
+import { TrustStore } from '#shared/runtime/trust-store.ts';
 import { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import { crypto, makeWorld, quiet, type World, type WorldOptions } from './world.ts';
 
@@ -191,15 +194,22 @@ export class InMemoryMesh {
   }
 
   #shared(agentId: string, observesAll = false) {
-    const { trust, clock } = this.world;
+    const { clock } = this.world;
     const bus = this.world.bus(agentId);
-    const exchange = this.world.principal(agentId, { bus, observesAll });
+    const trust = this.world.newTrust();
+    const store = TrustStore.open({ directory: this.#stateOf(agentId), crypto, trust });
+    const kind = trust.agent(agentId)?.kind ?? 'layer';
+    const desk = { agentId, kind, trust, store, crypto, bus, clock, log: quiet };
+    const trustDesk = new TrustDesk(desk);
+    const catchUp = (): Promise<void> => trustDesk.catchUp();
+    const isLockedOut = (id: string): boolean => trustDesk.isLockedOut(id);
+    const choices = { bus, observesAll, trust, catchUp, isLockedOut };
+    const exchange = this.world.principal(agentId, choices);
     const subjects = subjectsOf(this.world.mesh);
     const shared = { agentId, bus, exchange, trust, crypto, clock, log: quiet, subjects };
-    const kind = trust.agent(agentId)?.kind ?? 'layer';
-    const trustDesk = new TrustDesk(shared);
-    const notices = new Notices({ ...shared, kind, catchUp: () => trustDesk.catchUp() });
-    notices.on('document-offered', (event) => trustDesk.offered(event));
+    const admits = (id: string, atMs: number): boolean => trustDesk.admits(id, atMs);
+    const notices = new Notices({ ...shared, kind, catchUp, admits });
+    notices.on('document-offered', (event, storedAtMs) => trustDesk.offered(event, storedAtMs));
     return { ...shared, trustDesk, notices };
   }
 
@@ -212,7 +222,9 @@ export class InMemoryMesh {
   async #startOrchestrator(agentId: string): Promise<Running> {
     const takeoverMs = this.#options.takeoverMs ?? 500;
     const shared = this.#shared(agentId);
-    const orchestrator = new Orchestrator({ ...shared, takeoverMs });
+    const receiver = new BulkReceiver({ ...shared, keyring: this.world.keyring(agentId) });
+    const telemetry = new TelemetryDesk({ ...shared, receiver });
+    const orchestrator = new Orchestrator({ ...shared, telemetry, takeoverMs });
     await shared.notices.start();
     await orchestrator.start();
     return orchestrator;

@@ -1,0 +1,149 @@
+/**
+ * Asks for secrets that a member lacks: those of channels without an epoch in use for as long as it takes,
+ * those of single epochs for a bounded time, one round of questions at a time. What nobody has is not
+ * asked for at every event that names it, so that a sender who invents epochs costs next to nothing.
+ */
+
+import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
+import type { Announcements } from './epoch-announcements.ts';
+import {
+  askEpochSecrets,
+  giversOf,
+  type QuestionPorts,
+  type SecretGiven,
+} from './epoch-questions.ts';
+import type { Clock } from './ports.ts';
+
+export interface FetcherPorts extends QuestionPorts {
+  readonly channels: readonly string[];
+  readonly keyring: EpochKeyring;
+  readonly clock: Clock;
+  readonly known: Announcements;
+  readonly take: (given: readonly SecretGiven[]) => Promise<void>;
+}
+
+interface EpochOf {
+  readonly channel: string;
+  readonly epoch: number;
+}
+
+const pauseMsMin = 50;
+const pauseMsMax = 1_000;
+/** How long an epoch that the log names is asked for, and how long an event waits for one. */
+const wantedMs = 60_000;
+const readableMs = 3_000;
+/** How long an epoch that nobody had is not waited for again, and how many are remembered. */
+const hopelessMs = 10_000;
+const hopelessMax = 1_024;
+const wantedMax = 1_024;
+/** An event may run ahead of what was announced by so many epochs. */
+const leapMax = 8;
+
+export class EpochFetcher {
+  readonly #ports: FetcherPorts;
+  /** Until when an epoch is asked for. */
+  readonly #wanted = new Map<string, EpochOf & { readonly untilMs: number }>();
+  readonly #hopelessUntilMs = new Map<string, number>();
+  #change = Promise.withResolvers<void>();
+  #asking: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(ports: FetcherPorts) {
+    this.#ports = ports;
+  }
+
+  start(): void {
+    this.#ask();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.announce();
+  }
+
+  /** Something changed in what is held. */
+  announce(): void {
+    const { resolve } = this.#change;
+    this.#change = Promise.withResolvers<void>();
+    resolve();
+  }
+
+  changed(): Promise<void> {
+    return this.#change.promise;
+  }
+
+  want(name: EpochOf, forMs = wantedMs): void {
+    if (this.#wanted.size >= wantedMax) return;
+    const untilMs = this.#ports.clock.monotonicMs() + forMs;
+    this.#wanted.set(textOf(name), { ...name, untilMs });
+    this.#ask();
+  }
+
+  /** Resolves once every channel has an epoch in use, or at the end. */
+  async complete(): Promise<void> {
+    while (this.#missing().length > 0 && !this.#stopped) await this.changed();
+  }
+
+  async whenReadable(name: EpochOf): Promise<boolean> {
+    const { keyring, channels, known, clock } = this.#ports;
+    const { channel, epoch } = name;
+    const knowledge = keyring.knows(name);
+    if (knowledge !== 'unknown') return knowledge === 'held';
+    const ahead = Math.max(known.highest(channel), keyring.currentEpoch(channel) ?? epoch);
+    if (!channels.includes(channel) || epoch > ahead + leapMax) return false;
+    const nowMs = clock.monotonicMs();
+    if ((this.#hopelessUntilMs.get(textOf(name)) ?? 0) > nowMs) return false;
+    this.want(name, readableMs);
+    const timeUp = new Promise<void>((resolve) => clock.after(readableMs, resolve));
+    while (keyring.knows(name) === 'unknown' && !this.#stopped) {
+      if (clock.monotonicMs() >= nowMs + readableMs) break;
+      await Promise.race([this.changed(), timeUp]);
+    }
+    if (keyring.knows(name) === 'held') return true;
+    this.#hopelessUntilMs.set(textOf(name), clock.monotonicMs() + hopelessMs);
+    const [oldest] = this.#hopelessUntilMs.keys();
+    if (this.#hopelessUntilMs.size > hopelessMax && oldest !== undefined) {
+      this.#hopelessUntilMs.delete(oldest);
+    }
+    return false;
+  }
+
+  #ask(): void {
+    this.#asking ??= this.#askUntilThere().finally(() => {
+      this.#asking = undefined;
+    });
+  }
+
+  async #askUntilThere(): Promise<void> {
+    const { agentId, trust, clock, known, take } = this.#ports;
+    for (let pauseMs = pauseMsMin; this.#lacks(); pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
+      for (const giver of giversOf(trust, agentId)) {
+        if (!this.#lacks()) return;
+        const given = await askEpochSecrets(this.#ports, known, giver);
+        if (given !== undefined) await take(given);
+      }
+      if (!this.#lacks()) return;
+      await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
+    }
+  }
+
+  #lacks(): boolean {
+    if (this.#stopped) return false;
+    const { keyring, clock } = this.#ports;
+    const nowMs = clock.monotonicMs();
+    for (const [name, wanted] of this.#wanted) {
+      const isThere = keyring.knows(wanted) !== 'unknown';
+      if (isThere || wanted.untilMs <= nowMs) this.#wanted.delete(name);
+    }
+    return this.#wanted.size > 0 || this.#missing().length > 0;
+  }
+
+  #missing(): string[] {
+    const { channels, keyring } = this.#ports;
+    return channels.filter((channel) => keyring.currentEpoch(channel) === undefined);
+  }
+}
+
+function textOf({ channel, epoch }: EpochOf): string {
+  return `${channel}/${epoch}`;
+}

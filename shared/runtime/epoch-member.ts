@@ -1,0 +1,290 @@
+/**
+ * A member's life with epochs. At its start it publishes one-time prekeys and asks for the secrets of
+ * its channels; an announcement gives it the next secret, which it checks against what the signer stated
+ * before it says that it accepts; an activation switches its senders; a closing overwrites the secret.
+ * What it missed it asks for. Nothing of this is kept on a disk, but by the signer, which has a store.
+ */
+
+import type { EpochAnnouncement, EpochCapsule, EpochStanding } from '#schemas/epoch.ts';
+import { epochsHeldMax } from '#schemas/epoch.ts';
+import { BusError } from '#shared/bus/bus.ts';
+import { noticesChannel } from '#shared/core/channels.ts';
+import { announcementFault, openCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
+import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
+import { documentDigest } from '#shared/crypto/signed-document.ts';
+import { Announcements } from './epoch-announcements.ts';
+import { EpochFetcher } from './epoch-fetcher.ts';
+import { Prekeys, type PrekeysPorts } from './epoch-prekeys.ts';
+import type { SecretGiven } from './epoch-questions.ts';
+import type { EpochStore } from './epoch-store.ts';
+import type { ReceivedEvent } from './exchange.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
+
+export interface EpochMemberPorts extends PrekeysPorts {
+  readonly trust: TrustView;
+  readonly keyring: EpochKeyring;
+  /** Channels whose secrets this member is given. */
+  readonly channels: readonly string[];
+  /** The signer's vault; nobody else has one. */
+  readonly store?: EpochStore;
+}
+
+type Entry = ReceivedEvent<'epoch-entry'>;
+type Announced = Extract<Entry['body']['event'], { type: 'epoch-announced' }>;
+
+const acceptRetryMs = 250;
+
+export class EpochMember {
+  readonly announcements = new Announcements();
+  readonly #ports: EpochMemberPorts;
+  readonly #prekeys: Prekeys;
+  readonly #fetcher: EpochFetcher;
+  readonly #mine: ReadonlySet<string>;
+  /** When an epoch ceased to be the one in use, as far as this member heard. */
+  readonly #supersededAtMs = new Map<string, number>();
+  #turn: Promise<unknown> = Promise.resolve();
+  #stopped = false;
+
+  constructor(ports: EpochMemberPorts) {
+    this.#ports = ports;
+    this.#mine = new Set(ports.channels);
+    this.#prekeys = new Prekeys(ports);
+    this.#fetcher = new EpochFetcher({
+      ...ports,
+      known: this.announcements,
+      take: (given) => this.#inTurn(() => this.#take(given)),
+    });
+  }
+
+  /** Once notices are heard, so that no announcement falls between. Does not wait for secrets. */
+  async start(): Promise<void> {
+    const { store, keyring, channels } = this.#ports;
+    for (const held of (await store?.load()) ?? []) {
+      if (held.announcement !== undefined) this.announcements.note(held.announcement);
+      keyring.hold(held);
+      held.secret.fill(0);
+    }
+    await this.#prekeys.start(channels);
+    this.#fetcher.start();
+  }
+
+  /** Resolves once every channel of this member has an epoch in use. */
+  ready(): Promise<void> {
+    return this.#fetcher.complete();
+  }
+
+  /** Resolves at the next change of what is held. */
+  changed(): Promise<void> {
+    return this.#fetcher.changed();
+  }
+
+  /**
+   * Whether an event of this channel and epoch can be opened now, or within a bounded time: an epoch
+   * that this member lacks is asked for, and one that is over is not waited for.
+   */
+  whenReadable(name: { readonly channel: string; readonly epoch: number }): Promise<boolean> {
+    return this.#fetcher.whenReadable(name);
+  }
+
+  /** An entry of an epoch log. Resolves when it is dealt with, and what is to be kept is kept. */
+  onEntry(entry: Entry): Promise<void> {
+    return this.#inTurn(() => this.#onEntry(entry));
+  }
+
+  /** The secrets are overwritten: nothing can be sealed or opened any more. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#fetcher.stop();
+    await this.#prekeys.stop();
+    await this.#turn;
+    this.#ports.keyring.wipe();
+  }
+
+  async #onEntry(entry: Entry): Promise<void> {
+    const { channel, epoch, event } = entry.body;
+    if (this.#stopped) return;
+    switch (event.type) {
+      case 'epoch-announced':
+        await this.#announced(entry, event);
+        break;
+      case 'epoch-activated':
+        if (this.#mine.has(channel)) await this.#activated(channel, epoch, entry.header.timeMs);
+        break;
+      case 'epoch-closed':
+        await this.#closed(channel, epoch, entry.header.timeMs);
+        break;
+      case 'epoch-abandoned':
+        await this.#abandoned(channel, epoch);
+        break;
+    }
+    this.#fetcher.announce();
+  }
+
+  async #announced(entry: Entry, { announcement, capsules }: Announced): Promise<void> {
+    const { agentId, crypto, trust, keyring, log } = this.#ports;
+    const { channel, epoch } = entry.body;
+    const name = { mesh: trust.mesh, channel, epoch };
+    const fault =
+      announcementFault(crypto, name, { body: announcement.body, capsules }) ??
+      (trust.verifyStatement(announcement, 'orchestration') === 'ok' ? undefined : 'UNSIGNED');
+    if (fault !== undefined) {
+      log.warn({ channel, epoch, sender: entry.sender.agentId, code: fault }, 'no announcement');
+      return;
+    }
+    const isRising = epoch > this.announcements.highest(channel);
+    if (!this.announcements.note(announcement) || !this.#mine.has(channel)) return;
+    // What is read again (another follow, a restart) is known; below it only ancient ones stand.
+    if (!isRising || keyring.knows({ channel, epoch }) !== 'unknown') return;
+    const capsule = capsules.find((each) => each.agentId === agentId);
+    const secret = capsule === undefined ? undefined : this.#opened(announcement, capsule);
+    if (secret === undefined) {
+      this.#fetcher.want({ channel, epoch });
+      return;
+    }
+    await this.#hold({ channel, epoch, secret, standing: 'announced', announcement });
+    void this.#accept(announcement);
+  }
+
+  /** The secret that the announcement commits to, for the one prekey that is used up by this. */
+  #opened(announcement: EpochAnnouncement, capsule: EpochCapsule): Uint8Array | undefined {
+    const { crypto, trust, log } = this.#ports;
+    const { channel, epoch, secret_commitment: commitment } = announcement.body;
+    const name = { mesh: trust.mesh, channel, epoch };
+    const prekey = this.#prekeys.take(channel, capsule.prekeyId);
+    if (prekey === undefined) return undefined;
+    const secret = openCapsule(crypto, { ...name, capsule, prekey });
+    prekey.secret.fill(0);
+    if (secret !== undefined && secretCommitment(crypto, name, secret) === commitment) {
+      return secret;
+    }
+    secret?.fill(0);
+    log.warn({ channel, epoch }, 'the capsule holds not what the announcement commits to');
+    return undefined;
+  }
+
+  async #activated(channel: string, epoch: number, atMs: number): Promise<void> {
+    const { keyring, store } = this.#ports;
+    const before = keyring.held().filter((held) => held.channel === channel);
+    if (!keyring.activate(channel, epoch)) {
+      if (keyring.knows({ channel, epoch }) === 'unknown') this.#fetcher.want({ channel, epoch });
+      return;
+    }
+    for (const held of before) {
+      if (held.epoch > epoch) continue;
+      if (held.epoch < epoch && held.standing === 'active') {
+        this.#supersededAtMs.set(nameOf(held), atMs);
+      }
+      await store?.keep({
+        ...held,
+        standing: held.epoch === epoch ? 'active' : 'superseded',
+        ...this.#announcementFor(channel, held.epoch),
+      });
+    }
+  }
+
+  /** An epoch in use, or one within its grace, is not given up, whoever says so. */
+  async #closed(channel: string, epoch: number, atMs: number): Promise<void> {
+    const { keyring, store, trust, log } = this.#ports;
+    const { rotation, channels } = trust.policy.policies;
+    const current = keyring.currentEpoch(channel);
+    const held = keyring.held().filter((each) => each.channel === channel);
+    const sinceMs = this.#supersededAtMs.get(nameOf({ channel, epoch }));
+    const isEarly =
+      sinceMs !== undefined &&
+      atMs + rotation.clock_skew_ms < sinceMs + channels.epoch_grace_ms &&
+      held.length < epochsHeldMax;
+    if ((current !== undefined && epoch >= current) || isEarly) {
+      log.warn({ channel, epoch }, 'an epoch is closed too early: its secret is kept');
+      return;
+    }
+    keyring.close(channel, epoch);
+    for (const each of held) {
+      const name = { channel, epoch: each.epoch };
+      if (keyring.knows(name) === 'held') continue;
+      this.#supersededAtMs.delete(nameOf(name));
+      this.announcements.drop(name);
+      await store?.drop(name);
+    }
+  }
+
+  async #abandoned(channel: string, epoch: number): Promise<void> {
+    const { keyring, store } = this.#ports;
+    const held = keyring.held().find((each) => each.channel === channel && each.epoch === epoch);
+    if (held !== undefined && held.standing !== 'announced') return;
+    keyring.abandon(channel, epoch);
+    this.announcements.drop({ channel, epoch });
+    if (held !== undefined) await store?.drop({ channel, epoch });
+  }
+
+  /** What was asked for. What is only announced is accepted like a capsule. */
+  async #take(given: readonly SecretGiven[]): Promise<void> {
+    const { agentId, keyring } = this.#ports;
+    for (const { channel, epoch, secret, standing, announcement } of given) {
+      if (this.#stopped) secret.fill(0);
+      else if (keyring.knows({ channel, epoch }) === 'unknown') {
+        if (announcement !== undefined) this.announcements.note(announcement);
+        await this.#hold({ channel, epoch, secret, standing, announcement });
+        const isMember = announcement?.body.members.some((each) => each.agent_id === agentId);
+        if (standing === 'announced' && announcement !== undefined && isMember === true) {
+          void this.#accept(announcement);
+        }
+      } else {
+        secret.fill(0);
+        if (standing === 'active') keyring.activate(channel, epoch);
+      }
+    }
+    this.#fetcher.announce();
+  }
+
+  /** Takes the secret over. Held and, by who has a store, kept before anyone hears of it. */
+  async #hold(taken: {
+    readonly channel: string;
+    readonly epoch: number;
+    readonly secret: Uint8Array;
+    readonly standing: EpochStanding;
+    readonly announcement: EpochAnnouncement | undefined;
+  }): Promise<void> {
+    const { keyring, store } = this.#ports;
+    const { announcement, ...held } = taken;
+    await store?.keep({ ...held, ...(announcement === undefined ? {} : { announcement }) });
+    keyring.hold(held);
+    taken.secret.fill(0);
+  }
+
+  /** Said until the bus has it, or nobody waits for it any more. */
+  async #accept({ body }: EpochAnnouncement): Promise<void> {
+    const { agentId, crypto, exchange, subjects, keyring, clock, log } = this.#ports;
+    const { channel, epoch } = body;
+    const accepted = { channel, epoch, announcementDigest: documentDigest(crypto, body) };
+    while (!this.#stopped && keyring.knows({ channel, epoch }) === 'held') {
+      try {
+        await exchange.publish({
+          type: 'epoch-accepted',
+          subject: subjects.epochReport(agentId),
+          channel: noticesChannel,
+          body: accepted,
+        });
+        return;
+      } catch (error) {
+        if (!(error instanceof BusError)) throw error;
+        log.warn({ channel, epoch, code: error.code }, 'an acceptance did not reach the bus');
+        await new Promise<void>((resolve) => clock.after(acceptRetryMs, resolve));
+      }
+    }
+  }
+
+  #announcementFor(channel: string, epoch: number) {
+    const announcement = this.announcements.announcementOf(channel, epoch);
+    return announcement === undefined ? {} : { announcement };
+  }
+
+  #inTurn(run: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(run);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+}
+
+function nameOf({ channel, epoch }: { channel: string; epoch: number }): string {
+  return `${channel}/${epoch}`;
+}

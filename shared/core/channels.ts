@@ -39,3 +39,18 @@ export function channelsOf(member: {
       return ['mesh', 'telemetry', `layer-${member.layer}`];
   }
 }
+
+/** Whether the enrolled agent may hold the secret of a channel at this time. */
+export function isEntitledTo(
+  channel: string,
+  agent: {
+    readonly kind: AgentKind;
+    readonly layer?: number;
+    readonly expiresAtMs: number;
+    readonly revokedAtMs?: number;
+  },
+  nowMs: number,
+): boolean {
+  const isInForce = nowMs <= agent.expiresAtMs && nowMs < (agent.revokedAtMs ?? Infinity);
+  return isInForce && channelsOf(agent).includes(channel);
+}

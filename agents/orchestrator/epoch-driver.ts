@@ -1,0 +1,341 @@
+/**
+ * Drives the epochs of all channels: follows their logs, the members' prekeys and acceptances, and carries
+ * out what `epochCommand` says, by optimistic appends, so that of two orchestrators one succeeds. One of
+ * them goes first; when it is silent the other does the same thing. What a dead one began goes on without
+ * it: the members hold the secret that it drew, and this orchestrator is one of them.
+ */
+
+import { BusError, type BusMessage, type Subscription } from '#shared/bus/bus.ts';
+import { channels, channelsOf, isEntitledTo } from '#shared/core/channels.ts';
+import { activeEpoch, epochCommand, type EpochCommand } from '#shared/core/epoch.ts';
+import { announcementFault, entitledDigest } from '#shared/crypto/epoch-capsule.ts';
+import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
+import { documentDigest } from '#shared/crypto/signed-document.ts';
+import type { Enrolled } from '#shared/crypto/trust.ts';
+import type { EpochMember } from '#shared/runtime/epoch-member.ts';
+import type { AnyReceivedEvent, ReceivedEvent } from '#shared/runtime/exchange.ts';
+import type { Timer } from '#shared/runtime/ports.ts';
+import { EpochLog } from './epoch-log.ts';
+import { EpochOffice, type EpochWish } from './epoch-office.ts';
+import { retryDelayMs, type OrchestratorPorts } from './ports.ts';
+import { PrekeyShelf } from './prekey-shelf.ts';
+
+export interface EpochPorts extends OrchestratorPorts {
+  readonly keyring: EpochKeyring;
+  readonly epochs: EpochMember;
+}
+
+/** A saga that is not at rest, as far as the channels' secrets go. */
+export interface LiveSaga {
+  readonly beganAtMs: number;
+  readonly layers: readonly number[];
+}
+
+/** Membership, expiry and what is lost show without an event. */
+const lookMs = 1_000;
+/** A request that nobody could meet for so long is not met any more. */
+const wishMs = 10 * 60_000;
+
+interface Channel {
+  readonly log: EpochLog;
+  /** The command that is due, and since when: whoever does not go first waits. */
+  due: { readonly key: string; readonly sinceMs: number } | undefined;
+  isBusy: boolean;
+  timer: Timer | undefined;
+  wish: EpochWish | undefined;
+  /** Since when the secret of the epoch in use is missing. */
+  lostSinceMs: number | undefined;
+}
+
+export class EpochDriver {
+  readonly #ports: EpochPorts;
+  readonly #office: EpochOffice;
+  readonly #shelf = new PrekeyShelf();
+  readonly #channels: ReadonlyMap<string, Channel>;
+  readonly #subscriptions: Subscription[] = [];
+  readonly #lookingSinceMs: number;
+  /** Undefined while the sagas are not read: nothing is given up before. */
+  #sagas: (() => readonly LiveSaga[]) | undefined;
+  #ticking: Timer | undefined;
+  #isLive = false;
+  #stopped = false;
+
+  constructor(ports: EpochPorts) {
+    this.#ports = ports;
+    this.#office = new EpochOffice(ports, this.#shelf);
+    this.#lookingSinceMs = ports.clock.nowMs();
+    this.#channels = new Map(
+      channels.map((channel) => [
+        channel,
+        {
+          log: new EpochLog(channel),
+          due: undefined,
+          isBusy: false,
+          timer: undefined,
+          wish: undefined,
+          lostSinceMs: undefined,
+        },
+      ]),
+    );
+  }
+
+  /** Reads the logs, then drives. Resolves without waiting for secrets. */
+  async start(): Promise<void> {
+    const { bus, subjects } = this.#ports;
+    const { epoch, prekey, epochReport } = subjects.patterns;
+    const { lastSequence } = await bus.streamState('GYRE_CONTROL');
+    const last = await Promise.all(
+      channels.map((channel) => bus.lastMessage('GYRE_CONTROL', subjects.sagaEpoch(channel))),
+    );
+    const readTo = Math.max(0, ...last.map((message) => message?.sequence ?? 0));
+    const read = Promise.withResolvers<void>();
+    if (readTo === 0) read.resolve();
+    const followed = { stream: 'GYRE_CONTROL', subjects: [epoch], fromSequence: 1 } as const;
+    this.#subscriptions.push(
+      await bus.follow(followed, async (message) => {
+        await this.#onEntry(message);
+        if (message.sequence >= readTo) read.resolve();
+      }),
+    );
+    await read.promise;
+    await this.#readPrekeys();
+    const pending = [...this.#channels.values()].flatMap(({ log }) => log.pendingSequence ?? []);
+    const reports = {
+      stream: 'GYRE_CONTROL',
+      subjects: [prekey, epochReport],
+      fromSequence: Math.min(lastSequence + 1, ...pending),
+    } as const;
+    this.#subscriptions.push(await bus.follow(reports, (message) => this.#onReport(message)));
+    this.#isLive = true;
+    this.#tick();
+  }
+
+  /** Sagas are read: from here on epochs may be closed, and messages count. */
+  sagasAreRead(sagas: () => readonly LiveSaga[]): void {
+    this.#sagas = sagas;
+    this.#advanceAll();
+  }
+
+  /** A message of the channels that this orchestrator follows went by. */
+  count({ channel, epoch }: { readonly channel: string; readonly epoch: number }): void {
+    this.#channels.get(channel)?.log.count(epoch);
+  }
+
+  /** An operator wants one channel, or all, rekeyed. */
+  request({ header, body, disclosure }: ReceivedEvent<'epoch-rotation-requested'>): void {
+    const { cause, channel } = body;
+    const wish: EpochWish = { cause, atMs: header.timeMs, evidence: disclosure };
+    for (const [name, each] of this.#channels) {
+      if (channel !== undefined && channel !== name) continue;
+      if ((each.wish?.atMs ?? 0) < wish.atMs) each.wish = wish;
+      this.#advance(each);
+    }
+  }
+
+  logs(): readonly EpochLog[] {
+    return [...this.#channels.values()].map(({ log }) => log);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#ticking?.cancel();
+    for (const { timer } of this.#channels.values()) timer?.cancel();
+    await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()));
+  }
+
+  async #onEntry(message: BusMessage): Promise<void> {
+    const { subjects, trust, crypto, epochs, log } = this.#ports;
+    const address = subjects.parse(message.subject);
+    const channel =
+      address?.kind === 'saga-epoch' ? this.#channels.get(address.channel) : undefined;
+    if (channel === undefined) return;
+    channel.log.lastSequence = Math.max(channel.log.lastSequence, message.sequence);
+    const event = this.#opened(message);
+    if (event?.type !== 'epoch-entry' || event.body.channel !== channel.log.channel) return;
+    const { epoch, event: what } = event.body;
+    let announcementDigest: string | undefined;
+    if (what.type === 'epoch-announced') {
+      const { announcement, capsules } = what;
+      const name = { mesh: trust.mesh, channel: channel.log.channel, epoch };
+      if (announcementFault(crypto, name, { body: announcement.body, capsules }) !== undefined)
+        return;
+      if (trust.verifyStatement(announcement, 'orchestration') !== 'ok') return;
+      announcementDigest = documentDigest(crypto, announcement.body);
+      this.#shelf.use(capsules);
+    }
+    const { header, sender, body: entry, sequence } = event;
+    const facts = { entry, announcementDigest, author: sender.agentId, atMs: header.timeMs };
+    const rejected = channel.log.apply(facts, sequence, trust.policy);
+    if (rejected !== undefined) {
+      const fields = { channel: channel.log.channel, epoch, type: what.type, code: rejected };
+      log.debug(fields, 'an entry that does not follow');
+      return;
+    }
+    await epochs.onEntry(event);
+    this.#advance(channel);
+  }
+
+  #onReport(message: BusMessage): void {
+    const event = this.#opened(message);
+    if (event?.type === 'prekeys-published') {
+      this.#shelf.keep(event);
+      this.#advanceAll();
+    }
+    if (event?.type !== 'epoch-accepted') return;
+    const { channel: name, epoch, announcementDigest } = event.body;
+    const channel = this.#channels.get(name);
+    const { agentId } = event.sender;
+    const acceptance = { epoch, agentId, announcementDigest, hash: event.hash };
+    channel?.log.accepted(acceptance, this.#ports.trust.policy);
+    if (channel !== undefined) this.#advance(channel);
+  }
+
+  async #readPrekeys(): Promise<void> {
+    const { bus, trust, subjects } = this.#ports;
+    for (const { agentId, kind } of trust.agents()) {
+      if (kind === 'operator') continue;
+      const message = await bus.lastMessage('GYRE_CONTROL', subjects.prekey(agentId));
+      const event = message === null ? undefined : this.#opened(message);
+      if (event?.type === 'prekeys-published') this.#shelf.keep(event);
+    }
+  }
+
+  /** What is history by now (expired, opened before) stands in the log all the same. */
+  #opened(message: BusMessage): AnyReceivedEvent | undefined {
+    const { exchange } = this.#ports;
+    const opening = exchange.open(message);
+    if (opening.status !== 'refused') return opening.event;
+    if (opening.code !== 'EVENT_EXPIRED') return undefined;
+    const event = exchange.openRecord(message.data);
+    const isPrekey = event?.type === 'prekeys-published';
+    return event === undefined || isPrekey ? undefined : { ...event, sequence: message.sequence };
+  }
+
+  #tick(): void {
+    if (this.#stopped) return;
+    this.#advanceAll();
+    this.#ticking = this.#ports.clock.after(lookMs, () => this.#tick());
+  }
+
+  #advanceAll(): void {
+    for (const channel of this.#channels.values()) this.#advance(channel);
+  }
+
+  #advance(channel: Channel): void {
+    if (!this.#isLive || this.#stopped || channel.isBusy) return;
+    const { clock, takeoverMs } = this.#ports;
+    channel.timer?.cancel();
+    const command = this.#command(channel);
+    if (command.type === 'wait') {
+      channel.due = undefined;
+      if (command.untilMs !== null) this.#look(channel, command.untilMs - clock.nowMs());
+      return;
+    }
+    const key = `${command.type} ${command.epoch}`;
+    const nowMs = clock.monotonicMs();
+    if (channel.due?.key !== key) channel.due = { key, sinceMs: nowMs };
+    const waitMs = this.#goesFirst(channel, command) ? 0 : channel.due.sinceMs + takeoverMs - nowMs;
+    if (waitMs > 0) this.#look(channel, waitMs);
+    else void this.#carryOut(channel, command);
+  }
+
+  #look(channel: Channel, delayMs: number): void {
+    const bounded = Math.min(Math.max(1, delayMs), 2 ** 31 - 1);
+    channel.timer = this.#ports.clock.after(bounded, () => this.#advance(channel));
+  }
+
+  async #carryOut(channel: Channel, command: Exclude<EpochCommand, { type: 'wait' }>) {
+    const { clock, log } = this.#ports;
+    channel.isBusy = true;
+    let isDone = false;
+    try {
+      isDone = await this.#office.carryOut(channel.log, command, {
+        wish: channel.wish,
+        entitledDigest: this.#entitledDigest(channel.log.channel),
+      });
+    } catch (error) {
+      if (!(error instanceof BusError)) throw error;
+      const fields = { channel: channel.log.channel, code: error.code, command: command.type };
+      log.warn(fields, `the epoch waits: ${error.message}`);
+    }
+    if (!isDone) await new Promise<void>((resolve) => clock.after(retryDelayMs, resolve));
+    channel.isBusy = false;
+    this.#advance(channel);
+  }
+
+  /** Who announced goes on; who announces is agreed by the channel's name. */
+  #goesFirst({ log }: Channel, { type }: EpochCommand): boolean {
+    const { agentId, clock } = this.#ports;
+    if (type !== 'announce' && log.author !== undefined) return log.author === agentId;
+    const ids = this.#entitled(log.channel, clock.nowMs())
+      .filter(({ kind }) => kind === 'orchestrator')
+      .map((agent) => agent.agentId)
+      .toSorted();
+    const turn = channels.indexOf(log.channel) % Math.max(1, ids.length);
+    return ids[turn] === agentId;
+  }
+
+  #command(channel: Channel): EpochCommand {
+    const { trust, clock } = this.#ports;
+    const { log, wish } = channel;
+    const nowMs = clock.nowMs();
+    const running = this.#entitled(log.channel, nowMs).filter(({ kind }) => kind !== 'operator');
+    const candidates = running.map(({ agentId }) => agentId);
+    const keepers = running.filter(({ kind }) => kind === 'signer').map(({ agentId }) => agentId);
+    return epochCommand(log.state, {
+      nowMs,
+      rules: trust.policy.policies.channels,
+      entitledDigest: this.#entitledDigest(log.channel),
+      candidates,
+      prekeyed: new Set(
+        candidates.filter((agentId) => this.#shelf.find(agentId, log.channel) !== undefined),
+      ),
+      keepers,
+      lookingSinceMs: this.#lookingSinceMs,
+      isLost: this.#isLost(channel),
+      messages: log.messages,
+      wish: wish !== undefined && nowMs - wish.atMs < wishMs ? wish : null,
+      sagaSinceMs: this.#sagaSinceMs(log.channel),
+      isStale: trust.staleness(nowMs).length > 0,
+    });
+  }
+
+  /** Missing for longer than an acceptance may take: the signer and the others do not have it. */
+  #isLost(channel: Channel): boolean {
+    const { keyring, clock, trust } = this.#ports;
+    const { log } = channel;
+    const active = activeEpoch(log.state);
+    const isHeld =
+      active === undefined ||
+      keyring.knows({ channel: log.channel, epoch: active.epoch }) === 'held';
+    if (isHeld) {
+      channel.lostSinceMs = undefined;
+      return false;
+    }
+    channel.lostSinceMs ??= clock.monotonicMs();
+    const patienceMs = trust.policy.policies.channels.epoch_accept_ms;
+    return clock.monotonicMs() - channel.lostSinceMs >= patienceMs;
+  }
+
+  #sagaSinceMs(channel: string): number | null {
+    const layer = /^layer-(\d)$/.exec(channel)?.[1];
+    if (channel !== 'saga' && layer === undefined) return null;
+    if (this.#sagas === undefined) return 0;
+    const began = this.#sagas()
+      .filter(({ layers }) => layer === undefined || layers.includes(Number(layer)))
+      .map(({ beganAtMs }) => beganAtMs);
+    return began.length === 0 ? null : Math.min(...began);
+  }
+
+  #entitledDigest(channel: string): string {
+    const { crypto, clock } = this.#ports;
+    return entitledDigest(crypto, channel, this.#entitled(channel, clock.nowMs()));
+  }
+
+  #entitled(channel: string, nowMs: number): Enrolled[] {
+    return this.#ports.trust.agents().filter((agent) => isEntitledTo(channel, agent, nowMs));
+  }
+}
+
+/** The channels of an orchestrator: all that have epochs. */
+export const orchestratorChannels: readonly string[] = channelsOf({ kind: 'orchestrator' });

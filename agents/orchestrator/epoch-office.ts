@@ -1,0 +1,187 @@
+/**
+ * Carries out one command for one channel: draws a secret and has its announcement stated, or appends that
+ * an epoch is in use, over, or given up. A secret lives here only until its capsules are sealed.
+ */
+
+import { EpochAnnouncement, type EpochCapsule, type EpochEntry } from '#schemas/epoch.ts';
+import type { Disclosure } from '#schemas/frame.ts';
+import { compile } from '#schemas/primitives.ts';
+import { BusError } from '#shared/bus/bus.ts';
+import { noticesChannel } from '#shared/core/channels.ts';
+import type { EpochCommand } from '#shared/core/epoch.ts';
+import { capsuleDigest, sealCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
+import { CryptoError } from '#shared/crypto/errors.ts';
+import type { EpochLog } from './epoch-log.ts';
+import { retryDelayMs, signTimeoutMs, type OrchestratorPorts } from './ports.ts';
+import type { PrekeyShelf, ShownPrekey } from './prekey-shelf.ts';
+
+/** Rekeying that an operator asked for, with the signed request. */
+export interface EpochWish {
+  readonly cause: 'operator' | 'suspicion';
+  readonly atMs: number;
+  readonly evidence: Disclosure;
+}
+
+type Announce = Extract<EpochCommand, { type: 'announce' }>;
+
+interface Occasion {
+  readonly wish: EpochWish | undefined;
+  readonly entitledDigest: string;
+}
+
+const announcementCheck = compile(EpochAnnouncement);
+const deliveryTimeoutMs = 2_000;
+/** Numbers that may be passed over before the count begins again from the log. */
+const passedOverMax = 16;
+
+export class EpochOffice {
+  readonly #ports: OrchestratorPorts;
+  readonly #shelf: PrekeyShelf;
+  /** Numbers that the signer did not state: it may have stated them for one who is gone. */
+  readonly #passedOver = new Map<string, number>();
+
+  constructor(ports: OrchestratorPorts, shelf: PrekeyShelf) {
+    this.#ports = ports;
+    this.#shelf = shelf;
+  }
+
+  /** Whether the log has it. @throws BusError when the bus or the signer does not answer */
+  async carryOut(
+    log: EpochLog,
+    command: Exclude<EpochCommand, { type: 'wait' }>,
+    occasion: Occasion,
+  ): Promise<boolean> {
+    const { channel } = log;
+    const { epoch } = command;
+    switch (command.type) {
+      case 'announce':
+        return this.#announce(log, command, occasion);
+      case 'activate': {
+        const { accepted, absent } = command;
+        const event = {
+          type: 'epoch-activated' as const,
+          accepted: [...accepted],
+          absent: [...absent],
+        };
+        return this.#append(log, { channel, epoch, event });
+      }
+      case 'close':
+        return this.#append(log, { channel, epoch, event: { type: 'epoch-closed' } });
+      case 'abandon': {
+        const { reason } = command;
+        return this.#append(log, { channel, epoch, event: { type: 'epoch-abandoned', reason } });
+      }
+    }
+  }
+
+  async #announce(log: EpochLog, command: Announce, occasion: Occasion): Promise<boolean> {
+    const { crypto, trust, clock } = this.#ports;
+    const { channel } = log;
+    const shown = command.members.flatMap((id) => this.#shelf.find(id, channel) ?? []);
+    const passed = this.#passedOver.get(channel) ?? 0;
+    const epoch = command.epoch + passed;
+    const name = { mesh: trust.mesh, channel, epoch };
+    const secret = crypto.randomBytes(32);
+    const capsules = shown.flatMap((prekey) => this.#capsule(name, prekey, secret) ?? []);
+    const commitment = secretCommitment(crypto, name, secret);
+    secret.fill(0);
+    const body = {
+      kind: 'epoch_announcement' as const,
+      ...name,
+      cause: command.cause === 'first' && passed > 0 ? ('lost' as const) : command.cause,
+      secret_commitment: commitment,
+      members: capsules.map((capsule) => ({
+        agent_id: capsule.agentId,
+        capsule_digest: capsuleDigest(crypto, capsule),
+      })),
+      entitled_digest: occasion.entitledDigest,
+      issued_at: new Date(clock.nowMs()).toISOString(),
+    };
+    const announcement = await this.#stated(body, this.#evidence(shown, capsules, occasion.wish));
+    if (announcement === undefined) {
+      this.#passedOver.set(channel, passed >= passedOverMax ? 0 : passed + 1);
+      return false;
+    }
+    this.#passedOver.delete(channel);
+    const event = { type: 'epoch-announced' as const, announcement, capsules };
+    return this.#append(log, { channel, epoch, event });
+  }
+
+  /** Undefined for a prekey that is none: its owner asks for the secret like everyone who is absent. */
+  #capsule(
+    name: { mesh: string; channel: string; epoch: number },
+    prekey: ShownPrekey,
+    secret: Uint8Array,
+  ): EpochCapsule | undefined {
+    const { crypto, log } = this.#ports;
+    const { agentId } = prekey;
+    try {
+      return sealCapsule(crypto, { ...name, agentId, prekey, secret });
+    } catch (error) {
+      if (!(error instanceof CryptoError)) throw error;
+      log.warn({ agentId, channel: name.channel, code: error.code }, 'a prekey that is none');
+      return undefined;
+    }
+  }
+
+  /** One event may show the prekeys of several channels; what a wish rests on is shown too. */
+  #evidence(
+    shown: readonly ShownPrekey[],
+    capsules: readonly EpochCapsule[],
+    wish: EpochWish | undefined,
+  ): Disclosure[] {
+    const used = new Set(capsules.map(({ prekeyId }) => prekeyId));
+    const prekeys = shown.filter(({ prekeyId }) => used.has(prekeyId));
+    const wished = wish === undefined ? [] : [wish.evidence];
+    return [...prekeys.map(({ evidence }) => evidence), ...wished];
+  }
+
+  async #stated(
+    statement: EpochAnnouncement['body'],
+    evidence: readonly Disclosure[],
+  ): Promise<EpochAnnouncement | undefined> {
+    const { exchange, trust, log } = this.#ports;
+    const signer = trust.agents().find(({ kind }) => kind === 'signer');
+    if (signer === undefined) throw new BusError('BUS_NO_RESPONDER', 'no signer is enrolled');
+    const answer = await exchange.ask(
+      { agentId: signer.agentId, channel: noticesChannel },
+      { ask: 'sign-statement', statement, evidence: [...evidence] },
+      signTimeoutMs,
+    );
+    if (!answer.ok) {
+      const { code, reason } = answer;
+      if (code === 'ORCH-8013') throw new BusError('BUS_REJECTED', reason);
+      const { channel, epoch } = statement;
+      log.warn({ channel, epoch, code }, `the epoch is not stated: ${reason}`);
+      return undefined;
+    }
+    const document = answer.result;
+    const holds =
+      announcementCheck.check(document) &&
+      document.body.secret_commitment === statement.secret_commitment &&
+      trust.verifyStatement(document, 'orchestration') === 'ok';
+    if (holds) return document;
+    throw new BusError('BUS_REJECTED', 'the signer answered with no announcement');
+  }
+
+  /** On top of everything that was delivered, or not at all. Waits until it came back. */
+  async #append(log: EpochLog, body: EpochEntry): Promise<boolean> {
+    const { exchange, subjects, clock } = this.#ports;
+    const expected = log.lastSequence;
+    const subject = subjects.sagaEpoch(log.channel);
+    const outcome = await exchange.append(
+      { type: 'epoch-entry', subject, channel: noticesChannel, body },
+      expected,
+    );
+    if (outcome.status === 'conflict') {
+      // Fewer than there were: the bus lost entries; the numbers that this log knows stand.
+      if (outcome.lastSequence < expected) log.lastSequence = outcome.lastSequence;
+      return false;
+    }
+    const deadlineMs = clock.monotonicMs() + deliveryTimeoutMs;
+    while (log.lastSequence < outcome.sequence && clock.monotonicMs() < deadlineMs) {
+      await new Promise<void>((resolve) => clock.after(retryDelayMs / 40, resolve));
+    }
+    return true;
+  }
+}

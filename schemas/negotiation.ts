@@ -134,8 +134,8 @@ export type NegotiationFailed = Static<typeof NegotiationFailed>;
 
 /* Answers to operators. */
 
-/** Events of one negotiation that are kept and shown: what it needs is six. */
-export const negotiationEventsMax = 16;
+/** Events of one negotiation that are kept and shown; it needs five. */
+export const negotiationEventsMax = 24;
 
 /** Answer to `negotiation-show`: the log of the negotiation, for the asker to fold himself. */
 export const NegotiationShown = StrictObject({

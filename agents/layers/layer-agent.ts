@@ -5,7 +5,6 @@
  * (invariants 7, 8). A command that comes again gets its report again, and has no second effect.
  */
 
-import { nothingAdvertised } from '#schemas/negotiation.ts';
 import type { CapabilityAdvertised, StepCommanded, StepReported } from '#schemas/steps.ts';
 import type { LayerInspection, Query } from '#schemas/queries.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
@@ -18,6 +17,7 @@ import type { Answer, Exchange, SealedEvent } from '#shared/runtime/exchange.ts'
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 import { AdapterError, type LayerAdapter, type SlotInspection } from './adapter.ts';
+import type { AlgorithmClaims } from './algorithm-capabilities.ts';
 import { slotStatuses } from './slot-status.ts';
 import { runEffect, type EffectResult } from './step-effects.ts';
 import { admitStep } from './step-intake.ts';
@@ -38,6 +38,8 @@ export interface LayerAgentPorts {
   readonly outbox: ReportSink;
   readonly store: StepStore;
   readonly adapter: LayerAdapter;
+  /** The algorithms that the agent can do, and what it asks of others'. */
+  readonly claims: () => AlgorithmClaims;
   readonly trust: TrustView;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
@@ -247,11 +249,11 @@ export class LayerAgent {
   }
 
   async #capabilities(): Promise<CapabilityAdvertised> {
-    const { adapter, store } = this.#ports;
+    const { adapter, store, claims } = this.#ports;
     const about = {
       adapter: adapter.name,
       fingerprint: adapter.fingerprint(),
-      ...nothingAdvertised,
+      ...claims(),
     };
     const inspections = await this.#inspections();
     if (inspections instanceof AdapterError) {

@@ -14,9 +14,11 @@ import { BulkSender } from '#shared/runtime/bulk-sender.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { EmbeddedAdapter, EmbeddedOptions } from './embedded/embedded-adapter.ts';
 import { EmbeddedWorkload } from './embedded/embedded-workload.ts';
+import { algorithmClaims } from './algorithm-capabilities.ts';
 import { KeyService } from './key-service.ts';
 import { LayerAgent } from './layer-agent.ts';
 import { ReportOutbox } from './report-outbox.ts';
+import { Negotiator } from './negotiator.ts';
 import { openDatabase } from './sqlite.ts';
 import { StepStore } from './step-store.ts';
 import { AgentTelemetry } from './telemetry.ts';
@@ -61,8 +63,17 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
   const outbox = reportOutboxOf(booted, database);
   const store = new StepStore(database);
   const service = keyServiceOf(booted, adapter, layer);
+  const claims = await algorithmClaims({ layer, crypto, trust, ...config.negotiation });
+  new Negotiator({
+    ...booted,
+    agentId: config.agentId,
+    subjects: subjectsOf(trust.mesh),
+    claims,
+    isLockedOut: (agentId) => booted.trustDesk.isLockedOut(agentId),
+  }).listen(booted.notices);
   const agent = new LayerAgent({
     layer,
+    claims,
     exchange,
     bus,
     outbox,

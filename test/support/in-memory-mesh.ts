@@ -11,7 +11,9 @@ import { DatabaseSync } from 'node:sqlite';
 import { Auditor } from '#agents/auditor/auditor.ts';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
+import { algorithmClaims } from '#agents/layers/algorithm-capabilities.ts';
 import { LayerAgent } from '#agents/layers/layer-agent.ts';
+import { Negotiator } from '#agents/layers/negotiator.ts';
 import { ReportOutbox } from '#agents/layers/report-outbox.ts';
 import { openDatabase } from '#agents/layers/sqlite.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
@@ -21,6 +23,7 @@ import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { Signer } from '#agents/signer/signer.ts';
 import { TokenError, type Token } from '#agents/signer/token/token.ts';
+import type { AgentConfig } from '#schemas/config.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { Query } from '#schemas/queries.ts';
 import type { Bus } from '#shared/bus/bus.ts';
@@ -39,6 +42,8 @@ export interface MeshOptions extends WorldOptions {
   readonly takeoverMs?: number;
   /** Wraps the adapter of a layer: a fake with behaviour, to make a system fail. */
   readonly adapterOf?: (layer: number, adapter: EmbeddedAdapter) => LayerAdapter;
+  /** What layer agents ask of negotiations. */
+  readonly negotiation?: AgentConfig['negotiation'];
 }
 
 interface Running {
@@ -295,9 +300,13 @@ export class InMemoryMesh {
       onTrouble: () => undefined,
     });
     const reports = new ReportOutbox({ ...shared, outbox });
+    const claims = await algorithmClaims({ ...shared, layer, ...this.#options.negotiation });
+    const isLockedOut = (id: string): boolean => shared.trustDesk.isLockedOut(id);
+    new Negotiator({ ...shared, claims, isLockedOut }).listen(shared.notices);
     const agent = new LayerAgent({
       ...shared,
       layer,
+      claims,
       outbox: reports,
       store: new StepStore(database),
       adapter,

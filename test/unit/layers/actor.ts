@@ -11,6 +11,7 @@ import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { LayerAgent, type ReportSink } from '#agents/layers/layer-agent.ts';
 import { openDatabase } from '#agents/layers/sqlite.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
+import { nothingAdvertised } from '#schemas/negotiation.ts';
 import type { StepReported } from '#schemas/steps.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
@@ -105,6 +106,7 @@ export class Actor {
       outbox: { enqueue: between.enqueue?.(enqueue) ?? enqueue },
       store: between.store?.(this.store) ?? this.store,
       adapter: between.adapter?.(this.adapter) ?? this.adapter,
+      claims: () => nothingAdvertised,
       trust,
       crypto,
       clock,

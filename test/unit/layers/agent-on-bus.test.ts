@@ -9,6 +9,7 @@ import { LayerAgent } from '#agents/layers/layer-agent.ts';
 import { ReportOutbox } from '#agents/layers/report-outbox.ts';
 import { openDatabase } from '#agents/layers/sqlite.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
+import { nothingAdvertised } from '#schemas/negotiation.ts';
 import { LayerInspection } from '#schemas/queries.ts';
 import { compile } from '#schemas/primitives.ts';
 import type { Bus } from '#shared/bus/bus.ts';
@@ -130,7 +131,7 @@ async function start() {
   const queue = new Outbox({ database, clock, onConflict: () => {}, onTrouble: () => {} });
   const outbox = new ReportOutbox({ outbox: queue, bus, exchange, log: quiet });
   const ports = { layer, exchange, bus, outbox, store, adapter, trust, crypto, clock } as const;
-  const agent = new LayerAgent({ ...ports, log: quiet });
+  const agent = new LayerAgent({ ...ports, claims: () => nothingAdvertised, log: quiet });
   await outbox.start();
   await agent.start();
   return {

@@ -5,12 +5,13 @@
  * whole history: versions never go down (rollback), a root follows its predecessor without a gap and is
  * signed by both thresholds (key compromise), a jump of versions is bounded and its floor falls once
  * the keys of its role are replaced (fast-forward), expired documents are not adopted (freeze), and a
- * policy rests on algorithms that the registry knows (mix-and-match).
+ * policy and a registry are taken only where one can live under both (mix-and-match).
  */
 
 import type { PolicyBody } from '#schemas/policy.ts';
 import type { RegistryBody } from '#schemas/registry.ts';
 import type { RoleName, RootBody } from '#schemas/trust.ts';
+import { policyFaults } from './policy-faults.ts';
 
 export const offeredKinds = ['root', 'registry', 'policy', 'revocation'] as const;
 export type OfferedKind = (typeof offeredKinds)[number];
@@ -47,6 +48,8 @@ export type DocumentRefusal =
   | 'ROLES_INVALID'
   /** The policy needs an algorithm that the registry does not know (ORCH-8003 of documents). */
   | 'ALGORITHM_UNKNOWN'
+  /** Nobody could live under the policy with this registry (`policy-faults.ts`). */
+  | 'POLICY_UNFIT'
   /** The revocation names an agent or a key that is not enrolled. */
   | 'AGENT_UNKNOWN';
 
@@ -171,7 +174,7 @@ export function reviewRootSignatures(signatures: RootSignatures): DocumentRefusa
 
 /** Whether every role could ever meet its threshold with the keys that the root carries. */
 export function rolesHold({ roles, keys, anchor }: RootBody): boolean {
-  const isAnchored = anchor === undefined || Object.keys(anchor.keys).length >= anchor.threshold;
+  const isAnchored = Object.keys(anchor.keys).length >= anchor.threshold;
   return (
     isAnchored &&
     Object.values(roles).every(({ key_ids: keyIds, threshold }) => {
@@ -191,16 +194,13 @@ export function areKeysReplaced(before: RootBody, after: RootBody, role: RoleNam
   return keyIds.filter((keyId) => old.has(keyId)).length < threshold;
 }
 
-/** Algorithms that the policy's lists allow and the registry does not know; sorted. */
-export function algorithmsMissing(policy: PolicyBody, registry: RegistryBody): string[] {
-  const { allowed_algorithms: allowed, hybrid_mode: hybridMode } = policy.policies;
-  const missing = new Set<string>();
-  for (const family of Object.keys(allowed) as (keyof typeof allowed)[]) {
-    const known = new Set(registry.algorithms[family].map(({ name }) => name));
-    for (const name of allowed[family]) if (!known.has(name)) missing.add(name);
-  }
-  const hashes = registry.algorithms.hash.map(({ name }) => name);
-  const needsCombiner = hybridMode.enabled && allowed.hybrid.length > 0;
-  if (needsCombiner && !hashes.includes(hybridMode.combiner)) missing.add(hybridMode.combiner);
-  return [...missing].toSorted();
+/** What speaks against a policy and a registry together, or undefined where they fit each other. */
+export function misfitOf(
+  policy: PolicyBody,
+  registry: RegistryBody,
+): { readonly refusal: DocumentRefusal; readonly reason: string } | undefined {
+  const [fault] = policyFaults(policy, registry);
+  if (fault === undefined) return undefined;
+  const refusal = fault.code === 'ORCH-8003' ? 'ALGORITHM_UNKNOWN' : 'POLICY_UNFIT';
+  return { refusal, reason: `${fault.field}: ${fault.reason}` };
 }

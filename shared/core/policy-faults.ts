@@ -48,6 +48,7 @@ export function policyFaults(policy: PolicyBody, registry: RegistryBody): Policy
   return [
     ...listFaults(policy, registry),
     ...suiteFaults(policy, registry),
+    ...exceptionFaults(policy.policies),
     ...lifecycleFaults(policy),
     ...rotationFaults(policy.policies),
     ...transportFaults(policy.policies),
@@ -82,6 +83,12 @@ function suiteFaults(policy: PolicyBody, registry: RegistryBody): PolicyFault[] 
     const reason = `the mesh itself needs ${algorithm}: ${verdict.reason}`;
     return [fault(`allowed_algorithms.${kind}`, reason, verdict.code)];
   });
+}
+
+function exceptionFaults({ exceptions }: Rules): PolicyFault[] {
+  return exceptions
+    .filter(({ purpose }) => purpose.trim() === '')
+    .map(({ algorithm }) => fault('exceptions.purpose', `${algorithm} is excepted for no purpose`));
 }
 
 function lifecycleFaults({ policies, issued_at: issuedAt }: PolicyBody): PolicyFault[] {

@@ -64,6 +64,7 @@ export class EvidenceCheck {
       senderId: sender.agentId,
       senderKind: sender.kind,
       ...(sender.layer === undefined ? {} : { senderLayer: sender.layer }),
+      senderCapabilities: sender.capabilities,
       type: header.type,
       body: opened.body,
       timeMs: header.timeMs,

@@ -19,9 +19,9 @@ import {
   type TrustBundle,
 } from '#schemas/trust.ts';
 import {
-  algorithmsMissing,
   areKeysReplaced,
   documentCode,
+  misfitOf,
   offeredKinds,
   reviewDated,
   reviewRevocation,
@@ -194,9 +194,9 @@ export class LivingDocuments {
     if (unfit !== undefined) return unfit;
     const signed = this.#roles.check(document, 'registry');
     if (signed !== 'ok') return refused('registry', signed, 'not signed by the registry role');
-    const missing = algorithmsMissing(this.policy.newest.document.body, document.body);
-    return missing.length > 0
-      ? refused('registry', 'ALGORITHM_UNKNOWN', `the policy needs ${missing.join(', ')}`)
+    const misfit = misfitOf(this.policy.newest.document.body, document.body);
+    return misfit !== undefined
+      ? refused('registry', misfit.refusal, misfit.reason)
       : this.#added(this.registry, document, offer);
   }
 
@@ -205,9 +205,9 @@ export class LivingDocuments {
     if (unfit !== undefined) return unfit;
     const signed = this.#roles.check(document, 'policy');
     if (signed !== 'ok') return refused('policy', signed, 'not signed by the policy role');
-    const missing = algorithmsMissing(document.body, this.registry.newest.document.body);
-    return missing.length > 0
-      ? refused('policy', 'ALGORITHM_UNKNOWN', `the registry lacks ${missing.join(', ')}`)
+    const misfit = misfitOf(document.body, this.registry.newest.document.body);
+    return misfit !== undefined
+      ? refused('policy', misfit.refusal, misfit.reason)
       : this.#added(this.policy, document, offer);
   }
 
@@ -304,6 +304,7 @@ const refusalReasons: Readonly<Record<DocumentRefusal, string>> = {
   ANCHOR_NOT_MET: 'too few anchors have signed it',
   ROLES_INVALID: 'a role has fewer keys than its threshold',
   ALGORITHM_UNKNOWN: 'policy and registry do not fit each other',
+  POLICY_UNFIT: 'nobody could live under this policy with this registry',
   AGENT_UNKNOWN: 'it names an agent or a key that is not enrolled',
 };
 

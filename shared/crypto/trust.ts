@@ -18,7 +18,7 @@ import {
   type TrustBundle,
 } from '#schemas/trust.ts';
 import type { SignedDocument } from '#schemas/document.ts';
-import { algorithmsMissing, rolesHold } from '#shared/core/document-review.ts';
+import { misfitOf, rolesHold } from '#shared/core/document-review.ts';
 import { BoundedMap } from './bounded-map.ts';
 import { toHex, utf8 } from './bytes.ts';
 import type { AdoptedDocument, DatedBody, VersionStanding } from './document-history.ts';
@@ -329,10 +329,8 @@ function checkBundle(view: TrustView, nowMs: number | undefined): Refused | unde
   if (policy.body.mesh !== view.mesh || view.verifyStatement(policy, 'policy') !== 'ok') {
     return refused('POLICY_INVALID', 'the policy is not signed by the policy role');
   }
-  const missing = algorithmsMissing(policy.body, registry.body);
-  if (missing.length > 0) {
-    return refused('POLICY_INVALID', `the registry lacks ${missing.join(', ')}`);
-  }
+  const misfit = misfitOf(policy.body, registry.body);
+  if (misfit !== undefined) return refused('POLICY_INVALID', misfit.reason);
   const early = [root.body, registry.body, policy.body].find(
     ({ issued_at: issuedAt }) => nowMs !== undefined && nowMs < Date.parse(issuedAt) - 60_000,
   );

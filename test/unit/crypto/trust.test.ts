@@ -132,6 +132,9 @@ describe('evidence', () => {
       status: 'ok',
       event: { hash: sealed.hash, senderId: 'op-1', senderKind: 'operator', type: 'plan-approved' },
     });
+    expect(opened).toMatchObject({
+      event: { senderCapabilities: ['request', 'approve', 'mfa'] },
+    });
     const body = Uint8Array.from(sealed.disclosure.body);
     body[body.length - 1] = 0x32;
     const forged = world.trust.verifyEvidence({ ...sealed.disclosure, body });

@@ -216,12 +216,16 @@ export const eventTypes = {
     }),
     channels: ['saga', 'operators', 'layer'],
   },
-  'statement-signed': control(StatementSigned, {
-    senders: ['signer'],
-    channel: 'saga',
-    subjects: ['signer-log'],
-    validMs: 30 * dayMs,
-  }),
+  'statement-signed': {
+    ...control(StatementSigned, {
+      senders: ['signer'],
+      channel: 'saga',
+      subjects: ['signer-log'],
+      validMs: 30 * dayMs,
+    }),
+    /** What is stated of epochs stands among the notices. */
+    channels: ['saga', 'notices'],
+  },
   'document-offered': control(DocumentOffered, { ...notice, subjects: ['trust'] }),
   'prekeys-published': control(PrekeysPublished, {
     ...notice,

@@ -11,6 +11,7 @@ import type { Query, SignStatement } from '#schemas/queries.ts';
 import type { RoleName } from '#schemas/trust.ts';
 import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
+import { noticesChannel } from '#shared/core/channels.ts';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest, signDocument } from '#shared/crypto/signed-document.ts';
@@ -243,7 +244,8 @@ export class Signer {
     const event = exchange.seal({
       type: 'statement-signed',
       subject: subjects.signerLog(),
-      channel: 'saga',
+      // What is said of epochs is public, and said before the first secret is there.
+      channel: statement.kind === 'epoch_announcement' ? noticesChannel : 'saga',
       body: {
         statement: statement.kind.replaceAll('_', '-'),
         digest,

@@ -7,6 +7,8 @@ import type { Static, TProperties } from 'typebox';
 import { OrchestrationCodeName, RotationPhase } from '#schemas/saga.ts';
 import { RotationCommit, RotationPlan, RotationType } from '#schemas/plan.ts';
 import { LayerNumber, SlotName } from '#schemas/layers.ts';
+import { batchProofValidator } from '#schemas/frame.ts';
+import { TelemetryRecent } from '#schemas/telemetry.ts';
 import { AuditHead, LayerInspection, SignerDescription } from '#schemas/queries.ts';
 import {
   AgentId,
@@ -141,6 +143,8 @@ export const MeshStatus = open({
       reason: Type.Optional(Text(500)),
       slots: Uint(64),
       frozen: Uint(64),
+      /** Set where no heartbeat came for longer than a few should take. */
+      silentMs: Type.Optional(Uint()),
     }),
     { itemsMax: 1_024 },
   ),
@@ -159,4 +163,6 @@ export const checks = {
   keysList: compile(KeysList),
   signerDescription: compile(SignerDescription),
   auditHead: compile(AuditHead),
+  telemetryRecent: compile(TelemetryRecent),
+  batchProof: batchProofValidator,
 };

@@ -12,6 +12,7 @@ import { down, up } from './mesh/commands.ts';
 import { Output, type Sink } from './output.ts';
 import { rotationCommands } from './rotation/commands.ts';
 import { statusCommand } from './status/commands.ts';
+import { telemetryCommands } from './telemetry/commands.ts';
 import { translateFault } from './translate-fault.ts';
 
 export interface ProgramOptions {
@@ -74,6 +75,12 @@ export function buildProgram(runtime: Runtime, stdout: Sink): Command {
   add(exampled(rotation, 'gyre rotation plan --layers 1-7'), rotationCommands);
   add(exampled(keys, 'gyre keys list'), keysCommands);
   add(exampled(audit, 'gyre audit export --out mesh.audit'), auditCommands);
+  const telemetry = group(
+    program,
+    'telemetry',
+    'see and prove what layer agents say of themselves',
+  );
+  add(exampled(telemetry, 'gyre telemetry recent'), telemetryCommands);
   return program;
 }
 

@@ -1,5 +1,6 @@
 /** What operators can ask an orchestrator: how the mesh is, where a rotation stands, which keys. */
 
+import type { CapabilitiesList } from '#schemas/negotiation.ts';
 import type { Query } from '#schemas/queries.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import { rotationGrid } from '#shared/core/rotation/grid.ts';
@@ -16,6 +17,7 @@ interface Desk {
   readonly rotations: () => readonly RotationDriver[];
   readonly find: (planId: string) => RotationDriver | undefined;
   readonly isLive: () => boolean;
+  readonly negotiation: (query: Extract<Query, { ask: 'negotiation-show' }>) => Promise<Answer>;
 }
 
 const listedMax = 500;
@@ -37,6 +39,10 @@ export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
         return showRotation(desk, query);
       case 'request-outcome':
         return { ok: true, result: await outcomeOf(desk, query) };
+      case 'negotiation-show':
+        return desk.negotiation(query);
+      case 'capabilities-list':
+        return { ok: true, result: await capabilities(desk) };
       case 'keys-list':
         return { ok: true, result: { layers: await surveyLayers(desk.ports) } };
       case 'telemetry-recent':
@@ -60,7 +66,8 @@ function proofOf(
 
 async function meshStatus(desk: Desk) {
   const { ports } = desk;
-  const { trust } = ports;
+  const { trust, telemetry } = ports;
+  const heard = new Map(telemetry.recent().agents.map((each) => [each.agentId, each]));
   return {
     orchestrator: ports.agentId,
     mesh: trust.mesh,
@@ -74,8 +81,23 @@ async function meshStatus(desk: Desk) {
       ...(reason === undefined ? {} : { reason }),
       slots: slots.length,
       frozen: slots.filter(({ frozen }) => frozen).length,
+      ...(heard.get(agentId)?.silent === true ? { silentMs: heard.get(agentId)?.silentMs } : {}),
     })),
     rotations: latestRotations(desk),
+  };
+}
+
+async function capabilities({ ports }: Desk): Promise<CapabilitiesList> {
+  const inspections = await surveyLayers(ports);
+  return {
+    agents: inspections.flatMap((inspection) => {
+      const { agentId, ready, reason, algorithms, constraints, tlsVersionMin } = inspection;
+      const layer = ports.trust.agent(agentId)?.layer;
+      if (layer === undefined) return [];
+      const trouble = reason === undefined ? {} : { reason };
+      const tls = tlsVersionMin === undefined ? {} : { tlsVersionMin };
+      return [{ agentId, layer, ready, algorithms, constraints, ...trouble, ...tls }];
+    }),
   };
 }
 

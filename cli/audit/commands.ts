@@ -48,7 +48,7 @@ const verifyCommand: CommandSpec = {
   },
 };
 
-function parseRootDigest(text: string | undefined): string {
+export function parseRootDigest(text: string | undefined): string {
   const digest = text?.toLowerCase() ?? '';
   if (/^[0-9a-f]{64}$/.test(digest)) return digest;
   throw usageFault(

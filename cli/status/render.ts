@@ -1,7 +1,7 @@
 /** The status of a mesh as text. The signer is never shown without what its token is. */
 import type { MeshStatus } from '../answers.ts';
 import { phaseText } from '../rotation/render.ts';
-import { fingerprint, table, type Style } from '../style.ts';
+import { fingerprint, span, table, type Style } from '../style.ts';
 import { isHealthy, type Answered, type ProcessStatus, type Status } from './collect.ts';
 
 const rotationsShown = 5;
@@ -83,6 +83,11 @@ function layerLines({ layers }: MeshStatus, style: Style): string[] {
       .map(({ agentId, reason, frozen }) =>
         style.failed(`               ${agentId}: ${reason ?? `${frozen} slots frozen`}`),
       ),
+    ...layers.flatMap(({ agentId, silentMs }) =>
+      silentMs === undefined
+        ? []
+        : [style.warning(`               ${agentId}: no heartbeat for ${span(silentMs)}`)],
+    ),
   ];
 }
 

@@ -9,8 +9,8 @@
 import type { RefusalCode } from '#schemas/errors.ts';
 import type { BatchProof, Header } from '#schemas/frame.ts';
 import { telemetryEventCheck, type TelemetryEvent } from '#schemas/telemetry.ts';
-import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
-import { entitlementMisfit } from '#shared/core/entitlement.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import { entitlementMisfit, type InForce } from '#shared/core/entitlement.ts';
 import {
   openBatch,
   parseBatch,
@@ -56,13 +56,14 @@ export type BatchOpening =
 
 export class BulkReceiver {
   readonly #ports: BulkReceiverPorts;
-  readonly #subjects: Subjects;
+  readonly #inForce: InForce;
   readonly #window = new ReplayWindow();
   readonly #refusals: Partial<Record<RefusalCode, number>> = {};
 
   constructor(ports: BulkReceiverPorts) {
     this.#ports = ports;
-    this.#subjects = subjectsOf(ports.trust.mesh);
+    const subjects = subjectsOf(ports.trust.mesh);
+    this.#inForce = inForceLive(ports.trust, (subject) => subjects.parse(subject), ports.clock);
   }
 
   /** Refused batches since the start, by code. */
@@ -115,19 +116,18 @@ export class BulkReceiver {
   }
 
   #misfit(header: Header, sender: Enrolled, subject: string): RefusalCode | undefined {
-    const { trust, clock } = this.#ports;
-    const clockSkewMs = trust.policy.policies.rotation.clock_skew_ms;
     if (header.subject !== subject) return 'SUBJECT_MISMATCH';
     const announced = {
       ...header,
       policyDigest: toHex(header.policyDigest),
       registryDigest: toHex(header.registryDigest),
     };
-    const inForce = inForceLive(trust, (name) => this.#subjects.parse(name), clock);
-    const misfit = entitlementMisfit(announced, sender, inForce);
+    const misfit = entitlementMisfit(announced, sender, this.#inForce);
     if (misfit !== undefined) return misfit;
+    if (sender.revokedAtMs !== undefined) return 'SENDER_REVOKED';
     if (header.audience !== header.channel) return 'AUDIENCE_MISMATCH';
-    const nowMs = clock.nowMs();
+    const nowMs = this.#ports.clock.nowMs();
+    const { clockSkewMs } = this.#inForce;
     if (header.timeMs > nowMs + clockSkewMs) return 'TIME_OUT_OF_RANGE';
     return header.expiresMs + clockSkewMs < nowMs ? 'EVENT_EXPIRED' : undefined;
   }

@@ -59,6 +59,9 @@ describe('help', () => {
       'keys list',
       'audit export',
       'audit verify',
+      'telemetry recent',
+      'telemetry prove',
+      'telemetry verify',
     ]);
   });
 

@@ -105,3 +105,17 @@ test('a stopped process runs and is suspended', async () => {
   }
   expect(isSuspended(child.pid ?? 0)).toBe(false);
 });
+
+test('an agent without heartbeats is named, and decides nothing about the verdict', () => {
+  const layers = [
+    { agentId: 'database-a', ready: true, slots: 2, frozen: 0, silentMs: 12_300 },
+    { agentId: 'phi-a', ready: true, slots: 2, frozen: 0 },
+  ];
+  const mesh = healthy.mesh.ok ? { ...healthy.mesh.value, layers } : undefined;
+  if (mesh === undefined) throw new Error('the mesh of this test answers');
+  const status: Status = { ...healthy, mesh: { ok: true, value: mesh } };
+  expect(isHealthy(status)).toBe(true);
+  const text = renderStatus(status, plainStyle);
+  expect(text).toContain('database-a: no heartbeat for 12.3 s');
+  expect(text).not.toContain('phi-a');
+});

@@ -14,6 +14,7 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import { Archive } from './archive.ts';
 import { AuditBook } from './book.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Intake } from './intake.ts';
@@ -62,6 +63,7 @@ export class Auditor {
     ports: AuditorPorts,
     records: AuditLog,
     book: AuditBook,
+    archive: Archive,
     lastSequence: number,
   ) {
     const { exchange, bus, clock, log, subjects, trust, stateDirectory } = ports;
@@ -84,6 +86,7 @@ export class Auditor {
     this.#intake = new Intake(
       {
         ...shared,
+        archive,
         receipts: this.#receipts,
         subjects: streamSubjects(subjects).GYRE_CONTROL,
         onLeaves: () => this.#checkpoints.leavesAdded(),
@@ -109,12 +112,13 @@ export class Auditor {
 
   /**
    * Reads the log and goes through it.
-   * @throws AuditLogError AUDIT_LOG_DAMAGED, AUDIT_DISK_FULL
+   * @throws AuditLogError AUDIT_LOG_DAMAGED, AUDIT_CONTENT_GONE, AUDIT_DISK_FULL
    */
   static async open(ports: AuditorPorts): Promise<Auditor> {
-    const { crypto, trust, keyring, subjects, log, stateDirectory } = ports;
+    const { crypto, trust, keyring, subjects, exchange, log, stateDirectory } = ports;
     const addressOf = (subject: string) => subjects.parse(subject);
-    const book = new AuditBook({ crypto, trust, keyring, addressOf });
+    const archive = new Archive({ auditor: exchange.agentId, crypto, trust, keyring });
+    const book = new AuditBook({ crypto, trust, keyring, archive, addressOf });
     const file = await openLogFile(path.join(stateDirectory, 'audit.log'));
     let lastSequence = 0;
     const records = await AuditLog.open(file, (record) => {
@@ -126,7 +130,7 @@ export class Auditor {
     }
     log.info({ leaves: records.size, rootHash: book.rootHash() }, 'log read');
     try {
-      return new Auditor(ports, records, book, lastSequence);
+      return new Auditor(ports, records, book, archive, lastSequence);
     } catch (error) {
       await records.close();
       throw error;

@@ -14,7 +14,12 @@ import { AuditJudge, type Judgement } from '#shared/core/audit-judge.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditTree } from '#shared/core/audit-tree.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
-import { auditEvent, isSealedBySender, readAuditedFrame } from '#shared/crypto/audit-event.ts';
+import {
+  auditEvent,
+  decodeBody,
+  isSealedBySender,
+  readAuditedFrame,
+} from '#shared/crypto/audit-event.ts';
 import type { AuditedFrame } from '#shared/crypto/audit-event.ts';
 import { auditLeafHash, type Verdict } from '#shared/crypto/audit-leaf.ts';
 import { judgeOptions } from '#shared/crypto/audit-trust.ts';
@@ -22,6 +27,7 @@ import { disclose, openFrame } from '#shared/crypto/envelope.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
+import type { Archive } from './archive.ts';
 import { AuditLogError } from './log-file.ts';
 import type { LogRecord } from './log.ts';
 
@@ -29,6 +35,7 @@ export interface BookOptions {
   readonly crypto: CryptoProvider;
   readonly trust: TrustView;
   readonly keyring: ChannelKeyring;
+  readonly archive: Archive;
   readonly addressOf: AddressOf;
 }
 
@@ -61,6 +68,8 @@ export interface Judged {
   readonly judgement: Judgement;
   readonly note: LeafNote;
   readonly leafHash: Uint8Array;
+  /** What the archive keeps of it. */
+  readonly archived?: Uint8Array;
 }
 
 export interface OpenedContent {
@@ -169,15 +178,16 @@ export class AuditBook {
   }
 
   /** The verdict on the next leaf. The caller must see it into the log, or stop. */
-  judgeNext(audited: AuditedFrame, leafIndex: number): Judged {
-    const { crypto, trust } = this.#options;
-    const content = this.open(audited);
+  judgeNext(audited: AuditedFrame, leafIndex: number, kept?: Uint8Array): Judged {
+    const { crypto, trust, archive } = this.#options;
+    const content = this.open(audited, leafIndex, kept);
     const event = auditEvent(crypto, trust, { audited, leafIndex, body: content?.body });
     const judgement = this.judge.judge(event);
     const readable = event.content.status === 'read' ? event.content.body : undefined;
     const note = noteFrom(audited, leafIndex, judgement, readable);
     const leafHash = auditLeafHash(crypto, audited.frame, judgement.verdict);
-    return { audited, judgement, note, leafHash };
+    const archived = archive.seal(audited, leafIndex, content);
+    return { audited, judgement, note, leafHash, ...(archived && { archived }) };
   }
 
   /** The event is in the log: it becomes visible. */
@@ -194,14 +204,29 @@ export class AuditBook {
     const { crypto, trust } = this.#options;
     const reading = readAuditedFrame(crypto, trust, record.frame);
     if (!reading.ok) throw damaged(record, `the frame is refused now: ${reading.code}`);
-    const judged = this.judgeNext(reading.audited, record.leafIndex);
-    if (judged.judgement.verdict !== record.verdict)
+    const judged = this.judgeNext(reading.audited, record.leafIndex, record.archived);
+    const { judgement } = judged;
+    if (judgement.verdict !== record.verdict) {
+      const isGone = judgement.verdict === 'refused' && judgement.code === 'CONTENT_UNREADABLE';
+      if (isGone) throw unreadable(record);
       throw damaged(record, 'another verdict follows');
+    }
     this.note(judged, record.sequence);
   }
 
-  /** Content as an auditor reads it, being a member of every channel. */
-  open({ frame }: AuditedFrame): OpenedContent | undefined {
+  /** Content as an auditor reads it: a member of every channel, and what it kept once an epoch is over. */
+  open(audited: AuditedFrame, leafIndex: number, kept?: Uint8Array): OpenedContent | undefined {
+    const { crypto, archive } = this.#options;
+    const opened = this.#openSealed(audited);
+    if (opened !== undefined) return opened;
+    const content = archive.open(audited, leafIndex, kept);
+    if (content === undefined) return undefined;
+    const body = decodeBody(content.bodyBytes);
+    if (body === undefined) return undefined;
+    return { ...content, body, disclosure: disclose(crypto, audited.frame, content) };
+  }
+
+  #openSealed({ frame }: AuditedFrame): OpenedContent | undefined {
     const { crypto, keyring } = this.#options;
     const { channel, epoch } = frame.header;
     const secret = keyring.secretOf({ channel, epoch });
@@ -211,8 +236,12 @@ export class AuditBook {
     return { body, salt, bodyBytes, disclosure: disclose(crypto, frame, opened) };
   }
 
-  /** A frame of the log, read again. */
-  reread(record: LogRecord): AuditedFrame {
+  /** Content of a leaf of the log, read again. */
+  contentOf(record: LogRecord): OpenedContent | undefined {
+    return this.open(this.#reread(record), record.leafIndex, record.archived);
+  }
+
+  #reread(record: LogRecord): AuditedFrame {
     const reading = readAuditedFrame(this.#options.crypto, this.#options.trust, record.frame);
     if (!reading.ok) throw damaged(record, `the frame is refused now: ${reading.code}`);
     return reading.audited;
@@ -300,6 +329,14 @@ function noteFrom(
 
 function isText(value: unknown): value is string {
   return typeof value === 'string';
+}
+
+function unreadable({ leafIndex }: LogRecord): AuditLogError {
+  const why = 'its epoch is closed and the archive does not hold, or does not open, its content';
+  return new AuditLogError(
+    'AUDIT_CONTENT_GONE',
+    `leaf ${leafIndex} cannot be judged again: ${why}`,
+  );
 }
 
 function damaged({ leafIndex }: LogRecord, what: string): AuditLogError {

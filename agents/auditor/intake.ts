@@ -14,6 +14,7 @@
 import type { RefusalCode } from '#schemas/errors.ts';
 import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { Archive } from './archive.ts';
 import type { AuditBook, Judged, LeafNote } from './book.ts';
 import { AuditLogError } from './log-file.ts';
 import type { AuditLog, LogRecord } from './log.ts';
@@ -23,13 +24,14 @@ import type { ReceiptWriter } from './receipts.ts';
 const batchMax = 64;
 /** Messages read ahead of the log. */
 const queueMax = 256;
-const diskFullRetryMs = 1_000;
+const retryMs = 1_000;
 
 export interface IntakePorts {
   readonly bus: Bus;
   readonly clock: Clock;
   readonly log: Log;
   readonly book: AuditBook;
+  readonly archive: Archive;
   readonly records: AuditLog;
   readonly receipts: ReceiptWriter;
   /** Patterns of the control stream. */
@@ -135,6 +137,7 @@ export class Intake {
     const arrivals: Arrival[] = [];
     const copies: LeafNote[] = [];
     const inBatch = new Set<string>();
+    if (!(await this.#archiveReady())) return;
     for (const message of batch) {
       const audited = this.#authentic(message);
       if (audited === undefined) continue;
@@ -155,6 +158,21 @@ export class Intake {
     receipts.issue([...copies, ...arrivals.map(({ judged }) => judged.note)]);
     if (arrivals.length > 0) onLeaves();
     await receipts.room();
+  }
+
+  /** Nothing is taken in that could not be kept: waits for the archive key where the policy has one. */
+  async #archiveReady(): Promise<boolean> {
+    const { archive, clock, log } = this.#ports;
+    while (!this.#stopped) {
+      if (!archive.isWanted || archive.hasKey) {
+        this.#trouble = undefined;
+        return true;
+      }
+      this.#trouble = 'ARCHIVE_KEY_MISSING';
+      log.error({ code: this.#trouble }, 'no receipts until the signer has given the archive key');
+      await new Promise<void>((resolve) => clock.after(retryMs, resolve));
+    }
+    return false;
   }
 
   #authentic(message: BusMessage) {
@@ -179,10 +197,11 @@ export class Intake {
     const { records, clock, log } = this.#ports;
     const receivedAtMs = clock.nowMs();
     const entries = arrivals.map(({ message, judged }): LogRecord => {
-      const { audited, note } = judged;
+      const { audited, note, archived } = judged;
       const { leafIndex, verdict } = note;
       const { sequence } = message;
-      return { leafIndex, sequence, receivedAtMs, verdict, frame: audited.frame.bytes };
+      const { bytes: frame } = audited.frame;
+      return { leafIndex, sequence, receivedAtMs, verdict, frame, ...(archived && { archived }) };
     });
     while (!this.#stopped) {
       try {
@@ -193,7 +212,7 @@ export class Intake {
         if (!(error instanceof AuditLogError && error.code === 'AUDIT_DISK_FULL')) throw error;
         this.#trouble = error.code;
         log.error({ code: error.code }, 'no receipts until there is room on the disk');
-        await new Promise<void>((resolve) => clock.after(diskFullRetryMs, resolve));
+        await new Promise<void>((resolve) => clock.after(retryMs, resolve));
       }
     }
     return false;

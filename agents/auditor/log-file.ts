@@ -23,6 +23,8 @@ export interface LogFile {
 export type AuditLogErrorCode =
   /** A record that is there does not check, or one that must be there is not. */
   | 'AUDIT_LOG_DAMAGED'
+  /** The log cannot be judged again: what an event said is sealed under an epoch that is over. */
+  | 'AUDIT_CONTENT_GONE'
   /** The disk took nothing: the log is as it was before. */
   | 'AUDIT_DISK_FULL'
   /** A write or barrier failed in a way that leaves the file's state unknown: stop and start anew. */

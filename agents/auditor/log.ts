@@ -8,25 +8,30 @@
  *     payload length (4, big-endian) ‖ CRC-32 of the payload (4) ‖ CRC-32 of those 8 bytes (4) ‖ payload
  *
  * with the payload a canonical MessagePack map of exactly { frame, leafIndex, receivedAtMs, sequence,
- * verdict }. The head has a check of its own so that a damaged length cannot pass for a torn tail.
+ * verdict } and, where the policy has content kept, `archived`: salt and body under the archive key. The head has a check of its own so that a damaged length cannot pass for a torn tail.
  * At start-up only a last record that the file ends inside of is cut: it was never acknowledged.
  * Whatever else does not check is `AUDIT_LOG_DAMAGED`, at its position.
  */
 
 import { crc32 } from 'node:zlib';
-import { frameBytesMax } from '#schemas/frame.ts';
+import { bodyBytesMax, frameBytesMax, saltBytes } from '#schemas/frame.ts';
 import {
+  BytesMax,
   BytesRange,
   OneOf,
   StrictObject,
   TimeMs,
+  Type,
   Uint,
   compile,
   type Static,
 } from '#schemas/primitives.ts';
+import { archiveOverheadBytes } from '#shared/crypto/audit-archive.ts';
 import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import { AuditLogError, isDiskFull, type LogFile } from './log-file.ts';
+
+const archivedBytesMax = saltBytes + bodyBytesMax + archiveOverheadBytes;
 
 const LogRecordSchema = StrictObject({
   leafIndex: Uint(),
@@ -35,14 +40,16 @@ const LogRecordSchema = StrictObject({
   receivedAtMs: TimeMs(),
   verdict: OneOf(['accepted', 'refused']),
   frame: BytesRange({ bytesMin: 1, bytesMax: frameBytesMax }),
+  /** Never in clear: `shared/crypto/audit-archive.ts`. */
+  archived: Type.Optional(BytesMax(archivedBytesMax)),
 });
 export type LogRecord = Static<typeof LogRecordSchema>;
 
 const recordCheck = compile(LogRecordSchema);
 const magic = new TextEncoder().encode('gyre-audit-log/1');
 const headBytes = 12;
-/** A frame and the fields around it. */
-const payloadBytesMax = frameBytesMax + 256;
+/** A frame, its content, and the fields around them. */
+const payloadBytesMax = frameBytesMax + archivedBytesMax + 256;
 /** Bytes read at once when the log is gone through from the start. */
 const windowBytes = 4 * 1024 * 1024;
 
@@ -230,8 +237,9 @@ async function readRecord(
 }
 
 function encodeRecord(record: LogRecord): Uint8Array {
-  const { leafIndex, sequence, receivedAtMs, verdict, frame } = record;
-  const payload = encodeCanonical({ leafIndex, sequence, receivedAtMs, verdict, frame });
+  const { leafIndex, sequence, receivedAtMs, verdict, frame, archived } = record;
+  const kept = archived === undefined ? {} : { archived };
+  const payload = encodeCanonical({ leafIndex, sequence, receivedAtMs, verdict, frame, ...kept });
   const encoded = new Uint8Array(headBytes + payload.length);
   const view = new DataView(encoded.buffer);
   view.setUint32(0, payload.length);

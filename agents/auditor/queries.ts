@@ -102,7 +102,7 @@ export class QueryDesk {
     const { book, records } = this.#ports;
     const logged = await records.read(leafIndex);
     const { verdict, frame } = logged;
-    const content = book.open(book.reread(logged));
+    const content = book.contentOf(logged);
     const bare = { record: { leafIndex, verdict, frame }, size: frame.length + itemBytes };
     if (content === undefined) return bare;
     const { salt, bodyBytes: body } = content;
@@ -119,7 +119,7 @@ export class QueryDesk {
       const note = book.noteOf(hash);
       if (note?.verdict !== 'accepted') continue;
       const logged = await records.read(note.leafIndex);
-      const disclosure = book.open(book.reread(logged))?.disclosure;
+      const disclosure = book.contentOf(logged)?.disclosure;
       if (disclosure === undefined) continue;
       bytes += logged.frame.length + itemBytes;
       if (bytes > pageBytesMax) break;

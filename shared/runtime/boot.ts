@@ -22,12 +22,16 @@ import { Principal } from './principal.ts';
 import type { Clock, Log } from './ports.ts';
 import { processLog, systemClock } from './system.ts';
 import { TrustDesk } from './trust-desk.ts';
+import { TrustStateError, TrustStore, type TrustStoreOptions } from './trust-store.ts';
 
 export type BootErrorCode =
   | 'CONFIG_UNREADABLE'
   | 'CONFIG_INVALID'
   | 'SECRET_UNREADABLE'
   | 'TRUST_REFUSED'
+  /** A stored document is not what was adopted once. */
+  | 'ORCH-8010'
+  | 'ORCH-8011'
   | 'NOT_ENROLLED'
   | 'KEYRING_REFUSED';
 
@@ -110,6 +114,8 @@ export async function bootAgent(
   const stateDirectory = resolve(config.stateDirectory);
   mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
   chmodSync(stateDirectory, 0o700);
+  const store = openTrustStore({ directory: stateDirectory, crypto: identity.crypto, trust });
+  warnOfStale(identity);
   const seed = readSecret(resolve(config.nkeySeedFile), undefined);
   const { connectTimeoutMs, ...principalOptions } = options;
   const bus = await connectNatsBus({
@@ -126,17 +132,26 @@ export async function bootAgent(
   });
   seed.fill(0);
   const { agentId, agentKind: kind } = config;
-  const trustDesk = new TrustDesk({ ...identity, agentId, bus });
-  const exchange = new Principal({ ...identity, ...principalOptions, agentId, bus });
+  const trustDesk = new TrustDesk({ ...identity, agentId, kind, bus, store });
+  const catchUp = (): Promise<void> => trustDesk.catchUp();
+  const exchange = new Principal({
+    ...identity,
+    ...principalOptions,
+    agentId,
+    bus,
+    isLockedOut: (sender) => trustDesk.isLockedOut(sender),
+    catchUp,
+  });
   const notices = new Notices({
     agentId,
     kind,
     exchange,
     bus,
     subjects: subjectsOf(trust.mesh),
-    catchUp: () => trustDesk.catchUp(),
+    catchUp,
+    admits: (sender, storedAtMs) => trustDesk.admits(sender, storedAtMs),
   });
-  notices.on('document-offered', (event) => trustDesk.offered(event));
+  notices.on('document-offered', (event, storedAtMs) => trustDesk.offered(event, storedAtMs));
   return { ...identity, bus, exchange, trustDesk, notices, stateDirectory };
 }
 
@@ -203,6 +218,26 @@ function readTrust(crypto: CryptoProvider, config: AgentConfig, bundlePath: stri
     `the trust bundle is refused (${opening.code}): ${opening.reason}`,
     'restore the bundle that belongs to the pinned root',
   );
+}
+
+function openTrustStore(options: TrustStoreOptions): TrustStore {
+  try {
+    return TrustStore.open(options);
+  } catch (error) {
+    if (!(error instanceof TrustStateError)) throw error;
+    throw new BootError(
+      error.code,
+      `the stored documents are refused: ${error.message}`,
+      `move ${error.file} away; the agent then begins with its bundle and fetches the documents that the mesh keeps`,
+      error,
+    );
+  }
+}
+
+/** Expired documents end nothing that runs: they permit nothing new. */
+function warnOfStale({ trust, clock, log }: Identity): void {
+  const stale = trust.staleness(clock.nowMs());
+  if (stale.length > 0) log.warn({ stale }, 'documents have expired: nothing new is begun');
 }
 
 function readKeyring(

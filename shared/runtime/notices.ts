@@ -13,6 +13,8 @@ import type { Exchange, ReceivedEvent } from './exchange.ts';
 /** A layer agent's message is acknowledged once the handler is done. */
 export type NoticeHandler<Name extends EventTypeName> = (
   event: ReceivedEvent<Name>,
+  /** When the bus stored it, by its own clock. */
+  storedAtMs: number,
 ) => void | Promise<void>;
 
 export interface NoticesPorts {
@@ -23,6 +25,8 @@ export interface NoticesPorts {
   readonly subjects: Subjects;
   /** Learns what the mesh knows and this agent does not; then a held notice is tried again. */
   readonly catchUp: () => Promise<void>;
+  /** Whether an offer of documents is listened to at all. */
+  readonly admits: (agentId: string, storedAtMs: number) => boolean;
 }
 
 /** How long a notice waits that was sealed under documents which this agent has yet to learn of. */
@@ -89,7 +93,9 @@ export class Notices {
   }
 
   async take(message: BusMessage): Promise<Disposition> {
-    const { exchange, catchUp } = this.#ports;
+    const { exchange, catchUp, subjects, admits } = this.#ports;
+    const address = subjects.parse(message.subject);
+    if (address?.kind === 'trust' && !admits(address.agentId, message.timeMs)) return 'ack';
     let opening = exchange.open(message);
     if (opening.status === 'refused' && opening.code === 'TRUST_BEHIND') {
       await catchUp();
@@ -100,7 +106,7 @@ export class Notices {
     }
     if (opening.status === 'refused') return { deadLetter: opening.code };
     const { event } = opening;
-    await this.#handlers.get(event.type)?.(event as ReceivedEvent<never>);
+    await this.#handlers.get(event.type)?.(event as ReceivedEvent<never>, message.timeMs);
     return 'ack';
   }
 }

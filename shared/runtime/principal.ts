@@ -10,6 +10,7 @@ import { compile } from '#schemas/primitives.ts';
 import type { RefusalCode } from '#schemas/errors.ts';
 import { BusError, type Bus, type BusMessage } from '#shared/bus/bus.ts';
 import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
+import { noticesChannel } from '#shared/core/channels.ts';
 import { reasonOf } from '#shared/core/reason.ts';
 import { fromHex, toHex } from '#shared/crypto/bytes.ts';
 import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
@@ -41,6 +42,9 @@ export interface PrincipalOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly observesAll?: boolean;
+  readonly isLockedOut?: (agentId: string) => boolean;
+  /** Learns of newer documents; what was sealed under them is looked at once more then. */
+  readonly catchUp?: () => Promise<void>;
 }
 
 const queryCheck = compile(Query);
@@ -50,8 +54,6 @@ export class Principal implements Exchange {
   readonly #options: PrincipalOptions;
   readonly #receiver: Receiver;
   readonly #subjects: Subjects;
-  readonly #registryDigest: Uint8Array;
-  readonly #policyDigest: Uint8Array;
   readonly #turns = new Map<string, Promise<unknown>>();
   #chain: SenderChain;
 
@@ -60,8 +62,6 @@ export class Principal implements Exchange {
     this.#options = options;
     this.#receiver = new Receiver(options);
     this.#subjects = subjectsOf(options.trust.mesh);
-    this.#registryDigest = fromHex(options.trust.registryDigest) ?? new Uint8Array(32);
-    this.#policyDigest = fromHex(options.trust.policyDigest) ?? new Uint8Array(32);
     this.#chain = this.#newChain();
   }
 
@@ -70,14 +70,7 @@ export class Principal implements Exchange {
   }
 
   open(message: BusMessage): Opening {
-    const opening = this.#receiver.open(message);
-    if (opening.status === 'refused') {
-      this.#options.log.warn(
-        { code: opening.code, subject: message.subject, sequence: message.sequence },
-        'event refused',
-      );
-    }
-    return opening;
+    return this.#noted(message, this.#receiver.open(message));
   }
 
   openRecord(frame: Uint8Array): AnyReceivedEvent | undefined {
@@ -134,8 +127,13 @@ export class Principal implements Exchange {
       body: { queryId, query: encodeCanonical(query, { floats: true }) },
     });
     const reply = await this.#options.bus.request(asked.subject, asked.frame, timeoutMs);
-    const subject = this.#subjects.query(this.agentId);
-    const opening = this.#receiver.open({ subject, data: reply, sequence: 0 });
+    const delivery = { subject: this.#subjects.query(this.agentId), data: reply, sequence: 0 };
+    const anyDocuments = query.ask === 'trust-documents';
+    let opening = this.#receiver.open(delivery, { anyDocuments });
+    if (isBehind(opening) && this.#options.catchUp !== undefined) {
+      await this.#options.catchUp();
+      opening = this.#receiver.open(delivery);
+    }
     const event = opening.status === 'opened' ? opening.event : undefined;
     if (
       event?.type !== 'query-answered' ||
@@ -154,14 +152,13 @@ export class Principal implements Exchange {
   async answer(handler: (query: Query, asker: Enrolled) => Promise<Answer>): Promise<void> {
     const subject = this.#subjects.query(this.agentId);
     await this.#options.bus.respond(subject, async (data) => {
-      const opening = this.open({ ...queryMessage, subject, data });
+      const { opening, isDated } = await this.#openQuery({ ...queryMessage, subject, data });
       if (opening.status !== 'opened' || opening.event.type !== 'query-asked') return null;
       const { sender, header, body } = opening.event;
       const decoded = decodeCanonical(body.query, { floats: true });
-      const answer: Answer =
-        decoded.ok && queryCheck.check(decoded.value)
-          ? await handler(decoded.value, sender)
-          : { ok: false, code: 'ORCH-8012', reason: 'the query is not one that this agent knows' };
+      const query = decoded.ok && queryCheck.check(decoded.value) ? decoded.value : undefined;
+      if (isDated && query?.ask !== 'trust-documents') return null;
+      const answer = await answerTo(query, header.channel, (known) => handler(known, sender));
       return this.seal({
         type: 'query-answered',
         subject: this.#subjects.query(sender.agentId),
@@ -170,6 +167,28 @@ export class Principal implements Exchange {
         body: { queryId: body.queryId, ...answerBody(answer) },
       }).frame;
     });
+  }
+
+  /** `isDated`: sealed under documents that are not in force here; good for asking for newer ones. */
+  async #openQuery(message: BusMessage): Promise<{ opening: Opening; isDated: boolean }> {
+    let opening = this.#receiver.open(message);
+    if (isBehind(opening)) {
+      await this.#options.catchUp?.();
+      opening = this.#receiver.open(message);
+    }
+    const isDated = isBehind(opening) || isOutdated(opening);
+    if (isDated) opening = this.#receiver.open(message, { anyDocuments: true });
+    return { opening: this.#noted(message, opening), isDated };
+  }
+
+  #noted(message: BusMessage, opening: Opening): Opening {
+    if (opening.status === 'refused') {
+      this.#options.log.warn(
+        { code: opening.code, subject: message.subject, sequence: message.sequence },
+        'event refused',
+      );
+    }
+    return opening;
   }
 
   #seal<Name extends EventTypeName>(event: OutgoingEvent<Name>): PendingEvent {
@@ -182,9 +201,9 @@ export class Principal implements Exchange {
       subject: event.subject,
       channel: event.channel,
       registryVersion: trust.registry.version,
-      registryDigest: this.#registryDigest,
+      registryDigest: digestBytes(trust.registryDigest),
       policyVersion: trust.policy.version,
-      policyDigest: this.#policyDigest,
+      policyDigest: digestBytes(trust.policyDigest),
       type: event.type,
       schemaVersion: type.schemaVersion,
       timeMs,
@@ -241,6 +260,45 @@ export class Principal implements Exchange {
 }
 
 const queryMessage = { messageId: '', sequence: 0, deliveryCount: 1, timeMs: 0 } as const;
+
+/** What may be asked on a channel whose key anyone can derive. */
+const publicQueries: ReadonlySet<string> = new Set([
+  'trust-documents',
+  'epoch-secrets',
+  // An announcement is public, and needed before the first secret is there.
+  'sign-statement',
+]);
+
+function answerTo(
+  query: Query | undefined,
+  channel: string,
+  handler: (query: Query) => Promise<Answer>,
+): Promise<Answer> {
+  const refused = (code: 'ORCH-8012' | 'ORCH-8015', reason: string): Promise<Answer> =>
+    Promise.resolve({ ok: false, code, reason });
+  if (query === undefined) {
+    return refused('ORCH-8012', 'the query is not one that this agent knows');
+  }
+  if (channel === noticesChannel && !publicQueries.has(query.ask)) {
+    return refused('ORCH-8015', 'the answer is not for a channel that anyone can read');
+  }
+  return handler(query);
+}
+
+function isBehind(opening: Opening): boolean {
+  return opening.status === 'refused' && opening.code === 'TRUST_BEHIND';
+}
+
+function isOutdated(opening: Opening): boolean {
+  if (opening.status !== 'refused') return false;
+  return opening.code === 'POLICY_NOT_IN_FORCE' || opening.code === 'REGISTRY_NOT_IN_FORCE';
+}
+
+function digestBytes(hex: string): Uint8Array {
+  const bytes = fromHex(hex);
+  if (bytes === undefined) throw new Error('assertion: a digest is hexadecimal');
+  return bytes;
+}
 
 /** What is asked of an agent decides how long its answer is, and no question may end the agent. */
 function answerBody(answer: Answer) {

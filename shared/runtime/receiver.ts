@@ -1,11 +1,11 @@
 /**
  * What a receiver refuses, in one place and one order: structure, address, sender, entitlement, time,
- * signature, key, content, schema, replay. Each refusal has its own code, is counted, changes nothing
+ * signature, key, content, schema, documents in force, replay. Each refusal has its own code, is counted, changes nothing
  * and is never answered (invariant 12). Verification runs over the received bytes.
  */
 
 import type { RefusalCode } from '#schemas/errors.ts';
-import { eventTypes, isEventType } from '#schemas/events.ts';
+import { eventTypes, isEventType, type EventTypeName } from '#schemas/events.ts';
 import type { Header } from '#schemas/frame.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { entitlementMisfit, type AnnouncedEvent, type InForce } from '#shared/core/entitlement.ts';
@@ -33,7 +33,39 @@ export interface ReceiverOptions {
   readonly clock: Clock;
   /** An auditor reads what is addressed to others too. */
   readonly observesAll?: boolean;
+  /** Whether a sender offered a bad document and is not heard on anything new for now. */
+  readonly isLockedOut?: (agentId: string) => boolean;
 }
+
+/** How strictly to look at one delivery. */
+export interface OpenRules {
+  /** Whatever registry and policy the header names: for how one learns of newer ones. */
+  readonly anyDocuments?: boolean;
+}
+
+/** What asks for something new: not heard of a sender that is locked out. */
+const asksForNew: ReadonlySet<string> = new Set<EventTypeName>([
+  'document-offered',
+  'prekeys-published',
+  'rotation-requested',
+  'plan-approved',
+  'execution-requested',
+  'rollback-requested',
+  'recovery-requested',
+  'recovery-approved',
+  'epoch-rotation-requested',
+  'negotiation-requested',
+  'negotiation-opened',
+  'algorithms-advertised',
+  'negotiation-confirmed',
+  'negotiation-failed',
+]);
+
+const ofDocuments: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
+  'POLICY_NOT_IN_FORCE',
+  'REGISTRY_NOT_IN_FORCE',
+  'TRUST_BEHIND',
+]);
 
 export interface Delivery {
   readonly subject: string;
@@ -58,9 +90,10 @@ export class Receiver {
     return this.#refusals;
   }
 
-  open(delivery: Delivery): Opening {
-    const opening = this.#open(delivery, undefined);
-    if (opening.status === 'refused') {
+  open(delivery: Delivery, rules: OpenRules = {}): Opening {
+    const opening = this.#open(delivery, undefined, rules);
+    // Who is behind looks again: that is no fault of the event's.
+    if (opening.status === 'refused' && opening.code !== 'TRUST_BEHIND') {
       this.#refusals[opening.code] = (this.#refusals[opening.code] ?? 0) + 1;
     }
     return opening;
@@ -76,16 +109,18 @@ export class Receiver {
     return opening.status === 'opened' ? opening.event : undefined;
   }
 
-  #open(delivery: Delivery, restoredBy: string | undefined): Opening {
+  #open(delivery: Delivery, restoredBy: string | undefined, rules: OpenRules): Opening {
     const parsed = parseFrame(delivery.data);
     if (!parsed.ok) return refused(parsed.code);
     const { header } = parsed.frame;
     const sender = this.#options.trust.agent(header.sender);
     if (sender === undefined) return refused('SENDER_UNKNOWN');
-    const misfit = this.#misfit(header, sender, delivery.subject);
-    if (misfit !== undefined) return refused(misfit);
+    const misfit = this.#misfit(header, sender, { subject: delivery.subject, rules });
+    // Only who signed may say that there are newer documents than are known here.
+    if (misfit !== undefined && misfit !== 'TRUST_BEHIND') return refused(misfit);
     const opened = this.#content(parsed.frame, sender, { ...delivery, restoredBy });
     if (opened.status === 'refused') return opened;
+    if (misfit !== undefined) return refused(misfit);
     const chain = `${header.sender}/${toHex(header.incarnation)}/${header.audience}/${header.lane}`;
     const sighting = this.#window.note({
       chain,
@@ -99,7 +134,9 @@ export class Receiver {
     const event = opened.event;
     if (event.type === 'event-restored') {
       const inner = { ...delivery, data: event.body.frame };
-      return restoredBy === undefined ? this.#open(inner, event.hash) : refused('FRAME_MALFORMED');
+      return restoredBy === undefined
+        ? this.#open(inner, event.hash, rules)
+        : refused('FRAME_MALFORMED');
     }
     return sighting === 'new' ? { status: 'opened', event } : { status: 'redelivered', event };
   }
@@ -134,17 +171,29 @@ export class Receiver {
   }
 
   /** What the header may not say, apart from everything that only the content or a key can show. */
-  #misfit(header: Header, sender: Enrolled, subject: string): RefusalCode | undefined {
+  #misfit(
+    header: Header,
+    sender: Enrolled,
+    { subject, rules }: { readonly subject: string; readonly rules: OpenRules },
+  ): RefusalCode | undefined {
     if (header.subject !== subject) return 'SUBJECT_MISMATCH';
+    // Offered documents carry their own signatures, and are how one comes to know of newer ones.
+    const anyDocuments = rules.anyDocuments === true || header.type === 'document-offered';
     const misfit = entitlementMisfit(announcedBy(header), sender, this.#inForce);
-    if (misfit !== undefined) return misfit;
-    const { agentId, observesAll, clock } = this.#options;
+    const isOfDocuments = misfit !== undefined && ofDocuments.has(misfit);
+    if (misfit !== undefined && !isOfDocuments) return misfit;
+    if (sender.revokedAtMs !== undefined) return 'SENDER_REVOKED';
+    const { agentId, observesAll, clock, isLockedOut } = this.#options;
+    if (asksForNew.has(header.type) && isLockedOut?.(sender.agentId) === true) {
+      return 'SENDER_LOCKED_OUT';
+    }
     const addressed = header.audience === agentId || header.audience === header.channel;
     if (!addressed && observesAll !== true) return 'AUDIENCE_MISMATCH';
     const nowMs = clock.nowMs();
     const skewMs = this.#inForce.clockSkewMs;
     if (header.timeMs > nowMs + skewMs) return 'TIME_OUT_OF_RANGE';
-    return header.expiresMs + skewMs < nowMs ? 'EVENT_EXPIRED' : undefined;
+    if (header.expiresMs + skewMs < nowMs) return 'EVENT_EXPIRED';
+    return anyDocuments ? undefined : misfit;
   }
 }
 

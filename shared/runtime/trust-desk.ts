@@ -1,42 +1,258 @@
 /**
  * Where an agent's view of trust changes: it takes documents that are offered, verifies each by itself,
- * and locks out for a while who offers a bad one. What is known, and what a locked-out sender offers, is
- * dropped before anything is verified, so that a flood of offers costs next to nothing.
+ * writes down what it adopts before anyone asks for it, and locks out for a while who offers a bad one.
+ * What is known, and what a locked-out sender offers, is dropped before any signature is checked, and a
+ * sender may offer only so much at a time, so that a flood of offers costs next to nothing.
+ *
+ * A bad offer is no fault where it may have been good once: what the bus had stored before this agent
+ * learned of what is newest may be overtaken rather than forged. It changes nothing then, and counts
+ * against its sender only where it is repeated.
  */
 
-import type { TrustView } from '#shared/crypto/trust.ts';
-import type { Bus } from '#shared/bus/bus.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { AgentKind, OfferedDocument } from '#schemas/trust.ts';
+import { BusError, type Bus } from '#shared/bus/bus.ts';
+import { LockoutLedger, type Lockout } from '#shared/core/lockout.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { documentDigest } from '#shared/crypto/signed-document.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
 import type { ReceivedEvent } from './exchange.ts';
-import type { Clock, Log } from './ports.ts';
+import { KeptDocuments, type KeptDocument } from './kept-documents.ts';
+import { OfferAllowance } from './offer-allowance.ts';
+import type { Clock, Log, Timer } from './ports.ts';
+import type { TrustStore } from './trust-store.ts';
 
 export interface TrustDeskPorts {
   readonly agentId: string;
+  readonly kind: AgentKind;
+  /** What `store` was opened with. */
   readonly trust: TrustView;
+  readonly store: TrustStore;
   readonly crypto: CryptoProvider;
   readonly bus: Bus;
   readonly clock: Clock;
   readonly log: Log;
 }
 
+type Adoption = ReturnType<TrustView['adoptBytes']>;
+type Refused = Extract<Adoption, { status: 'refused' }>;
+
+/** Overtaken offers of one sender, each another one, before they count as bad ones. */
+const overtakenMax = 8;
+/** Refused documents that are remembered by their bytes, and kept ones by their place. */
+const refusedMax = 4096;
+/** Looks at what is kept follow each other no faster. */
+const lookAgainMs = 200;
+const roundsMax = 64;
+const keepRetryMs = 1_000;
+
 export class TrustDesk {
   readonly #ports: TrustDeskPorts;
+  readonly #kept: KeptDocuments;
+  readonly #lockouts: LockoutLedger;
+  readonly #overtaken = new Map<string, number>();
+  readonly #refused = new Set<string>();
+  readonly #known = new Set<string>();
+  readonly #allowance: OfferAllowance;
+  /** Documents that this orchestrator has yet to put where late comers look, by digest. */
+  readonly #unkept = new Map<string, OfferedDocument>();
+  #keeping = false;
+  #retry: Timer | undefined;
+  #looking: Promise<void> | undefined;
+  #lookedMs = Number.NEGATIVE_INFINITY;
+  /** What the bus stored before this moment may be older than what is known. */
+  #newestAtMs: number;
 
   constructor(ports: TrustDeskPorts) {
     this.#ports = ports;
+    const { store, bus, clock } = ports;
+    this.#kept = new KeptDocuments(bus.bucket('gyre_trust'));
+    this.#allowance = new OfferAllowance(clock);
+    this.#newestAtMs = clock.nowMs();
+    this.#lockouts = LockoutLedger.fromJSON(store.lockouts) ?? new LockoutLedger();
+    for (const document of store.documents) this.#learned(document);
   }
 
   /** Whether the agent offered a bad document a while ago and may ask for nothing new. */
-  isLockedOut(_agentId: string): boolean {
-    return false;
+  isLockedOut(agentId: string): boolean {
+    return this.#lockouts.isLockedOut(agentId, this.#ports.clock.nowMs());
+  }
+
+  /** Lockouts that run. */
+  lockouts(): readonly Lockout[] {
+    return this.#lockouts.lasting(this.#ports.clock.nowMs());
+  }
+
+  /** Before anything of the message is looked at; false: it is dropped. */
+  admits(agentId: string, storedAtMs: number): boolean {
+    return !this.isLockedOut(agentId) && this.#allowance.take(agentId, storedAtMs);
+  }
+
+  /** `storedAtMs`: when the bus took it. @throws where what was adopted cannot be written down */
+  offered(event: ReceivedEvent<'document-offered'>, storedAtMs: number): void {
+    const { agentId } = event.sender;
+    const { document } = event.body;
+    if (this.isLockedOut(agentId)) return;
+    const name = toHex(this.#ports.crypto.sha256(document));
+    const isOvertaken = storedAtMs <= this.#newestAtMs;
+    if (isOvertaken && this.#refused.has(name)) return;
+    const adoption = this.#adopt(document);
+    if (adoption.status !== 'refused') return;
+    this.#noteRefused(name);
+    this.#onBadOffer(agentId, adoption, isOvertaken);
+  }
+
+  /** Verifies and adopts a document that an orchestrator or the bus keeps. */
+  learn(document: Uint8Array): Adoption {
+    return this.#adopt(document);
   }
 
   /** Learns what orchestrators keep for late comers. Never throws for want of the bus. */
-  async catchUp(): Promise<void> {
-    await Promise.resolve();
+  catchUp(): Promise<void> {
+    if (this.#looking === undefined) {
+      this.#looking = this.#look().finally(() => {
+        this.#looking = undefined;
+      });
+    }
+    return this.#looking;
   }
 
-  offered(event: ReceivedEvent<'document-offered'>): void {
-    this.#ports.log.debug({ sender: event.sender.agentId }, 'a document is offered');
+  stop(): void {
+    this.#retry?.cancel();
+    this.#unkept.clear();
   }
+
+  async #look(): Promise<void> {
+    const { clock, log } = this.#ports;
+    if (clock.monotonicMs() - this.#lookedMs < lookAgainMs) return;
+    try {
+      for (let round = 0; round < roundsMax; round += 1) {
+        const isKnown = (digest: string): boolean => this.#isKnown(digest);
+        const isRefused = (name: string): boolean => this.#refused.has(name);
+        const found = await this.#kept.unknown(isKnown, isRefused);
+        if (found.length === 0) break;
+        await this.#adoptKept(found);
+      }
+    } catch (error) {
+      if (!(error instanceof BusError)) throw error;
+      log.warn({ code: error.code }, 'what is kept for late comers cannot be read');
+    }
+    this.#lookedMs = clock.monotonicMs();
+    this.#keepAll();
+  }
+
+  /** In the order in which they were written; again, while one of them lets another one stand. */
+  async #adoptKept(found: readonly KeptDocument[]): Promise<void> {
+    for (let open = found, before = Infinity; open.length > 0 && open.length < before;) {
+      before = open.length;
+      const refused: KeptDocument[] = [];
+      for (const kept of open) {
+        await nextTurn();
+        if (this.#adopt(kept.bytes).status === 'refused') refused.push(kept);
+      }
+      open = refused;
+      if (open.length === before || open.length === 0) {
+        for (const { name } of open) this.#noteRefused(name);
+      }
+    }
+  }
+
+  /** Written down in the same turn, so that nothing is done by a document that a crash would forget. */
+  #adopt(bytes: Uint8Array): Adoption {
+    const { trust, store, clock, log } = this.#ports;
+    const nowMs = clock.nowMs();
+    const adoption = trust.adoptBytes(bytes, nowMs);
+    if (adoption.status !== 'adopted') return adoption;
+    const document = JSON.parse(Buffer.from(bytes).toString()) as OfferedDocument;
+    store.keepDocument(document, nowMs);
+    this.#newestAtMs = nowMs;
+    this.#refused.clear();
+    this.#learned(document);
+    const { kind, version } = adoption;
+    log.info({ kind, version }, 'a document is adopted');
+    this.#keepAll();
+    return adoption;
+  }
+
+  #onBadOffer(agentId: string, refusal: Refused, isOvertaken: boolean): void {
+    const { log, store } = this.#ports;
+    const { code } = refusal;
+    const fields = { sender: agentId, code, refusal: refusal.refusal };
+    const lockout = this.#isExcused(agentId, refusal, isOvertaken)
+      ? undefined
+      : this.#lockouts.note(agentId, code, this.#ports.clock.nowMs());
+    if (lockout === undefined) {
+      log.warn(fields, 'an offered document is refused');
+      return;
+    }
+    this.#overtaken.delete(agentId);
+    const { untilMs } = lockout;
+    log.warn({ ...fields, untilMs }, 'an offered document is refused, and its sender locked out');
+    try {
+      store.keepLockouts(this.lockouts());
+    } catch (error) {
+      // It holds until the next start; an agent does not end for want of a place for it.
+      log.error({ err: error }, 'the lockout cannot be written down');
+    }
+  }
+
+  /** What was in force once, and was stored before its successor was known here, is late and no more. */
+  #isExcused(agentId: string, { refusal }: Refused, isOvertaken: boolean): boolean {
+    if (!isOvertaken) return false;
+    if (refusal === 'ROLLBACK') return true;
+    const times = (this.#overtaken.get(agentId) ?? 0) + 1;
+    this.#overtaken.set(agentId, times);
+    return times < overtakenMax;
+  }
+
+  #noteRefused(name: string): void {
+    if (this.#refused.size >= refusedMax) this.#refused.clear();
+    this.#refused.add(name);
+  }
+
+  #isKnown(digest: string): boolean {
+    const { trust } = this.#ports;
+    return (
+      this.#known.has(digest) ||
+      trust.policyOf(digest) !== undefined ||
+      trust.registryOf(digest) !== undefined
+    );
+  }
+
+  #learned(document: OfferedDocument): void {
+    const digest = documentDigest(this.#ports.crypto, document.body);
+    this.#known.add(digest);
+    if (this.#ports.kind === 'orchestrator') this.#unkept.set(digest, document);
+  }
+
+  /** Orchestrators put what they adopted where late comers look, until it is there. */
+  #keepAll(): void {
+    if (this.#keeping || this.#unkept.size === 0) return;
+    this.#keeping = true;
+    void this.#keepEach().finally(() => {
+      this.#keeping = false;
+    });
+  }
+
+  async #keepEach(): Promise<void> {
+    const { clock, log } = this.#ports;
+    try {
+      for (let next = first(this.#unkept); next !== undefined; next = first(this.#unkept)) {
+        const [digest, document] = next;
+        await this.#kept.keep(document, digest);
+        this.#unkept.delete(digest);
+      }
+    } catch (error) {
+      if (!(error instanceof BusError)) throw error;
+      log.warn({ code: error.code }, 'a document is not kept for late comers yet');
+      if (error.code === 'BUS_CLOSED') return;
+      this.#retry = clock.after(keepRetryMs, () => this.#keepAll());
+    }
+  }
+}
+
+function first<Key, Value>(map: ReadonlyMap<Key, Value>): [Key, Value] | undefined {
+  const next = map.entries().next();
+  return next.done === true ? undefined : next.value;
 }

@@ -51,6 +51,8 @@ export interface World {
   /** Keys of the roles and of every member, by name. */
   readonly keys: ReadonlyMap<string, SigningKey>;
   bus(agentId: string): Bus;
+  /** A view of one's own, at genesis. */
+  newTrust(): TrustView;
   /** Secrets of the channels that a member belongs to. */
   keyring(agentId: string): StaticKeyring;
   principal(agentId: string, options?: PrincipalChoices): Principal;
@@ -62,6 +64,10 @@ export interface PrincipalChoices {
   /** Signs with the key of somebody else: a thief's mistake. */
   readonly signingKey?: SigningKey;
   readonly keyring?: StaticKeyring;
+  /** Its own view; the world's, which stays at genesis, unless told. */
+  readonly trust?: TrustView;
+  readonly catchUp?: () => Promise<void>;
+  readonly isLockedOut?: (agentId: string) => boolean;
 }
 
 export interface WorldOptions {
@@ -155,19 +161,22 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
     clock,
     keys,
     bus,
+    newTrust: () => opened.trust.atGenesis(),
     keyring: (agentId) => keyringOf(mesh, secrets, channelsOf(memberOf(agentId))),
     principal: (agentId, choices = {}) => {
       const member = memberOf(agentId);
       return new Principal({
         agentId,
         crypto,
-        trust: opened.trust,
+        trust: choices.trust ?? opened.trust,
         signingKey: choices.signingKey ?? key(agentId),
         keyring: choices.keyring ?? keyringOf(mesh, secrets, channelsOf(member)),
         bus: choices.bus ?? bus(agentId),
         clock,
         log: quiet,
         ...(choices.observesAll === undefined ? {} : { observesAll: choices.observesAll }),
+        ...(choices.catchUp === undefined ? {} : { catchUp: choices.catchUp }),
+        ...(choices.isLockedOut === undefined ? {} : { isLockedOut: choices.isLockedOut }),
       });
     },
   };

@@ -1,0 +1,156 @@
+/**
+ * What an agent keeps of trust beside the genesis bundle: the documents that it adopted since, in that
+ * order, and whom it locked out. One file, written before what is in it counts and verified again at
+ * every start: a copy that is damaged or altered is refused (ORCH-8010, ORCH-8011), never patched up.
+ */
+
+import path from 'node:path';
+import {
+  AgentId,
+  DigestHex,
+  List,
+  OneOf,
+  StrictObject,
+  TimeMs,
+  compile,
+  type Static,
+} from '#schemas/primitives.ts';
+import { Type } from 'typebox';
+import { orchCodes } from '#schemas/errors.ts';
+import { OfferedDocument } from '#schemas/trust.ts';
+import { lockoutsMax, type Lockout } from '#shared/core/lockout.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { documentDigest } from '#shared/crypto/signed-document.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
+import { readStateFile, replaceStateFile } from './state-file.ts';
+
+const documentsMax = 8192;
+/** Bytes of the whole file, at the most: 256 MiB. */
+const fileBytesMax = 256 * 1024 * 1024;
+
+const StoredLockout = StrictObject({
+  sender: AgentId(),
+  code: OneOf(orchCodes),
+  untilMs: TimeMs(),
+});
+
+const TrustState = StrictObject({
+  kind: Type.Literal('trust_state'),
+  /** Of the genesis root: a state of another mesh is none. */
+  rootDigest: DigestHex(),
+  documents: List(StrictObject({ adoptedAtMs: TimeMs(), document: OfferedDocument }), {
+    itemsMax: documentsMax,
+  }),
+  lockouts: List(StoredLockout, { itemsMax: lockoutsMax }),
+});
+type TrustState = Static<typeof TrustState>;
+
+const fileCheck = compile(StrictObject({ state: TrustState, digest: DigestHex() }));
+
+export type TrustStateCode = 'ORCH-8010' | 'ORCH-8011';
+
+/** A stored copy that is not what the agent wrote, or does not hold. */
+export class TrustStateError extends Error {
+  readonly code: TrustStateCode;
+  readonly file: string;
+
+  constructor(code: TrustStateCode, file: string, reason: string) {
+    super(`${file}: ${reason}`);
+    this.name = 'TrustStateError';
+    this.code = code;
+    this.file = file;
+  }
+}
+
+export interface TrustStoreOptions {
+  /** Exists. */
+  readonly directory: string;
+  readonly crypto: CryptoProvider;
+  /** At genesis; what is stored is adopted into it. */
+  readonly trust: TrustView;
+}
+
+export class TrustStore {
+  readonly file: string;
+  readonly #crypto: CryptoProvider;
+  #state: TrustState;
+
+  private constructor(file: string, crypto: CryptoProvider, state: TrustState) {
+    this.file = file;
+    this.#crypto = crypto;
+    this.#state = state;
+  }
+
+  /** Reads what is there and adopts it. @throws TrustStateError */
+  static open({ directory, crypto, trust }: TrustStoreOptions): TrustStore {
+    const file = path.join(directory, 'trust.json');
+    const content = readStateFile(file);
+    const { rootDigest } = trust;
+    if (content === undefined) {
+      const empty = { kind: 'trust_state', rootDigest, documents: [], lockouts: [] } as const;
+      return new TrustStore(file, crypto, { ...empty, documents: [], lockouts: [] });
+    }
+    const state = readState(crypto, file, content);
+    if (state.rootDigest !== rootDigest) {
+      throw new TrustStateError('ORCH-8010', file, 'it belongs to another root');
+    }
+    for (const { document, adoptedAtMs } of state.documents) {
+      const adoption = trust.adopt(document, adoptedAtMs, { takesExpired: true });
+      if (adoption.status !== 'refused') continue;
+      const code = adoption.code === 'ORCH-8011' ? 'ORCH-8011' : 'ORCH-8010';
+      const reason = `a stored ${document.body.kind} is refused (${adoption.refusal})`;
+      throw new TrustStateError(code, file, `${reason}: ${adoption.reason}`);
+    }
+    return new TrustStore(file, crypto, state);
+  }
+
+  get lockouts(): readonly Lockout[] {
+    return this.#state.lockouts;
+  }
+
+  /** Documents in the order in which they were adopted. */
+  get documents(): readonly OfferedDocument[] {
+    return this.#state.documents.map(({ document }) => document);
+  }
+
+  /** On the disk when it returns. */
+  keepDocument(document: OfferedDocument, adoptedAtMs: number): void {
+    const documents = [...this.#state.documents, { document, adoptedAtMs }];
+    this.#write({ ...this.#state, documents });
+  }
+
+  /** On the disk when it returns. */
+  keepLockouts(lockouts: readonly Lockout[]): void {
+    this.#write({ ...this.#state, lockouts: [...lockouts] });
+  }
+
+  #write(state: TrustState): void {
+    replaceStateFile(this.file, JSON.stringify({ state, digest: digestOf(this.#crypto, state) }));
+    this.#state = state;
+  }
+}
+
+function readState(crypto: CryptoProvider, file: string, content: Buffer): TrustState {
+  if (content.length > fileBytesMax) {
+    throw new TrustStateError('ORCH-8010', file, 'it is larger than anything that was written');
+  }
+  const parsed = parse(content.toString());
+  if (!fileCheck.check(parsed)) throw new TrustStateError('ORCH-8010', file, 'it is damaged');
+  if (digestOf(crypto, parsed.state) !== parsed.digest) {
+    throw new TrustStateError('ORCH-8010', file, 'it was altered');
+  }
+  return parsed.state;
+}
+
+function digestOf(crypto: CryptoProvider, state: TrustState): string {
+  return documentDigest(crypto, state);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

@@ -16,8 +16,14 @@ import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import { CommandOffice } from './command-office.ts';
 import { EvidenceShelf } from './evidence.ts';
+import { NegotiationDesk } from './negotiation-desk.ts';
 import { Outcomes } from './outcomes.ts';
-import { askTimeoutMs, retryDelayMs, type OrchestratorPorts } from './ports.ts';
+import {
+  askTimeoutMs,
+  retryDelayMs,
+  type OrchestratorParts,
+  type OrchestratorPorts,
+} from './ports.ts';
 import { answerQueries } from './query-desk.ts';
 import { RequestDesk, type RequestEvent } from './request-desk.ts';
 import { RotationDriver } from './rotation-driver.ts';
@@ -36,6 +42,7 @@ export class Orchestrator {
   readonly #office: CommandOffice;
   readonly #desk: RequestDesk;
   readonly #outcomes = new Outcomes();
+  readonly #negotiations: NegotiationDesk;
   readonly #drivers = new Map<string, RotationDriver>();
   readonly #verdicts = new Map<string, Verdict>();
   readonly #waitingRequests = new Map<string, RequestEvent>();
@@ -47,11 +54,13 @@ export class Orchestrator {
   readonly #broken = new Set<string>();
   #live = false;
 
-  constructor(ports: OrchestratorPorts) {
+  constructor(ports: OrchestratorParts) {
     this.#ports = ports;
     this.#shelf = new EvidenceShelf(ports);
     this.#ledger = new SlotLedger(ports);
     this.#office = new CommandOffice(ports, this.#shelf, this.#ledger);
+    this.#negotiations = new NegotiationDesk(ports, this.#outcomes);
+    this.#negotiations.listen();
     this.#desk = new RequestDesk(ports, {
       office: this.#office,
       outcomes: this.#outcomes,
@@ -62,7 +71,7 @@ export class Orchestrator {
   /** Reads the log, then goes live. Resolves once it answers. */
   async start(): Promise<void> {
     const { bus, exchange, subjects, log } = this.#ports;
-    const { saga, request, report } = subjects.patterns;
+    const { saga, request, report, negotiation } = subjects.patterns;
     this.#backlog = {
       GYRE_AUDIT: (await bus.streamState('GYRE_AUDIT')).lastSequence,
       GYRE_CONTROL: (await bus.streamState('GYRE_CONTROL')).lastSequence,
@@ -74,7 +83,7 @@ export class Orchestrator {
         (message) => this.#onReceipt(message),
       ),
       await bus.follow(
-        { stream: 'GYRE_CONTROL', subjects: [saga, request, report], fromSequence: 1 },
+        { stream: 'GYRE_CONTROL', subjects: [saga, request, report, negotiation], fromSequence: 1 },
         (message) => this.#onControl(message),
       ),
     ];
@@ -86,6 +95,7 @@ export class Orchestrator {
         rotations: () => [...this.#drivers.values()].filter(({ log: l }) => l.state !== null),
         find: (planId) => this.#drivers.get(planId),
         isLive: () => this.#live,
+        negotiation: (query) => this.#negotiations.show(query),
       }),
     );
     await this.#ports.telemetry.start();
@@ -95,11 +105,13 @@ export class Orchestrator {
     for (const driver of this.#drivers.values()) driver.advance();
     for (const event of this.#waitingRequests.values()) this.#desk.take(event);
     this.#waitingRequests.clear();
+    this.#negotiations.goLive();
     log.info({ rotations: this.#drivers.size }, 'live');
   }
 
   async stop(): Promise<void> {
     this.#live = false;
+    this.#negotiations.stop();
     for (const driver of this.#drivers.values()) driver.stop();
     this.#ledger.stop();
     await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()));
@@ -111,6 +123,11 @@ export class Orchestrator {
     this.#saw('GYRE_CONTROL', message);
     const address = this.#ports.subjects.parse(message.subject);
     if (address === null) return;
+    if (address.kind === 'negotiation') {
+      // What comes later is heard as a notice.
+      if (message.sequence <= this.#backlog.GYRE_CONTROL) this.#negotiations.remember(message);
+      return;
+    }
     const log = this.#logOf(address);
     log?.saw(message.sequence);
     const opening = this.#ports.exchange.open(message);
@@ -131,6 +148,9 @@ export class Orchestrator {
       case 'step-reported':
         this.#shelf.keep(event.hash, event.disclosure);
         this.#drivers.get(event.body.sagaId)?.report(event.hash, event.sender.agentId, event.body);
+        break;
+      case 'negotiation-requested':
+        this.#negotiations.take(event);
         break;
       case 'rotation-requested':
       case 'plan-approved':

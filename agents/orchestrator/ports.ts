@@ -6,6 +6,8 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { Notices } from '#shared/runtime/notices.ts';
+import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import type { TelemetryDesk } from './telemetry-desk.ts';
 
 export interface OrchestratorPorts {
@@ -21,6 +23,13 @@ export interface OrchestratorPorts {
   readonly telemetry: TelemetryDesk;
   /** Silence after which another orchestrator's work is taken over. */
   readonly takeoverMs: number;
+}
+
+/** What an orchestrator is made of beside that. */
+export interface OrchestratorParts extends OrchestratorPorts {
+  /** What every agent hears; not started yet. */
+  readonly notices: Notices;
+  readonly trustDesk: Pick<TrustDesk, 'isLockedOut'>;
 }
 
 /** How long one question to an agent may take. */

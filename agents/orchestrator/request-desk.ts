@@ -19,6 +19,7 @@ import type { Outcomes } from './outcomes.ts';
 import { retryDelayMs, signTimeoutMs, type OrchestratorPorts } from './ports.ts';
 import type { RotationDriver } from './rotation-driver.ts';
 import { surveyLayers } from './survey.ts';
+import { goesFirst } from './turns.ts';
 
 const planCheck = compile(RotationPlan);
 const attemptsMax = 20;
@@ -217,18 +218,11 @@ export class RequestDesk {
 
   /** Requests about a saga go to whoever drives it, new ones by their hash. */
   #goesFirst(event: RequestEvent): boolean {
-    const { trust, agentId } = this.#ports;
     if (event.type !== 'rotation-requested') {
       const driver = this.#sagas.find(event.body.planId);
       if (driver !== undefined) return driver.drives;
     }
-    const orchestrators = trust
-      .agents()
-      .filter(({ kind }) => kind === 'orchestrator')
-      .map((agent) => agent.agentId)
-      .toSorted();
-    const turn = Number.parseInt(event.hash.slice(0, 8), 16) % Math.max(1, orchestrators.length);
-    return orchestrators[turn] === agentId;
+    return goesFirst(this.#ports, event.hash);
   }
 }
 

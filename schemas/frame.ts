@@ -113,7 +113,7 @@ export const batchPathMax = 8;
  */
 export const BatchProof = StrictObject({
   header: BytesRange({ bytesMin: 1, bytesMax: headerBytesMax }),
-  ciphertextHash: Bytes(64, { description: 'SHA3-512 of the ciphertext' }),
+  ciphertextHash: Bytes(32, { description: 'SHA-256 of the ciphertext' }),
   commitment: Bytes(32),
   seal: Bytes(sealBytes),
   salt: Bytes(saltBytes, { description: 'of this event' }),

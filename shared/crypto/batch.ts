@@ -38,6 +38,7 @@ import {
 } from './sealed-frame.ts';
 import type { SealedFrame, UnsealedFrame } from './sealed-frame.ts';
 import {
+  ciphertextHashOf,
   namesKey,
   parseHeader,
   refused,
@@ -171,7 +172,7 @@ export function proveEvent(
   invariant(event !== undefined, 'the batch has an event of this index');
   return {
     header: parts.header,
-    ciphertextHash: crypto.sha3_512(parts.ciphertext),
+    ciphertextHash: ciphertextHashOf(crypto, parts.ciphertext, 'batch'),
     commitment: parts.commitment,
     seal: parts.seal,
     salt: salts.slice(saltBytes * index, saltBytes * (index + 1)),

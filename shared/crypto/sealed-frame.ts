@@ -12,6 +12,7 @@ import { deriveChannelKeys, messageNonce } from './key-schedule.ts';
 import type { SigningKey, VerifyKey } from './key-handle.ts';
 import type { CryptoProvider, SignInput } from './provider.ts';
 import {
+  ciphertextHashOf,
   eventContext,
   namesKey,
   parseHeader,
@@ -73,7 +74,7 @@ export function encryptFrame(crypto: CryptoProvider, input: EncryptInput): Unsea
   keys.wipe();
   plaintext.fill(0);
   const { commitment } = keys;
-  const ciphertextHash = crypto.sha3_512(ciphertext);
+  const ciphertextHash = ciphertextHashOf(crypto, ciphertext, label);
   const parts = { header: headerBytes, commitment, ciphertext, digest };
   const message = statementOf(crypto, { ...parts, ciphertextHash }, label);
   return {
@@ -121,7 +122,7 @@ export function sealedStatement(
 ): Uint8Array {
   return statementOf(
     crypto,
-    { ...parts, ciphertextHash: crypto.sha3_512(parts.ciphertext) },
+    { ...parts, ciphertextHash: ciphertextHashOf(crypto, parts.ciphertext, label) },
     label,
   );
 }

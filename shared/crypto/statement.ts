@@ -4,7 +4,7 @@
  * Statement, 207 bytes: "gyre/v1/event\0" ‖ suite ‖ SHA3-512(header) ‖ SHA3-512(ciphertext) ‖
  * commitment ‖ digest. Its BLAKE3-256 hash names the event: message id, link of the chain, reference.
  * The ML-DSA-87 context is the event type, so that a statement of one type never passes for another. A
- * batch has the label "gyre/v1/batch\0".
+ * batch has the label "gyre/v1/batch\0" and SHA-256(ciphertext): 175 bytes.
  */
 import { headerValidator, protocolVersion, suiteId } from '#schemas/frame.ts';
 import type { Header } from '#schemas/frame.ts';
@@ -56,7 +56,7 @@ export type VerifyResult = Verified | Refused;
 export interface StatementParts {
   /** Encoded header. */
   readonly header: Uint8Array;
-  /** SHA3-512 of the ciphertext, 64 bytes. */
+  /** As `ciphertextHashOf` gives it. */
   readonly ciphertextHash: Uint8Array;
   readonly commitment: Uint8Array;
   readonly digest: Uint8Array;
@@ -68,6 +68,18 @@ export const statementLabels = {
   batch: utf8('gyre/v1/batch\0'),
 } as const;
 export type StatementLabel = keyof typeof statementLabels;
+
+/**
+ * What stands for the ciphertext in a statement: SHA3-512 (64 bytes) for an event, SHA-256 (32 bytes)
+ * for a batch. A batch is large, its tree is SHA-256 already, and the one is six times faster.
+ */
+export function ciphertextHashOf(
+  crypto: CryptoProvider,
+  ciphertext: Uint8Array,
+  label: StatementLabel,
+): Uint8Array {
+  return label === 'batch' ? crypto.sha256(ciphertext) : crypto.sha3_512(ciphertext);
+}
 
 /** The ML-DSA context of an event type: "gyre/v1/" and the type, at most 71 bytes. */
 export function eventContext(type: string): Uint8Array {

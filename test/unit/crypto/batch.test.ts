@@ -209,12 +209,14 @@ describe('a batch is never an event', () => {
   test('a proof is no disclosure, also in the shape of one', () => {
     const {
       header: bytes,
-      ciphertextHash,
+      ciphertextHash: short,
       commitment,
       seal: signature,
       salt,
       event,
     } = prove(frame, 0);
+    const ciphertextHash = new Uint8Array(64);
+    ciphertextHash.set(short);
     const disclosure = { header: bytes, ciphertextHash, commitment, seal: signature, salt };
     expect(verifyDisclosure(crypto, prove(frame, 0), verifyKey)).toEqual({
       ok: false,

@@ -8,7 +8,7 @@ import type { EpochAnnouncementBody } from '#schemas/epoch.ts';
 import type { OrchCode } from '#schemas/errors.ts';
 import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
-import { channelsOf } from '#shared/core/channels.ts';
+import { isEntitledTo } from '#shared/core/channels.ts';
 import { checkEpochAnnouncement, prekeyAgeMaxMs } from '#shared/core/epoch-evidence.ts';
 import type { VerifiedEvent } from '#shared/core/verified-event.ts';
 import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
@@ -32,9 +32,14 @@ export interface EpochOfficePorts {
 
 /** Messages of the control stream that are gone through at a start, for what was missed before it. */
 const rereadMax = 16_384;
+/** How often one agent is given secrets in a minute: far above what a start or an epoch needs. */
+const asksMax = 120;
+const askSpanMs = 60_000;
 
 export class EpochOffice {
   readonly #ports: EpochOfficePorts;
+  /** When each agent asked for secrets lately. Bounded by the number of those enrolled. */
+  readonly #asked = new Map<string, number[]>();
   #subscription: Subscription | undefined;
 
   constructor(ports: EpochOfficePorts) {
@@ -67,14 +72,15 @@ export class EpochOffice {
     const { trust, crypto, clock, record, isLockedOut } = this.#ports;
     const nowMs = clock.nowMs();
     if (isLockedOut(asker.agentId)) return { code: 'ORCH-8015', reason: 'the asker is locked out' };
-    const agents = trust.agents().filter((agent) => isInForce(agent, nowMs));
-    const entitled = agents.filter((agent) => channelsOf(agent).includes(statement.channel));
+    const entitled = trust
+      .agents()
+      .filter((agent) => isEntitledTo(statement.channel, agent, nowMs));
     const verdict = checkEpochAnnouncement({
       statement,
       asker,
       mesh: trust.mesh,
       evidence,
-      agents,
+      agents: entitled,
       entitledDigest: entitledDigest(crypto, statement.channel, entitled),
       highest: record.highest(statement.channel),
       isUsed: (prekeyId) => record.isUsed(prekeyId),
@@ -83,6 +89,21 @@ export class EpochOffice {
       clockSkewMs: trust.policy.policies.rotation.clock_skew_ms,
     });
     return verdict.status === 'ok' ? undefined : { code: verdict.code, reason: verdict.reason };
+  }
+
+  /** Why the asker is given no secrets now, or undefined. Every asking counts. */
+  givingRefusal(asker: Enrolled): string | undefined {
+    const { clock, isLockedOut } = this.#ports;
+    const nowMs = clock.nowMs();
+    if (nowMs > asker.expiresAtMs) return 'the enrolment of the asker is over';
+    if (nowMs >= (asker.revokedAtMs ?? Infinity)) return 'the asker is revoked';
+    if (isLockedOut(asker.agentId)) return 'the asker is locked out';
+    const since = clock.monotonicMs() - askSpanMs;
+    const asked = (this.#asked.get(asker.agentId) ?? []).filter((atMs) => atMs > since);
+    const isTooOften = asked.length >= asksMax;
+    if (!isTooOften) asked.push(clock.monotonicMs());
+    this.#asked.set(asker.agentId, asked);
+    return isTooOften ? 'the asker asks too often' : undefined;
   }
 
   /** An entry of a log that announces what this signer stated uses up its number and its prekeys. */
@@ -101,8 +122,4 @@ export class EpochOffice {
       forgetBeforeMs: clock.nowMs() - 2 * prekeyAgeMaxMs,
     });
   }
-}
-
-function isInForce({ expiresAtMs, revokedAtMs }: Enrolled, nowMs: number): boolean {
-  return nowMs <= expiresAtMs && (revokedAtMs === undefined || nowMs < revokedAtMs);
 }

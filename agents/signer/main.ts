@@ -43,7 +43,7 @@ runAgent(async () => {
     outbox,
     token,
     checkpoints: new CheckpointMemory(database, crypto),
-    epochs: new EpochRecord(database),
+    epochRecord: new EpochRecord(database),
     isLockedOut: (agentId) => agent.trustDesk.isLockedOut(agentId),
     subjects: subjectsOf(agent.trust.mesh),
     childRestarts: () => restarts,

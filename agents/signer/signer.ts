@@ -18,6 +18,7 @@ import { documentDigest, signDocument } from '#shared/crypto/signed-document.ts'
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
 import { checkStatement } from '#shared/core/statement-evidence.ts';
+import { giveEpochSecrets, type GivingPorts } from '#shared/runtime/epoch-questions.ts';
 import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
 import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
@@ -39,7 +40,9 @@ export interface SignerPorts {
   readonly subjects: Subjects;
   readonly token: Token;
   readonly checkpoints: CheckpointMemory;
-  readonly epochs: EpochRecord;
+  readonly epochRecord: EpochRecord;
+  /** The secrets that it gives to those who ask, by its vault. */
+  readonly secrets?: Pick<GivingPorts, 'keyring' | 'known'>;
   /** Whether the agent offered a bad document and may ask for nothing new for a while. */
   readonly isLockedOut: (agentId: string) => boolean;
   /** How often the token's process was started again. */
@@ -70,7 +73,7 @@ export class Signer {
 
   constructor(ports: SignerPorts) {
     this.#ports = ports;
-    this.#epochs = new EpochOffice({ ...ports, record: ports.epochs });
+    this.#epochs = new EpochOffice({ ...ports, record: ports.epochRecord });
   }
 
   async start(): Promise<void> {
@@ -109,7 +112,18 @@ export class Signer {
   async #answer(query: Query, asker: Enrolled): Promise<Answer> {
     if (query.ask === 'signer-describe') return { ok: true, result: await this.#describe() };
     if (query.ask === 'sign-statement') return this.#signOnRecord(query, asker);
+    if (query.ask === 'epoch-secrets') return this.#give(query, asker);
     return { ok: false, code: 'ORCH-8012', reason: 'not a question for a signer' };
+  }
+
+  /** The secrets of the asker's channels, and of nothing else; a few times in a while. */
+  #give(query: Extract<Query, { ask: 'epoch-secrets' }>, asker: Enrolled): Answer {
+    const { secrets, crypto, trust, log } = this.#ports;
+    if (secrets === undefined) return { ok: false, code: 'ORCH-8013', reason: 'no secrets here' };
+    const reason = this.#epochs.givingRefusal(asker);
+    if (reason === undefined) return giveEpochSecrets({ crypto, trust, ...secrets }, asker, query);
+    log.warn({ asker: asker.agentId, code: 'ORCH-8015' }, reason);
+    return { ok: false, code: 'ORCH-8015', reason };
   }
 
   /** No record, no answer: what cannot be written down is not given out. */
@@ -163,6 +177,17 @@ export class Signer {
     if (plan !== undefined && trust.verifyStatement(plan, 'orchestration') !== 'ok') {
       return { code: 'ORCH-8015', reason: 'the plan is not stated by the signer' };
     }
+    // Plans and what begins a rotation rest on what is in force; what ends one, on what it began with.
+    const isNew = plan === undefined || statement.kind === 'rotation_plan';
+    const policy = isNew ? trust.policy : trust.policyFor(plan.body.basis.policy_digest);
+    if (policy === undefined) {
+      return { code: 'ORCH-8004', reason: 'the policy of the plan was never in force' };
+    }
+    const stale = trust.staleness(clock.nowMs());
+    if (statement.kind === 'rotation_plan' && stale.length > 0) {
+      const code = stale.includes('policy') ? 'ORCH-8011' : 'ORCH-8010';
+      return { code, reason: `expired: ${stale.join(', ')}` };
+    }
     const verdict = checkStatement({
       statement,
       asker: { agentId: asker.agentId, kind: asker.kind },
@@ -171,7 +196,7 @@ export class Signer {
       ...(plan === undefined
         ? {}
         : { plan: plan.body, planDigest: documentDigest(crypto, plan.body) }),
-      policy: trust.policy,
+      policy,
       registry: trust.registry,
       digests: {
         registry: trust.registryDigest,

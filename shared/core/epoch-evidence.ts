@@ -31,7 +31,7 @@ export interface EpochCheck {
   readonly asker: { readonly agentId: string; readonly kind: AgentKind };
   readonly mesh: string;
   readonly evidence: readonly VerifiedEvent[];
-  /** Enrolled, not revoked, not expired. */
+  /** Enrolled, not revoked, not expired; others may be among them who do not belong to the channel. */
   readonly agents: readonly EpochMemberOf[];
   /** Who may hold the channel's secret, as a digest: what the statement must say. */
   readonly entitledDigest: string;

@@ -246,12 +246,12 @@ export class InMemoryMesh {
     });
     const checkpoints = new CheckpointMemory(database, crypto);
     const token = new KeysInMemory(this.world);
-    const epochs = new EpochRecord(database);
+    const epochRecord = new EpochRecord(database);
     const signer = new Signer({
       ...shared,
       outbox,
       checkpoints,
-      epochs,
+      epochRecord,
       token,
       isLockedOut: () => false,
       childRestarts: () => 0,

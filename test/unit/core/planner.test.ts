@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { slotDefinitions, type LayerNumber } from '#schemas/layers.ts';
-import { RotationPlanBody } from '#schemas/plan.ts';
+import { RotationPlanBody, type RotationType } from '#schemas/plan.ts';
 import { compile } from '#schemas/primitives.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
 import { instantMs } from '#shared/core/instant.ts';
@@ -22,6 +22,7 @@ import {
 } from './mesh.ts';
 
 const planCheck = compile(RotationPlanBody);
+const dayMs = 24 * 3_600_000;
 
 describe('planning', () => {
   it('plans all seven layers, as the schema has it', () => {
@@ -157,6 +158,72 @@ describe('planning', () => {
     const planned = planRotation(planningInput(more));
     expect(planned).toMatchObject({ refused: code });
     expect('refused' in planned && planned.reason).toMatch(reason);
+  });
+
+  it('is for operators with a second factor where identity keys are turned', () => {
+    const requester = { agentId: 'op-1', capabilities: ['request'] };
+    const planned = (layers: LayerNumber[]) =>
+      planRotation(planningInput({ requester, request: requestOf(layers) }));
+    expect(planned([1, 4])).toMatchObject({ refused: 'ORCH-8015' });
+    expect(planned([2, 4])).toHaveProperty('plan');
+  });
+
+  it('turns keys that are over age at once, and only at once', () => {
+    const old = altered('6/patient-mac', { activatedAtMs: nowMs - 200 * dayMs });
+    const planned = (windowStartMs: number) =>
+      planRotation(planningInput({ ...old, request: requestOf([6], { windowStartMs }) }));
+    expect(planned(nowMs)).toHaveProperty('plan');
+    expect(planned(nowMs + 1_000)).toHaveProperty('plan');
+    expect(planned(nowMs + 1_001)).toMatchObject({ refused: 'ORCH-8002' });
+    const later = requestOf([6], { windowStartMs: nowMs + 60_000 });
+    const plan = planOf({ request: later });
+    const { agents: _agents, ...live } = planningInput(old);
+    expect(validatePlan(plan, live)).toContainEqual(
+      expect.objectContaining({ code: 'ORCH-8002', subject: '6/patient-mac' }),
+    );
+  });
+
+  it('gives a scheduled rotation only windows in which the schedule comes round', () => {
+    const policy = policyOf();
+    policy.policies.key_lifecycle.rotation_schedule = '30 8 * * *';
+    const planned = (rotationType: RotationType, windowEndMs: number) =>
+      planRotation(
+        planningInput({ policy, request: requestOf([6], { rotationType, windowEndMs }) }),
+      );
+    const dueMs = nowMs + 30 * 60_000;
+    expect(planned('scheduled', dueMs + 1)).toHaveProperty('plan');
+    expect(planned('scheduled', dueMs)).toMatchObject({ refused: 'ORCH-8004' });
+    expect(planned('policy_change', dueMs)).toHaveProperty('plan');
+    expect(planned('emergency', dueMs)).toHaveProperty('plan');
+  });
+
+  it('ends an emergency within its time', () => {
+    const request = requestOf([6], { rotationType: 'emergency' });
+    const policy = policyOf({ soak_ms: 30_000 });
+    const slaMs = 15 * 60_000;
+    const plan = planOf({ request, policy, requestedAtMs: nowMs - 60_000 });
+    expect(instantMs(plan.expires_at)).toBe(nowMs - 60_000 + slaMs);
+    const late = { request, policy, requestedAtMs: nowMs - slaMs + 30_000 };
+    expect(planRotation(planningInput(late))).toMatchObject({ refused: 'ORCH-8004' });
+    const over = { request, policy, requestedAtMs: nowMs - slaMs };
+    expect(planRotation(planningInput(over))).toMatchObject({ refused: 'ORCH-8004' });
+  });
+
+  it('turns no layer 3 that still speaks an older TLS', () => {
+    const speaking = (agentId: string) => ({
+      inspections: agentsOf()
+        .map(inspectionOf)
+        .map((one) => (one.agentId === agentId ? { ...one, tlsVersionMin: '1.2' as const } : one)),
+    });
+    const planned = (agentId: string, layers: LayerNumber[]) =>
+      planRotation(planningInput({ ...speaking(agentId), request: requestOf(layers) }));
+    expect(planned('layer-3-a', [3])).toMatchObject({ refused: 'ORCH-8002' });
+    expect(planned('layer-3-a', [4])).toHaveProperty('plan');
+    expect(planned('layer-4-a', [3, 4])).toHaveProperty('plan');
+    const { agents: _agents, ...live } = planningInput(speaking('layer-3-a'));
+    expect(validatePlan(planOf({ request: requestOf([3]) }), live)).toContainEqual(
+      expect.objectContaining({ code: 'ORCH-8002', subject: 'layer-3-a' }),
+    );
   });
 
   it('plans without a silent verifier where silent ones are fenced out', () => {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { slotDefinitions } from '#schemas/layers.ts';
-import { policyAllows, type AlgorithmUse } from '#shared/core/policy.ts';
-import { policyOf, registryOf } from './mesh.ts';
+import { algorithmAllowed, policyAllows, type AlgorithmUse } from '#shared/core/policy.ts';
+import { entry, policyOf, registryOf } from './mesh.ts';
 
 type Policies = ReturnType<typeof policyOf>['policies'];
 
@@ -43,6 +43,43 @@ describe('the policy', () => {
         rules.prohibited_algorithms.push('ML-DSA-65');
       }),
     ).toBe('ORCH-8002');
+  });
+
+  it('finds a prohibition in what a hybrid is made of, also where it is excepted', () => {
+    for (const part of ['X25519', 'ML-KEM-1024', 'SHA3-384']) {
+      const verdict = judge(exchange, (rules) => {
+        rules.prohibited_algorithms.push(part);
+        rules.exceptions.push({ algorithm: 'X25519MLKEM1024', purpose: 'why', layers: [3] });
+      });
+      expect(verdict).toBe('ORCH-8002');
+    }
+  });
+
+  it('asks a hybrid for a known combiner, a classical and a post-quantum component', () => {
+    const made = (components: string[], combiner?: string): string => {
+      const registry = registryOf();
+      const more = { components, ...(combiner === undefined ? {} : { combiner }) };
+      registry.algorithms.hybrid = [entry('X25519MLKEM1024', 5, more)];
+      const verdict = policyAllows(exchange, { policy: policyOf(), registry });
+      return verdict.ok ? 'ok' : verdict.code;
+    };
+    expect(made(['X25519', 'ML-KEM-1024'], 'SHA3-384')).toBe('ok');
+    expect(made(['X25519', 'ML-KEM-1024'])).toBe('ORCH-8002');
+    expect(made(['X25519', 'ECDH-P384'], 'SHA3-384')).toBe('ORCH-8002');
+    expect(made(['ML-KEM-768', 'ML-KEM-1024'], 'SHA3-384')).toBe('ORCH-8002');
+    expect(made([], 'SHA3-384')).toBe('ORCH-8002');
+  });
+
+  it('leaves hashes to the lists: their categories speak of collisions', () => {
+    const documents = { policy: policyOf(), registry: registryOf() };
+    const hash = (algorithm: string) =>
+      algorithmAllowed({ algorithm, kind: 'hash', layer: 8 }, documents).ok;
+    expect(['SHA3-256', 'SHA3-384', 'SHA3-512', 'SHA-256', 'BLAKE3'].map(hash)).not.toContain(
+      false,
+    );
+    documents.registry.algorithms.hash.push(entry('MD5', 0));
+    documents.policy.policies.allowed_algorithms.hash.push('MD5');
+    expect(hash('MD5')).toBe(false);
   });
 
   it('holds to the rules of hybrid mode and of layers', () => {

@@ -60,12 +60,10 @@ export const RootBody = StrictObject({
    * The root's second signature, by hash-based keys: a root stands only where both the threshold of its
    * role and this one are met, so that a break of lattices alone makes no root.
    */
-  anchor: Type.Optional(
-    StrictObject({
-      keys: MapOf(AnchorKey, { keyPattern: '^[0-9a-f]{64}$', entriesMax: 16 }),
-      threshold: IntegerRange({ min: 1, max: 16 }),
-    }),
-  ),
+  anchor: StrictObject({
+    keys: MapOf(AnchorKey, { keyPattern: '^[0-9a-f]{64}$', entriesMax: 16 }),
+    threshold: IntegerRange({ min: 1, max: 16 }),
+  }),
   roles: StrictObject({
     root: Role,
     registry: Role,

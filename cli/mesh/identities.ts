@@ -1,18 +1,19 @@
 /**
- * The keys of every member of a new mesh: identity (ML-DSA-87), KEM (ML-KEM-1024) and connection
- * (NKEY). Seeds are made here, written to files of mode 0600 and wiped; only handles stay.
+ * The keys of every member of a new mesh: identity (ML-DSA-87), KEM (ML-KEM-1024), connection (NKEY)
+ * and, of operators, the anchor (SLH-DSA-SHAKE-256s) that signs roots beside the identity. Secrets are
+ * made here, written to files of mode 0600 and wiped; only handles stay.
  */
 import { join } from 'node:path';
 import type { EnrolmentBody } from '#schemas/trust.ts';
 import { createNkey } from '#shared/bus/nkeys.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
 import { encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
-import type { KemPublicKey, SigningKey } from '#shared/crypto/key-handle.ts';
+import type { KemPublicKey, SigningKey, SlhDsaSigningKey } from '#shared/crypto/key-handle.ts';
 import { wrapKeyring, type ChannelSecret } from '#shared/crypto/keyring.ts';
 import { sizes, type CryptoProvider } from '#shared/crypto/provider.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
-import { channels, channelsOf } from '#shared/core/channels.ts';
+import { archiveChannel, archiveEpoch, channels, channelsOf } from '#shared/core/channels.ts';
 import type { Member } from './members.ts';
 import type { Validity } from './registry-body.ts';
 
@@ -22,6 +23,14 @@ export interface Identity {
   readonly kemKey: KemPublicKey;
   /** Public NKEY. */
   readonly nkey: string;
+  /** Of operators. */
+  readonly anchor?: Anchor;
+}
+
+export interface Anchor {
+  readonly signingKey: SlhDsaSigningKey;
+  /** 64 bytes. */
+  readonly publicKey: Uint8Array;
 }
 
 const channelSecretBytes = 32;
@@ -47,9 +56,21 @@ export async function makeIdentity(
       createFile(join(directory, memberFiles.kemSeed), kemSeed),
       createFile(join(directory, memberFiles.nkeySeed), nkeySeed),
     ]);
-    return { member, signingKey, kemKey: kemSecret.publicKey, nkey };
+    const identity = { member, signingKey, kemKey: kemSecret.publicKey, nkey };
+    if (member.kind !== 'operator') return identity;
+    return { ...identity, anchor: await makeAnchor(crypto, directory) };
   } finally {
     for (const seed of [identitySeed, kemSeed, nkeySeed]) seed.fill(0);
+  }
+}
+
+async function makeAnchor(crypto: CryptoProvider, directory: string): Promise<Anchor> {
+  const { secretKey, publicKey } = crypto.generateSlhDsaKey();
+  try {
+    await createFile(join(directory, memberFiles.anchorKey), secretKey);
+    return { signingKey: crypto.importSlhDsaSecret(secretKey), publicKey };
+  } finally {
+    secretKey.fill(0);
   }
 }
 
@@ -66,6 +87,10 @@ export async function sealChannels(
     await Promise.all(
       identities.map(({ member, kemKey }) => {
         const entries = channelsOf(member).map((channel) => entryOf(secrets, channel));
+        if (member.kind === 'auditor') {
+          const secret = crypto.randomBytes(channelSecretBytes);
+          entries.push({ channel: archiveChannel, epoch: archiveEpoch, secret });
+        }
         const wrapped = wrapKeyring(crypto, {
           entries,
           recipient: member.id,

@@ -32,6 +32,8 @@ export const memberFiles = {
   identitySeed: 'identity.seed',
   kemSeed: 'kem.seed',
   nkeySeed: 'nkey.seed',
+  /** Of operators: the SLH-DSA-SHAKE-256s secret key (128 bytes) that signs roots a second time. */
+  anchorKey: 'anchor.key',
   channels: 'channels.sealed',
   state: 'state',
 } as const;

@@ -10,7 +10,13 @@ import { createNkey } from '#shared/bus/nkeys.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
-import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
+import {
+  documentDigest,
+  keyIdOf,
+  localAnchor,
+  localSigner,
+  signDocument,
+} from '#shared/crypto/signed-document.ts';
 import { openTrust } from '#shared/crypto/trust.ts';
 import { CliFault, usageFault } from '../fault.ts';
 import { typed } from '../style.ts';
@@ -23,7 +29,13 @@ import {
   syncDirectory,
   systemErrorCode,
 } from './durable-files.ts';
-import { enrolmentBody, makeIdentity, sealChannels, type Identity } from './identities.ts';
+import {
+  enrolmentBody,
+  makeIdentity,
+  sealChannels,
+  type Anchor,
+  type Identity,
+} from './identities.ts';
 import { layoutOf, socketPathBytesMax, type MeshLayout } from './layout.ts';
 import { measureAlgorithms } from './measurements.ts';
 import { agents, members, operators } from './members.ts';
@@ -104,7 +116,10 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
     return await writeMeshFile(layout, { rootDigest, port, token: choice.kind, adminNkey });
   } finally {
     await signer.token.close();
-    for (const { signingKey } of identities) signingKey.wipe();
+    for (const { signingKey, anchor } of identities) {
+      signingKey.wipe();
+      anchor?.signingKey.wipe();
+    }
   }
 }
 
@@ -141,15 +156,25 @@ async function signBundle(crypto: CryptoProvider, input: BundleInput): Promise<T
     enrolments.push(await signDocument(enrolmentBody(meshName, validity, identity), [enrol]));
   }
   return {
-    root: await signDocument(rootBody(identities, signer, validity), operatorSigners),
+    root: await signDocument(
+      rootBody(crypto, identities, signer, validity),
+      operatorSigners,
+      anchorsOf(identities).map(({ signingKey, publicKey }) =>
+        localAnchor(crypto, signingKey, publicKey),
+      ),
+    ),
     registry: await signDocument(registryBody(meshName, validity, measurements), operatorSigners),
     policy: await signDocument(policyBody(meshName, validity, options.times), operatorSigners),
     enrolments,
   };
 }
 
-/** Two operators for root, registry and policy; the token's keys for what the signer states. */
+/**
+ * Two operators for root, registry and policy, both of their anchors for the root; the token's keys for
+ * what the signer states.
+ */
 function rootBody(
+  crypto: CryptoProvider,
   identities: readonly Identity[],
   { keys }: PreparedSigner,
   { issuedAt, expiresAt }: Validity,
@@ -178,6 +203,15 @@ function rootBody(
         { algorithm: 'ML-DSA-87' as const, public_key: toBase64Url(publicKey) },
       ]),
     ),
+    anchor: {
+      keys: Object.fromEntries(
+        anchorsOf(identities).map(({ publicKey }) => [
+          keyIdOf(crypto, publicKey),
+          { algorithm: 'SLH-DSA-SHAKE-256s' as const, public_key: toBase64Url(publicKey) },
+        ]),
+      ),
+      threshold: 2,
+    },
     roles: {
       root: byOperators,
       registry: byOperators,
@@ -187,6 +221,10 @@ function rootBody(
       enrolment: bySigner('enrolment'),
     },
   };
+}
+
+function anchorsOf(identities: readonly Identity[]): Anchor[] {
+  return identities.flatMap(({ anchor }) => (anchor === undefined ? [] : [anchor]));
 }
 
 /** The agents would refuse it later; here it is still nobody's mesh. */

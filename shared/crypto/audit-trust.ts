@@ -8,7 +8,8 @@ import type { RoleName } from '#schemas/trust.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import type { JudgeOptions } from '#shared/core/audit-judge.ts';
 import type { CryptoProvider } from './provider.ts';
-import { documentDigest, verifyDocument } from './signed-document.ts';
+import { anchorKeysOf } from './root-roles.ts';
+import { documentDigest, verifyAnchor, verifyDocument } from './signed-document.ts';
 import { inForceOf } from './trust-in-force.ts';
 import type { TrustView } from './trust.ts';
 
@@ -31,8 +32,9 @@ export function judgeOptions(
 
 /**
  * Whether every signature of the document is by a distinct key of the role and holds, and there are
- * enough of them. `verifyStatement` passes over signatures by keys that it does not ask for; where
- * each byte of a file must count, nothing may be passed over.
+ * enough of them; on a root, every hash-based one by a distinct anchor, and enough of those too.
+ * `verifyStatement` passes over signatures by keys that it does not ask for; where each byte of a file
+ * must count, nothing may be passed over.
  */
 export function isSignedStrictly(
   crypto: CryptoProvider,
@@ -40,14 +42,26 @@ export function isSignedStrictly(
   document: Document,
   role: RoleName,
 ): boolean {
-  const { body, signatures } = document;
-  const distinct = new Set(signatures.map(({ key_id }) => key_id));
-  const accepted = { keys: trust.roleKeys(role), threshold: 1 };
+  const { signatures } = document;
+  const byAnchors = signatures.filter(({ algorithm }) => algorithm === 'SLH-DSA-SHAKE-256s');
+  const byKeys = signatures.filter(({ algorithm }) => algorithm === 'ML-DSA-87');
+  if (new Set(signatures.map(({ key_id: keyId }) => keyId)).size !== signatures.length)
+    return false;
+  const { body } = document;
+  const keys = trust.roleKeys(role);
+  const isHeldByKey = byKeys.every(
+    (signature) =>
+      verifyDocument(crypto, { body, signatures: [signature] }, { keys, threshold: 1 }) === 'ok',
+  );
+  if (!isHeldByKey || byKeys.length < trust.root.roles[role].threshold) return false;
+  if (role !== 'root') return byAnchors.length === 0;
+  const anchors = anchorKeysOf(trust.root);
   return (
-    distinct.size === signatures.length &&
-    signatures.length >= trust.root.roles[role].threshold &&
-    signatures.every(
-      (signature) => verifyDocument(crypto, { body, signatures: [signature] }, accepted) === 'ok',
+    byAnchors.length >= trust.root.anchor.threshold &&
+    byAnchors.every(
+      (signature) =>
+        verifyAnchor(crypto, { body, signatures: [signature] }, { keys: anchors, threshold: 1 }) ===
+        'ok',
     )
   );
 }

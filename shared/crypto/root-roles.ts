@@ -38,7 +38,6 @@ export class RootRoles {
   /** Whether enough of the root's anchors signed the document with SLH-DSA-SHAKE-256s. */
   checkAnchor(document: Document): SignatureResult {
     const { anchor } = this.#root;
-    if (anchor === undefined) return 'ok';
     const keys = anchorKeysOf(this.#root);
     return settled(verifyAnchor(this.#crypto, document, { keys, threshold: anchor.threshold }));
   }
@@ -46,7 +45,7 @@ export class RootRoles {
 
 /** The anchors of a root, raw public keys of 64 bytes. */
 export function anchorKeysOf({ anchor }: RootBody): DocumentKey[] {
-  return Object.entries(anchor?.keys ?? {}).flatMap(([keyId, { public_key: text }]) => {
+  return Object.entries(anchor.keys).flatMap(([keyId, { public_key: text }]) => {
     const publicKey = fromBase64Url(text);
     return publicKey?.length === 64 ? [{ keyId, publicKey }] : [];
   });

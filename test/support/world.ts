@@ -8,7 +8,7 @@ import type { Bus } from '#shared/bus/bus.ts';
 import { MemoryBroker } from '#shared/bus/memory-broker.ts';
 import { provisionPlan } from '#shared/bus/streams.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
-import { noticesSecret, StaticKeyring } from '#shared/crypto/keyring.ts';
+import { noticesSecret, StaticKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
@@ -16,9 +16,10 @@ import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
 import { Principal } from '#shared/runtime/principal.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import { members, type Member } from '#cli/mesh/members.ts';
-import { channelsOf } from '#shared/core/channels.ts';
+import { archiveChannel, archiveEpoch, channelsOf } from '#shared/core/channels.ts';
 import { developmentTimes, policyBody } from '#cli/mesh/policy-body.ts';
 import { registryBody } from '#cli/mesh/registry-body.ts';
+import { holdCeremony, type TestAnchor } from './ceremony.ts';
 
 export const crypto = createNativeProvider();
 export const quiet: Log = { debug() {}, info() {}, warn() {}, error() {} };
@@ -50,6 +51,8 @@ export interface World {
   readonly clock: TestClock;
   /** Keys of the roles and of every member, by name. */
   readonly keys: ReadonlyMap<string, SigningKey>;
+  /** Of the operators: they sign roots a second time. */
+  readonly anchors: ReadonlyMap<string, TestAnchor>;
   bus(agentId: string): Bus;
   /** A view of one's own, at genesis. */
   newTrust(): TrustView;
@@ -63,7 +66,7 @@ export interface PrincipalChoices {
   readonly observesAll?: boolean;
   /** Signs with the key of somebody else: a thief's mistake. */
   readonly signingKey?: SigningKey;
-  readonly keyring?: StaticKeyring;
+  readonly keyring?: ChannelKeyring;
   /** Its own view; the world's, which stays at genesis, unless told. */
   readonly trust?: TrustView;
   readonly catchUp?: () => Promise<void>;
@@ -74,6 +77,8 @@ export interface WorldOptions {
   readonly mesh?: string;
   readonly times?: typeof developmentTimes;
   readonly members?: readonly Member[];
+  /** Another name is another root, with other keys of operators and roles. */
+  readonly ceremony?: string;
 }
 
 const dayMs = 24 * 3_600_000;
@@ -84,43 +89,24 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
   const clock = new TestClock();
   const issuedAt = new Date(clock.nowMs() - 1000).toISOString();
   const expiresAt = new Date(clock.nowMs() + 30 * dayMs).toISOString();
-  const names = ['orchestration', 'audit', 'enrolment', ...enrolled.map(({ id }) => id)];
-  const keys = new Map(names.map((name) => [name, newKey()]));
+  const operatorIds = enrolled.filter(({ kind }) => kind === 'operator').map(({ id }) => id);
+  const { ceremony: name = 'first' } = options;
+  const ceremony = await holdCeremony(crypto, { mesh, operators: operatorIds, name });
+  const others = enrolled.filter(({ kind }) => kind !== 'operator');
+  const keys = new Map([
+    ...ceremony.keys,
+    ...others.map(({ id }): [string, SigningKey] => [id, newKey()]),
+  ]);
   const key = (name: string): SigningKey => {
     const found = keys.get(name);
     if (found === undefined) throw new Error(`no key for ${name}`);
     return found;
   };
-  const operatorIds = enrolled.filter(({ kind }) => kind === 'operator').map(({ id }) => id);
   const operators = operatorIds.map((id) => localSigner(crypto, key(id)));
-  const byOperators = { key_ids: operators.map(({ keyId }) => keyId), threshold: operators.length };
-  const byToken = (role: string) => ({ key_ids: [key(role).publicKey.keyIdHex], threshold: 1 });
-  const roleKeyNames = ['orchestration', 'audit', 'enrolment', ...operatorIds];
-  const root = {
-    kind: 'root' as const,
-    mesh,
-    version: 1,
-    issued_at: issuedAt,
-    expires_at: expiresAt,
-    keys: Object.fromEntries(
-      roleKeyNames.map((name) => [
-        key(name).publicKey.keyIdHex,
-        { algorithm: 'ML-DSA-87' as const, public_key: toBase64Url(key(name).publicKey.raw) },
-      ]),
-    ),
-    roles: {
-      root: byOperators,
-      registry: byOperators,
-      policy: byOperators,
-      orchestration: byToken('orchestration'),
-      audit: byToken('audit'),
-      enrolment: byToken('enrolment'),
-    },
-  };
   const validity = { issuedAt, expiresAt };
   const enrolment = localSigner(crypto, key('enrolment'));
   const bundle: TrustBundle = {
-    root: await signDocument(root, operators),
+    root: ceremony.root,
     registry: await signDocument(registryBody(mesh, validity, {}), operators),
     policy: await signDocument(
       policyBody(mesh, validity, options.times ?? developmentTimes),
@@ -132,7 +118,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
       ),
     ),
   };
-  const rootDigest = documentDigest(crypto, root);
+  const rootDigest = documentDigest(crypto, ceremony.root.body);
   const opened = openTrust(crypto, { bundle, rootDigest, nowMs: clock.nowMs() });
   if (opened.status !== 'ok') throw new Error(`${opened.code}: ${opened.reason}`);
   const principals = enrolled.map(({ id, kind, layer }) => ({
@@ -160,9 +146,10 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
     broker,
     clock,
     keys,
+    anchors: ceremony.anchors,
     bus,
     newTrust: () => opened.trust.atGenesis(),
-    keyring: (agentId) => keyringOf(mesh, secrets, channelsOf(memberOf(agentId))),
+    keyring: (agentId) => keyringOf(mesh, secrets, memberOf(agentId)),
     principal: (agentId, choices = {}) => {
       const member = memberOf(agentId);
       return new Principal({
@@ -170,7 +157,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
         crypto,
         trust: choices.trust ?? opened.trust,
         signingKey: choices.signingKey ?? key(agentId),
-        keyring: choices.keyring ?? keyringOf(mesh, secrets, channelsOf(member)),
+        keyring: choices.keyring ?? keyringOf(mesh, secrets, member),
         bus: choices.bus ?? bus(agentId),
         clock,
         log: quiet,
@@ -189,16 +176,21 @@ function newKey(): SigningKey {
 function keyringOf(
   mesh: string,
   secrets: Map<string, Uint8Array>,
-  channels: readonly string[],
+  member: Member,
 ): StaticKeyring {
   return new StaticKeyring([
     noticesSecret(crypto, mesh),
-    ...channels.map((channel) => {
+    ...heldBy(member).map((channel) => {
       const secret = secrets.get(channel) ?? crypto.randomBytes(32);
       secrets.set(channel, secret);
-      return { channel, epoch: 1, secret };
+      return { channel, epoch: channel === archiveChannel ? archiveEpoch : 1, secret };
     }),
   ]);
+}
+
+/** Auditors hold the archive key too. */
+function heldBy(member: Member): readonly string[] {
+  return member.kind === 'auditor' ? [...channelsOf(member), archiveChannel] : channelsOf(member);
 }
 
 function enrolmentOf(

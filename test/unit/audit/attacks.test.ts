@@ -195,7 +195,7 @@ describe('re-signed', () => {
 
   it('the whole under another root passes under that root alone', async () => {
     // The same story, every event of it signed by keys that somebody else's root names.
-    const forger = await Stage.open({ members: few });
+    const forger = await Stage.open({ members: few, ceremony: 'forger' });
     await tell(forger, { planId: 'plan-a', layers: [7] });
     const checkpoints = [await forger.checkpoint()];
     const { world: other } = forger;

@@ -18,12 +18,14 @@ import { StaticKeyring } from '#shared/crypto/keyring.ts';
 import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { members, type Member } from '#cli/mesh/members.ts';
-import { channels, channelsOf } from '#shared/core/channels.ts';
+import { archiveChannel, archiveEpoch, channels, channelsOf } from '#shared/core/channels.ts';
 import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
 
 export interface StageOptions {
   readonly members?: readonly Member[];
   readonly auditor?: Partial<AuditorPorts>;
+  /** Another name is another root. */
+  readonly ceremony?: string;
 }
 
 /** One mesh with an auditor. */
@@ -35,15 +37,18 @@ export class Stage {
   readonly lastSequences = new Map<string, number>();
   auditor: Auditor;
   readonly #principals = new Map<string, Principal>();
+  readonly archiveKey = crypto.randomBytes(32);
   readonly #secrets: ReadonlyMap<string, Uint8Array>;
   #ledgerEntries: string[] = [];
   #waiters: (() => void)[] = [];
   #bus: Bus | undefined;
 
   static async open(options: StageOptions = {}): Promise<Stage> {
-    const world = await makeWorld(
-      options.members === undefined ? {} : { members: options.members },
-    );
+    const { members, ceremony } = options;
+    const world = await makeWorld({
+      ...(members === undefined ? {} : { members }),
+      ...(ceremony === undefined ? {} : { ceremony }),
+    });
     const stage = new Stage(world);
     await stage.startAuditor(options.auditor ?? {});
     await stage.#listen();
@@ -90,13 +95,15 @@ export class Stage {
   keyringOf(agentId: string): StaticKeyring {
     const member = members.find(({ id }) => id === agentId);
     if (member === undefined) throw new Error(`${agentId} is not a member`);
-    return new StaticKeyring(
-      channelsOf(member).map((channel) => ({
+    const archive = { channel: archiveChannel, epoch: archiveEpoch, secret: this.archiveKey };
+    return new StaticKeyring([
+      ...channelsOf(member).map((channel) => ({
         channel,
         epoch: 1,
         secret: this.#secrets.get(channel) ?? new Uint8Array(32),
       })),
-    );
+      ...(member.kind === 'auditor' ? [archive] : []),
+    ]);
   }
 
   principal(agentId: string): Principal {

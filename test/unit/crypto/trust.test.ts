@@ -100,7 +100,7 @@ describe('a trust bundle', () => {
     const nowMs = Date.parse(bundle.policy.body.expires_at);
     const opening = openTrust(crypto, { bundle, rootDigest: world.rootDigest, nowMs });
     if (opening.status !== 'ok') throw new Error(opening.code);
-    expect(opening.trust.staleness(nowMs)).toEqual(['root', 'registry', 'policy']);
+    expect(opening.trust.staleness(nowMs)).toEqual(['registry', 'policy']);
     expect(opening.trust.staleness(nowMs - 1)).toEqual([]);
   });
 

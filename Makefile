@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench ci
+.PHONY: help setup demo test vectors-long check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -12,7 +12,7 @@ found := . .cache/setup/env
 
 help: ## list the targets
 	@echo "gyre: make <target>"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
 
 setup: ## install npm packages, find or fetch nats-server and SoftHSM2 (quick when they are here)
 	@echo "setup: npm packages, nats-server, SoftHSM2"
@@ -25,6 +25,10 @@ demo: setup ## bring up a mesh, turn the keys of seven layers, make one rotation
 test: setup ## run the tests (all but the long runs, test/**/*.long.test.ts)
 	@echo "test: $$(node --version), $$($(found) && $$GYRE_NATS_SERVER --version)"
 	@$(found) && exec vitest run
+
+vectors-long: setup ## check the test vectors that take minutes (ML-DSA-87 over 10,000 keys, SLH-DSA)
+	@echo "vectors-long: about five minutes"
+	@exec vitest run --config vitest.long.config.ts test/vectors
 
 check: setup ## check format, lint, types and the rules of the house
 	@echo "check: format (prettier)"

@@ -1,6 +1,6 @@
 /**
- * ML-KEM-1024 (FIPS 203): Wycheproof's decapsulation vectors and NIST's ACVP key generation, through
- * both providers.
+ * ML-KEM (FIPS 203): Wycheproof's decapsulation vectors of ML-KEM-1024 and NIST's ACVP key generation
+ * of both parameter sets, through both providers.
  */
 import { describe, expect, test } from 'vitest';
 import { toHex } from '#shared/crypto/bytes.ts';
@@ -59,20 +59,27 @@ describe.runIf(haveVectors(wycheproof))('Wycheproof ML-KEM-1024, all 193 cases',
   });
 });
 
-describe.runIf(haveVectors(prompts, expected))('ACVP ML-KEM-1024 key generation', () => {
-  test.each(providers)('$name', (crypto) => {
-    const keys = new Map(
+describe.runIf(haveVectors(prompts, expected))('ACVP ML-KEM key generation', () => {
+  const keys = () =>
+    new Map(
       readVectors<object, { tcId: number; ek: string }>(expected).flatMap(({ tests }) =>
         tests.map(({ tcId, ek }) => [tcId, ek.toLowerCase()] as const),
       ),
     );
-    const groups = readVectors<{ parameterSet: string }, { tcId: number; d: string; z: string }>(
-      prompts,
-    ).filter(({ group }) => group.parameterSet === 'ML-KEM-1024');
-    expect(groups.flatMap(({ tests }) => tests)).toHaveLength(25);
-    for (const { tcId, d, z } of groups.flatMap(({ tests }) => tests)) {
-      const key = crypto.importKemSeed(hex(d + z));
-      expect(toHex(key.publicKey.raw), `case ${tcId}`).toBe(keys.get(tcId));
-    }
+  const groups = () =>
+    readVectors<{ parameterSet: string }, { tcId: number; d: string; z: string }>(prompts);
+
+  describe.each(['ML-KEM-1024', 'ML-KEM-768'] as const)('%s, all 25 cases', (algorithm) => {
+    test.each(providers)('$name', (crypto) => {
+      const wanted = keys();
+      const tests = groups()
+        .filter(({ group }) => group.parameterSet === algorithm)
+        .flatMap((one) => one.tests);
+      expect(tests).toHaveLength(25);
+      for (const { tcId, d, z } of tests) {
+        const key = crypto.importKemSeed(hex(d + z), algorithm);
+        expect(toHex(key.publicKey.raw), `case ${tcId}`).toBe(wanted.get(tcId));
+      }
+    });
   });
 });

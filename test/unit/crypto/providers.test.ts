@@ -8,7 +8,7 @@ import { describe, expect, test } from 'vitest';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { createNobleProvider } from '#shared/crypto/noble-provider.ts';
-import { sizes } from '#shared/crypto/provider.ts';
+import { kemSizes, sizes } from '#shared/crypto/provider.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 
 const native = createNativeProvider();
@@ -119,14 +119,16 @@ describe('private keys', () => {
   });
 });
 
-describe('ML-KEM-1024', () => {
+describe.each(['ML-KEM-1024', 'ML-KEM-768'] as const)('%s', (algorithm) => {
+  const bytes = kemSizes[algorithm];
+
   describe.each(pairs)('$name', ({ maker, checker }) => {
     test('encapsulate and decapsulate', () => {
-      const key = checker.importKemSeed(seed(5, 64));
-      const publicKey = maker.importKemPublicKey(key.publicKey.raw);
-      expect(publicKey.keyIdHex).toBe(key.publicKey.keyIdHex);
+      const key = checker.importKemSeed(seed(5, 64), algorithm);
+      const publicKey = maker.importKemPublicKey(key.publicKey.raw, algorithm);
+      expect(publicKey).toMatchObject({ algorithm, keyIdHex: key.publicKey.keyIdHex });
       const { ciphertext, sharedSecret } = maker.encapsulate(publicKey);
-      expect([ciphertext.length, sharedSecret.length]).toEqual([1568, 32]);
+      expect([ciphertext.length, sharedSecret.length]).toEqual([bytes.ciphertext, 32]);
       expect(checker.decapsulate(key, ciphertext)).toEqual(sharedSecret);
       const rejected = checker.decapsulate(key, flip(ciphertext, 0));
       expect(rejected).toHaveLength(32);
@@ -135,22 +137,34 @@ describe('ML-KEM-1024', () => {
   });
 
   test('implicit rejection is the same secret in both', () => {
-    const ciphertext = seed(0x5a, 1568);
+    const ciphertext = seed(0x5a, bytes.ciphertext);
     const secrets = both.map((crypto) =>
-      toHex(crypto.decapsulate(crypto.importKemSeed(seed(5, 64)), ciphertext)),
+      toHex(crypto.decapsulate(crypto.importKemSeed(seed(5, 64), algorithm), ciphertext)),
     );
     expect(secrets[0]).toBe(secrets[1]);
   });
 
   test.each(both)('$name refuses what is no key or ciphertext', (crypto) => {
-    const key = crypto.importKemSeed(seed(5, 64));
+    const key = crypto.importKemSeed(seed(5, 64), algorithm);
     const refusesKey = expect.objectContaining({ code: 'KEY_INVALID' });
-    expect(() => crypto.importKemSeed(seed(5, 63))).toThrow(refusesKey);
-    expect(() => crypto.importKemPublicKey(new Uint8Array(1567))).toThrow(refusesKey);
-    expect(() => crypto.importKemPublicKey(seed(0xff, 1568))).toThrow(refusesKey);
-    const short = expect.objectContaining({ code: 'CIPHERTEXT_INVALID' });
-    expect(() => crypto.decapsulate(key, new Uint8Array(1567))).toThrow(short);
+    expect(() => crypto.importKemSeed(seed(5, 63), algorithm)).toThrow(refusesKey);
+    const short = new Uint8Array(bytes.publicKey - 1);
+    expect(() => crypto.importKemPublicKey(short, algorithm)).toThrow(refusesKey);
+    const outOfRange = seed(0xff, bytes.publicKey);
+    expect(() => crypto.importKemPublicKey(outOfRange, algorithm)).toThrow(refusesKey);
+    const refusesCiphertext = expect.objectContaining({ code: 'CIPHERTEXT_INVALID' });
+    for (const length of [bytes.ciphertext - 1, algorithm === 'ML-KEM-768' ? 1568 : 1088]) {
+      expect(() => crypto.decapsulate(key, new Uint8Array(length))).toThrow(refusesCiphertext);
+    }
   });
+});
+
+test.each(both)('$name takes ML-KEM-1024 where nothing else is said', (crypto) => {
+  const key = crypto.importKemSeed(seed(5, 64));
+  expect(key.algorithm).toBe('ML-KEM-1024');
+  expect(crypto.importKemPublicKey(key.publicKey.raw).algorithm).toBe('ML-KEM-1024');
+  const weak = crypto.importKemSeed(seed(5, 64), 'ML-KEM-768');
+  expect(() => crypto.importKemPublicKey(weak.publicKey.raw)).toThrow('1568');
 });
 
 describe('X25519', () => {
@@ -243,6 +257,34 @@ describe('hashes and key derivation', () => {
       }),
       { numRuns: 30 },
     );
+  });
+
+  test('BLAKE3 is the same in both at every edge of its blocks, chunks and buffers', () => {
+    // Block 64 bytes, chunk 1,024, buffer of the native one 16,384.
+    const edges = [0, 1, 63, 64, 65, 1023, 1024, 1025, 2048, 16_383, 16_384, 16_385, 40_000];
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.constantFrom(...edges), fc.nat({ max: 20_000 })),
+        fc.nat(),
+        (length, salt) => {
+          const message = Uint8Array.from({ length }, (_, index) => (index * 31 + salt) & 0xff);
+          const digest = native.blake3(message);
+          expect(digest).toEqual(noble.blake3(message));
+          // Neither the last message nor the next one touches it.
+          const copy = digest.slice();
+          native.blake3(message.subarray(1));
+          expect(digest).toEqual(copy);
+        },
+      ),
+      { numRuns: 60, examples: edges.map((edge) => [edge, 0]) },
+    );
+  });
+
+  test('native BLAKE3 takes a view into a larger buffer and stays within its memory', () => {
+    const buffer = Uint8Array.from({ length: 200 }, (_, index) => index);
+    expect(native.blake3(buffer.subarray(7, 150))).toEqual(noble.blake3(buffer.slice(7, 150)));
+    const large = new Uint8Array(1 << 20).fill(3);
+    expect(native.blake3(large)).toEqual(noble.blake3(large));
   });
 
   test.each(both)(

@@ -20,7 +20,10 @@ import { EpochOffice, type EpochWish } from './epoch-office.ts';
 import { retryDelayMs, type OrchestratorPorts } from './ports.ts';
 import { PrekeyShelf } from './prekey-shelf.ts';
 
-export interface EpochPorts extends OrchestratorPorts {
+export interface EpochPorts extends Pick<
+  OrchestratorPorts,
+  'agentId' | 'exchange' | 'bus' | 'trust' | 'crypto' | 'clock' | 'log' | 'subjects' | 'takeoverMs'
+> {
   readonly keyring: EpochKeyring;
   readonly epochs: EpochMember;
 }

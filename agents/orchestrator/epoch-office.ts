@@ -24,6 +24,11 @@ export interface EpochWish {
 
 type Announce = Extract<EpochCommand, { type: 'announce' }>;
 
+type OfficePorts = Pick<
+  OrchestratorPorts,
+  'exchange' | 'trust' | 'crypto' | 'clock' | 'log' | 'subjects'
+>;
+
 interface Occasion {
   readonly wish: EpochWish | undefined;
   readonly entitledDigest: string;
@@ -35,12 +40,12 @@ const deliveryTimeoutMs = 2_000;
 const passedOverMax = 16;
 
 export class EpochOffice {
-  readonly #ports: OrchestratorPorts;
+  readonly #ports: OfficePorts;
   readonly #shelf: PrekeyShelf;
   /** Numbers that the signer did not state: it may have stated them for one who is gone. */
   readonly #passedOver = new Map<string, number>();
 
-  constructor(ports: OrchestratorPorts, shelf: PrekeyShelf) {
+  constructor(ports: OfficePorts, shelf: PrekeyShelf) {
     this.#ports = ports;
     this.#shelf = shelf;
   }

@@ -106,6 +106,12 @@ export class EpochKeyring implements ChannelKeyring {
     known.overTo = Math.max(known.overTo, epoch);
   }
 
+  /** Everything below an epoch is over: who keeps all that is not told so. */
+  beginAt(channel: string, epoch: number): void {
+    const known = this.#channelOf(channel);
+    known.overTo = Math.max(known.overTo, epoch - 1);
+  }
+
   /** An announced epoch that never came into use. */
   abandon(channel: string, epoch: number): void {
     const known = this.#channelOf(channel);

@@ -19,7 +19,8 @@ export interface FetcherPorts extends QuestionPorts {
   readonly keyring: EpochKeyring;
   readonly clock: Clock;
   readonly known: Announcements;
-  readonly take: (given: readonly SecretGiven[]) => Promise<void>;
+  /** `isWhole`: nothing that is not over is missing in it. */
+  readonly take: (given: readonly SecretGiven[], isWhole: boolean) => Promise<void>;
 }
 
 interface EpochOf {
@@ -31,13 +32,11 @@ const pauseMsMin = 50;
 const pauseMsMax = 1_000;
 /** How long an epoch that the log names is asked for, and how long an event waits for one. */
 const wantedMs = 60_000;
-const readableMs = 3_000;
+const readableMs = 1_500;
 /** How long an epoch that nobody had is not waited for again, and how many are remembered. */
-const hopelessMs = 10_000;
+const hopelessMs = 30_000;
 const hopelessMax = 1_024;
 const wantedMax = 1_024;
-/** An event may run ahead of what was announced by so many epochs. */
-const leapMax = 8;
 
 export class EpochFetcher {
   readonly #ports: FetcherPorts;
@@ -45,6 +44,7 @@ export class EpochFetcher {
   readonly #wanted = new Map<string, EpochOf & { readonly untilMs: number }>();
   readonly #hopelessUntilMs = new Map<string, number>();
   #change = Promise.withResolvers<void>();
+  #asksAll = false;
   #asking: Promise<void> | undefined;
   #stopped = false;
 
@@ -52,7 +52,9 @@ export class EpochFetcher {
     this.#ports = ports;
   }
 
-  start(): void {
+  /** `asksAll`: everyone once, because one of them may have missed what the others know. */
+  start({ asksAll }: { readonly asksAll: boolean }): void {
+    this.#asksAll = asksAll;
     this.#ask();
   }
 
@@ -89,8 +91,9 @@ export class EpochFetcher {
     const { channel, epoch } = name;
     const knowledge = keyring.knows(name);
     if (knowledge !== 'unknown') return knowledge === 'held';
+    // An event may run ahead of the announcement by one; whoever knows no epoch yet believes it.
     const ahead = Math.max(known.highest(channel), keyring.currentEpoch(channel) ?? epoch);
-    if (!channels.includes(channel) || epoch > ahead + leapMax) return false;
+    if (!channels.includes(channel) || epoch > ahead + 1) return false;
     const nowMs = clock.monotonicMs();
     if ((this.#hopelessUntilMs.get(textOf(name)) ?? 0) > nowMs) return false;
     this.want(name, readableMs);
@@ -117,10 +120,13 @@ export class EpochFetcher {
   async #askUntilThere(): Promise<void> {
     const { agentId, trust, clock, known, take } = this.#ports;
     for (let pauseMs = pauseMsMin; this.#lacks(); pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
+      const asksAll = this.#asksAll;
+      this.#asksAll = false;
       for (const giver of giversOf(trust, agentId)) {
-        if (!this.#lacks()) return;
+        if (this.#stopped || (!asksAll && !this.#lacks())) return;
         const given = await askEpochSecrets(this.#ports, known, giver);
-        if (given !== undefined) await take(given);
+        const isWhole = trust.agent(giver)?.kind === 'signer';
+        if (given !== undefined) await take(given, isWhole);
       }
       if (!this.#lacks()) return;
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
@@ -135,7 +141,7 @@ export class EpochFetcher {
       const isThere = keyring.knows(wanted) !== 'unknown';
       if (isThere || wanted.untilMs <= nowMs) this.#wanted.delete(name);
     }
-    return this.#wanted.size > 0 || this.#missing().length > 0;
+    return this.#asksAll || this.#wanted.size > 0 || this.#missing().length > 0;
   }
 
   #missing(): string[] {

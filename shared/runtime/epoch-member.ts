@@ -25,8 +25,8 @@ export interface EpochMemberPorts extends PrekeysPorts {
   readonly keyring: EpochKeyring;
   /** Channels whose secrets this member is given. */
   readonly channels: readonly string[];
-  /** The signer's vault; nobody else has one. */
-  readonly store?: EpochStore;
+  /** Operators have none: what they need they ask for at each run. */
+  readonly hasPrekeys: boolean;
 }
 
 type Entry = ReceivedEvent<'epoch-entry'>;
@@ -42,6 +42,9 @@ export class EpochMember {
   readonly #mine: ReadonlySet<string>;
   /** When an epoch ceased to be the one in use, as far as this member heard. */
   readonly #supersededAtMs = new Map<string, number>();
+  /** The epoch that the log put into use last, whether its secret is held or not. */
+  readonly #activated = new Map<string, number>();
+  #store: EpochStore | undefined;
   #turn: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
@@ -52,20 +55,19 @@ export class EpochMember {
     this.#fetcher = new EpochFetcher({
       ...ports,
       known: this.announcements,
-      take: (given) => this.#inTurn(() => this.#take(given)),
+      take: (given, isWhole) => this.#inTurn(() => this.#take(given, isWhole)),
     });
   }
 
-  /** Once notices are heard, so that no announcement falls between. Does not wait for secrets. */
-  async start(): Promise<void> {
-    const { store, keyring, channels } = this.#ports;
-    for (const held of (await store?.load()) ?? []) {
-      if (held.announcement !== undefined) this.announcements.note(held.announcement);
-      keyring.hold(held);
-      held.secret.fill(0);
-    }
-    await this.#prekeys.start(channels);
-    this.#fetcher.start();
+  /**
+   * Once notices are heard, so that no announcement falls between. Does not wait for secrets.
+   * `store`: the signer's vault; nobody else has one.
+   */
+  async start(store?: EpochStore): Promise<void> {
+    const { channels, hasPrekeys } = this.#ports;
+    await this.#inTurn(() => this.#load(store));
+    if (hasPrekeys) await this.#prekeys.start(channels);
+    this.#fetcher.start({ asksAll: hasPrekeys });
   }
 
   /** Resolves once every channel of this member has an epoch in use. */
@@ -100,6 +102,27 @@ export class EpochMember {
     this.#ports.keyring.wipe();
   }
 
+  async #load(store: EpochStore | undefined): Promise<void> {
+    this.#store = store;
+    const kept = (await store?.load()) ?? [];
+    for (const held of kept) {
+      if (held.announcement !== undefined) this.announcements.note(held.announcement);
+      this.#ports.keyring.hold(held);
+      held.secret.fill(0);
+    }
+    this.#beginAt(kept);
+    this.#fetcher.announce();
+  }
+
+  /** Who keeps all that is not over has nothing below its oldest. */
+  #beginAt(kept: readonly { readonly channel: string; readonly epoch: number }[]): void {
+    const lowest = new Map<string, number>();
+    for (const { channel, epoch } of kept) {
+      lowest.set(channel, Math.min(epoch, lowest.get(channel) ?? epoch));
+    }
+    for (const [channel, epoch] of lowest) this.#ports.keyring.beginAt(channel, epoch);
+  }
+
   async #onEntry(entry: Entry): Promise<void> {
     const { channel, epoch, event } = entry.body;
     if (this.#stopped) return;
@@ -108,7 +131,7 @@ export class EpochMember {
         await this.#announced(entry, event);
         break;
       case 'epoch-activated':
-        if (this.#mine.has(channel)) await this.#activated(channel, epoch, entry.header.timeMs);
+        if (this.#mine.has(channel)) await this.#activate(channel, epoch, entry.header.timeMs);
         break;
       case 'epoch-closed':
         await this.#closed(channel, epoch, entry.header.timeMs);
@@ -162,8 +185,9 @@ export class EpochMember {
     return undefined;
   }
 
-  async #activated(channel: string, epoch: number, atMs: number): Promise<void> {
-    const { keyring, store } = this.#ports;
+  async #activate(channel: string, epoch: number, atMs: number): Promise<void> {
+    const { keyring } = this.#ports;
+    this.#activated.set(channel, Math.max(epoch, this.#activated.get(channel) ?? 0));
     const before = keyring.held().filter((held) => held.channel === channel);
     if (!keyring.activate(channel, epoch)) {
       if (keyring.knows({ channel, epoch }) === 'unknown') this.#fetcher.want({ channel, epoch });
@@ -171,10 +195,10 @@ export class EpochMember {
     }
     for (const held of before) {
       if (held.epoch > epoch) continue;
-      if (held.epoch < epoch && held.standing === 'active') {
+      if (held.epoch < epoch && held.standing === 'active' && atMs > 0) {
         this.#supersededAtMs.set(nameOf(held), atMs);
       }
-      await store?.keep({
+      await this.#store?.keep({
         ...held,
         standing: held.epoch === epoch ? 'active' : 'superseded',
         ...this.#announcementFor(channel, held.epoch),
@@ -184,7 +208,7 @@ export class EpochMember {
 
   /** An epoch in use, or one within its grace, is not given up, whoever says so. */
   async #closed(channel: string, epoch: number, atMs: number): Promise<void> {
-    const { keyring, store, trust, log } = this.#ports;
+    const { keyring, trust, log } = this.#ports;
     const { rotation, channels } = trust.policy.policies;
     const current = keyring.currentEpoch(channel);
     const held = keyring.held().filter((each) => each.channel === channel);
@@ -203,22 +227,23 @@ export class EpochMember {
       if (keyring.knows(name) === 'held') continue;
       this.#supersededAtMs.delete(nameOf(name));
       this.announcements.drop(name);
-      await store?.drop(name);
+      await this.#store?.drop(name);
     }
   }
 
   async #abandoned(channel: string, epoch: number): Promise<void> {
-    const { keyring, store } = this.#ports;
+    const { keyring } = this.#ports;
     const held = keyring.held().find((each) => each.channel === channel && each.epoch === epoch);
     if (held !== undefined && held.standing !== 'announced') return;
     keyring.abandon(channel, epoch);
     this.announcements.drop({ channel, epoch });
-    if (held !== undefined) await store?.drop({ channel, epoch });
+    if (held !== undefined) await this.#store?.drop({ channel, epoch });
   }
 
   /** What was asked for. What is only announced is accepted like a capsule. */
-  async #take(given: readonly SecretGiven[]): Promise<void> {
+  async #take(given: readonly SecretGiven[], isWhole: boolean): Promise<void> {
     const { agentId, keyring } = this.#ports;
+    if (isWhole) this.#beginAt(given);
     for (const { channel, epoch, secret, standing, announcement } of given) {
       if (this.#stopped) secret.fill(0);
       else if (keyring.knows({ channel, epoch }) === 'unknown') {
@@ -230,7 +255,7 @@ export class EpochMember {
         }
       } else {
         secret.fill(0);
-        if (standing === 'active') keyring.activate(channel, epoch);
+        if (standing === 'active') await this.#activate(channel, epoch, 0);
       }
     }
     this.#fetcher.announce();
@@ -244,11 +269,19 @@ export class EpochMember {
     readonly standing: EpochStanding;
     readonly announcement: EpochAnnouncement | undefined;
   }): Promise<void> {
-    const { keyring, store } = this.#ports;
-    const { announcement, ...held } = taken;
-    await store?.keep({ ...held, ...(announcement === undefined ? {} : { announcement }) });
+    const { keyring } = this.#ports;
+    const { announcement, ...rest } = taken;
+    const held = { ...rest, standing: this.#standingOf(taken) };
+    await this.#store?.keep({ ...held, ...(announcement === undefined ? {} : { announcement }) });
     keyring.hold(held);
     taken.secret.fill(0);
+  }
+
+  /** What the log says of an epoch goes before what is said of it in an answer. */
+  #standingOf(name: { channel: string; epoch: number; standing: EpochStanding }): EpochStanding {
+    const activated = this.#activated.get(name.channel) ?? 0;
+    if (name.epoch > activated) return name.standing;
+    return name.epoch === activated ? 'active' : 'superseded';
   }
 
   /** Said until the bus has it, or nobody waits for it any more. */

@@ -48,7 +48,7 @@ export interface QuestionPorts {
 }
 
 const answerCheck = compile(EpochSecretsAnswer);
-const askTimeoutMs = 2_000;
+const askTimeoutMs = 1_000;
 /** Announcements of one channel that an answer holds: the pending, the active, the last one. */
 const announcementsPerChannel = 3;
 /** What is left for announcements beside the secrets in one answer. */

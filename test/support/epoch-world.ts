@@ -1,0 +1,173 @@
+/**
+ * Members, orchestrators and a signer of a small mesh that do nothing but epochs: real keys, real frames
+ * over the in-memory bus. The signer states what is asked for without the checks that it has of its own
+ * (test/unit/signer), so that a thief's announcements can be made too.
+ */
+
+import { EpochDesk } from '#agents/orchestrator/epoch-desk.ts';
+import { EpochDriver } from '#agents/orchestrator/epoch-driver.ts';
+import type { EpochAnnouncementBody } from '#schemas/epoch.ts';
+import type { Bus } from '#shared/bus/bus.ts';
+import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
+import { channelsOf } from '#shared/core/channels.ts';
+import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
+import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
+import { giveEpochSecrets } from '#shared/runtime/epoch-questions.ts';
+import { EpochMember } from '#shared/runtime/epoch-member.ts';
+import type { EpochStore, HeldEpoch } from '#shared/runtime/epoch-store.ts';
+import type { Exchange } from '#shared/runtime/exchange.ts';
+import { Notices } from '#shared/runtime/notices.ts';
+import { crypto, makeWorld, quiet, type World, type WorldOptions } from './world.ts';
+
+export interface Actor {
+  readonly agentId: string;
+  readonly bus: Bus;
+  readonly exchange: Exchange;
+  readonly keyring: EpochKeyring;
+  readonly epochs: EpochMember;
+  readonly driver?: EpochDriver;
+  stop(): Promise<void>;
+}
+
+/** A store that outlives the member, as the vault does. */
+export class StoreInMemory implements EpochStore {
+  readonly kept = new Map<string, HeldEpoch>();
+
+  load(): Promise<readonly HeldEpoch[]> {
+    const copies = [...this.kept.values()].map((held) => ({
+      ...held,
+      secret: new Uint8Array(held.secret),
+    }));
+    return Promise.resolve(copies);
+  }
+
+  keep(held: HeldEpoch): Promise<void> {
+    const name = `${held.channel}/${held.epoch}`;
+    this.kept.set(name, { ...this.kept.get(name), ...held, secret: new Uint8Array(held.secret) });
+    return Promise.resolve();
+  }
+
+  drop({ channel, epoch }: { channel: string; epoch: number }): Promise<void> {
+    this.kept.delete(`${channel}/${epoch}`);
+    return Promise.resolve();
+  }
+}
+
+export class EpochWorld {
+  readonly world: World;
+  readonly subjects: Subjects;
+  readonly vault = new StoreInMemory();
+  readonly actors = new Map<string, Actor>();
+  /** Announcements that the signer stated, in order. */
+  readonly stated: EpochAnnouncementBody[] = [];
+
+  private constructor(world: World) {
+    this.world = world;
+    this.subjects = subjectsOf(world.mesh);
+  }
+
+  static async make(options: WorldOptions = {}): Promise<EpochWorld> {
+    return new EpochWorld(await makeWorld(options));
+  }
+
+  /** Starts actors side by side and waits until each holds an epoch of all its channels. */
+  async start(...agentIds: readonly string[]): Promise<void> {
+    await this.begin(...agentIds);
+    await Promise.all(agentIds.map((id) => this.actor(id).epochs.ready()));
+  }
+
+  async begin(...agentIds: readonly string[]): Promise<void> {
+    await Promise.all(agentIds.map((id) => this.#begin(id)));
+  }
+
+  actor(agentId: string): Actor {
+    const actor = this.actors.get(agentId);
+    if (actor === undefined) throw new Error(`${agentId} does not run`);
+    return actor;
+  }
+
+  async end(agentId: string): Promise<void> {
+    const actor = this.actor(agentId);
+    this.actors.delete(agentId);
+    await actor.stop();
+  }
+
+  async stop(): Promise<void> {
+    for (const agentId of this.actors.keys()) await this.end(agentId);
+  }
+
+  /** Waits for something that the actors bring about. */
+  async until(what: string, isSo: () => boolean, timeoutMs = 10_000): Promise<void> {
+    const deadlineMs = performance.now() + timeoutMs;
+    while (!isSo()) {
+      if (performance.now() > deadlineMs) throw new Error(`it never came to be: ${what}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
+  /** The signer's word for whatever it is asked. */
+  async state(body: EpochAnnouncementBody) {
+    const key = this.world.keys.get('orchestration');
+    if (key === undefined) throw new Error('no orchestration key');
+    this.stated.push(body);
+    return signDocument(body, [localSigner(crypto, key)]);
+  }
+
+  async #begin(agentId: string): Promise<void> {
+    const { world, subjects } = this;
+    const { clock, trust } = world;
+    const self = trust.agent(agentId);
+    if (self === undefined) throw new Error(`${agentId} is not enrolled`);
+    const bus = world.bus(agentId);
+    const keyring = new EpochKeyring(crypto, world.mesh);
+    const exchange = world.principal(agentId, { bus, keyring });
+    const shared = { agentId, bus, exchange, keyring, crypto, trust, clock, subjects, log: quiet };
+    const epochs = new EpochMember({ ...shared, channels: channelsOf(self), hasPrekeys: true });
+    const ports = { ...shared, epochs, takeoverMs: 300 };
+    const driver = self.kind === 'orchestrator' ? new EpochDriver(ports) : undefined;
+    this.actors.set(agentId, {
+      agentId,
+      bus,
+      exchange,
+      keyring,
+      epochs,
+      ...(driver === undefined ? {} : { driver }),
+      stop: async () => {
+        await driver?.stop();
+        await bus.close();
+        await epochs.stop();
+      },
+    });
+    if (driver === undefined) {
+      const { kind } = self;
+      const catchUp = (): Promise<void> => Promise.resolve();
+      const notices = new Notices({ ...shared, kind, catchUp, admits: () => true });
+      notices.on('epoch-entry', (event) => epochs.onEntry(event));
+      await notices.start();
+    } else {
+      const desk = new EpochDesk(ports, driver);
+      await exchange.answer((query, asker) => {
+        const refused = { ok: false, code: 'ORCH-8012', reason: 'not of epochs' } as const;
+        return Promise.resolve(desk.answer(query, asker) ?? refused);
+      });
+      await driver.start();
+    }
+    if (self.kind === 'signer') await this.#sign({ exchange, keyring, epochs });
+    await epochs.start(self.kind === 'signer' ? this.vault : undefined);
+    driver?.sagasAreRead(() => []);
+  }
+
+  async #sign({ exchange, keyring, epochs }: Pick<Actor, 'exchange' | 'keyring' | 'epochs'>) {
+    const { trust } = this.world;
+    await exchange.answer(async (query, asker) => {
+      if (query.ask === 'epoch-secrets') {
+        const known = epochs.announcements;
+        return giveEpochSecrets({ crypto, trust, keyring, known }, asker, query);
+      }
+      if (query.ask === 'sign-statement' && query.statement.kind === 'epoch_announcement') {
+        return { ok: true, result: await this.state(query.statement) };
+      }
+      return { ok: false, code: 'ORCH-8012', reason: 'not of epochs' };
+    });
+  }
+}

@@ -5,9 +5,10 @@
  */
 import { orchestrationCodes, refusalCodes } from '#schemas/errors.ts';
 import { eventTypes } from '#schemas/events.ts';
+import { makeBatchVector } from './batch-vector.ts';
 import { makeProtocolVector, type ProtocolVector } from './protocol-vector.ts';
 
-export const partNames = ['events', 'vector', 'orchestration-codes'] as const;
+export const partNames = ['events', 'vector', 'batch-vector', 'orchestration-codes'] as const;
 export type PartName = (typeof partNames)[number];
 
 /** Subject of each event type, after `gyre.v1.<mesh>.`, as shared/bus/subjects.ts builds them. */
@@ -51,6 +52,8 @@ export function generatedPart(name: PartName): string {
       return orchestrationCodesTable();
     case 'vector':
       return vectorBlock(makeProtocolVector());
+    case 'batch-vector':
+      return vectorBlock(makeBatchVector());
   }
 }
 

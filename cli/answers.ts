@@ -9,7 +9,8 @@ import { RotationCommit, RotationPlan, RotationType } from '#schemas/plan.ts';
 import { LayerNumber, SlotName } from '#schemas/layers.ts';
 import { batchProofValidator } from '#schemas/frame.ts';
 import { TelemetryRecent } from '#schemas/telemetry.ts';
-import { AuditHead, LayerInspection, SignerDescription } from '#schemas/queries.ts';
+import { CapabilitiesList, NegotiationShown } from '#schemas/negotiation.ts';
+import { AuditHead, LayerInspection, SignerDescription, TrustDocuments } from '#schemas/queries.ts';
 import {
   AgentId,
   DigestHex,
@@ -134,6 +135,10 @@ export const MeshStatus = open({
   rootDigest: DigestHex(),
   registry: Document,
   policy: Document,
+  documents: open({ root: Document, registry: Document, policy: Document }),
+  /** Kinds of document that have expired. */
+  stale: List(OneOf(['root', 'registry', 'policy']), { itemsMax: 3 }),
+  revoked: List(AgentId(), { itemsMax: 20_000 }),
   /** Events that the orchestrator refused since its start, by code. */
   refusals: Type.Record(Type.String({ pattern: '^[A-Z_]{1,40}$' }), Uint()),
   layers: List(
@@ -163,6 +168,9 @@ export const checks = {
   keysList: compile(KeysList),
   signerDescription: compile(SignerDescription),
   auditHead: compile(AuditHead),
+  negotiationShown: compile(NegotiationShown),
+  capabilitiesList: compile(CapabilitiesList),
+  trustDocuments: compile(TrustDocuments),
   telemetryRecent: compile(TelemetryRecent),
   batchProof: batchProofValidator,
 };

@@ -21,17 +21,24 @@ export interface CommandSpec {
   readonly name: string;
   readonly summary: string;
   readonly arguments?: readonly (readonly [syntax: string, meaning: string])[];
-  readonly options?: readonly (readonly [syntax: string, meaning: string])[];
+  readonly options?: readonly (
+    | readonly [syntax: string, meaning: string]
+    | readonly [syntax: string, meaning: string, times: 'repeatable']
+  )[];
   /** More for the help: what the command does that its summary cannot say. */
   readonly details?: string;
   readonly examples: readonly string[];
   run(context: Context, options: Options, positional: readonly string[]): Promise<ExitCode>;
 }
 
-export function addCommand(parent: Command, runtime: Runtime, spec: CommandSpec): void {
+/** The command, for those that have commands of their own. */
+export function addCommand(parent: Command, runtime: Runtime, spec: CommandSpec): Command {
   const command = parent.command(spec.name).summary(spec.summary).description(spec.summary);
   for (const [syntax, meaning] of spec.arguments ?? []) command.argument(syntax, meaning);
-  for (const [syntax, meaning] of spec.options ?? []) command.option(syntax, meaning);
+  for (const [syntax, meaning, times] of spec.options ?? []) {
+    if (times === undefined) command.option(syntax, meaning);
+    else command.option<string[]>(syntax, meaning, (value, earlier = []) => [...earlier, value]);
+  }
   const details = spec.details === undefined ? '' : `\n${spec.details}\n`;
   const examples = spec.examples.map((example) => `  ${example}`).join('\n');
   command.addHelpText('after', `${details}\nExample:\n${examples}`);
@@ -41,12 +48,19 @@ export function addCommand(parent: Command, runtime: Runtime, spec: CommandSpec)
     const context = contextOf(options, output, runtime.environment);
     runtime.onExit(await spec.run(context, options, command.args));
   });
+  return command;
 }
 
 /** The text of an option that takes a value, or undefined where it was not given. */
 export function textOption(options: Options, name: string): string | undefined {
   const value = options[name];
   return typeof value === 'string' ? value : undefined;
+}
+
+/** The texts of an option that may be repeated. */
+export function textsOption(options: Options, name: string): readonly string[] {
+  const values = options[name];
+  return Array.isArray(values) ? values.filter((value) => typeof value === 'string') : [];
 }
 
 /** A required positional argument: commander has checked that it is there. */

@@ -9,6 +9,7 @@ import type { EventBody } from '#schemas/events.ts';
 import type { Query } from '#schemas/queries.ts';
 import type { Validator } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
+import { noticesChannel } from '#shared/core/channels.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
@@ -29,7 +30,8 @@ export type RequestName =
   | 'execution-requested'
   | 'rollback-requested'
   | 'recovery-requested'
-  | 'recovery-approved';
+  | 'recovery-approved'
+  | 'negotiation-requested';
 
 export interface SessionOptions {
   readonly layout: MeshLayout;
@@ -45,6 +47,7 @@ const answerTimeoutMs = 4_000;
 export const longPollMs = 2_000;
 /** Whoever does not answer within this time does not answer, as far as a notice goes. */
 const lookTimeoutMs = 1_000;
+const learnRoundsMax = 16;
 const retryPauseMs = 150;
 /** A bus that is there answers within this time, however long the command may wait. */
 const connectMsMax = 10_000;
@@ -93,7 +96,9 @@ export class OperatorSession {
     const config = layout.configFile({ id: operatorId, kind: 'operator' });
     const connectTimeoutMs = Math.min(timeoutMs, connectMsMax);
     try {
-      return new OperatorSession(await bootAgent(config, { connectTimeoutMs }), options);
+      const session = new OperatorSession(await bootAgent(config, { connectTimeoutMs }), options);
+      await session.#catchUp();
+      return session;
     } catch (error) {
       const isSilent = error instanceof BusError && error.code === 'BUS_UNREACHABLE';
       if (!isSilent || supervisor === null) throw error;
@@ -107,6 +112,18 @@ export class OperatorSession {
 
   get crypto(): CryptoProvider {
     return this.#agent.crypto;
+  }
+
+  /** Offers a signed document (UTF-8 JSON) to everyone; each verifies it by himself. */
+  async offer(document: Uint8Array): Promise<void> {
+    const { exchange, trust } = this.#agent;
+    const subject = subjectsOf(trust.mesh).trust(this.operatorId);
+    await exchange.publish({
+      type: 'document-offered',
+      subject,
+      channel: noticesChannel,
+      body: { document: new Uint8Array(document) },
+    });
   }
 
   async close(): Promise<void> {
@@ -208,6 +225,41 @@ export class OperatorSession {
         throw orchestrationFault(outcome.code, outcome.reason, planId);
       }
       if (performance.now() > this.deadlineMs) throw undecided();
+    }
+  }
+
+  /**
+   * Learns of the documents that were adopted since this operator last looked, from whoever answers
+   * first; each is verified here and kept in the operator's own state. Without an answer what is known
+   * stays in force.
+   */
+  async #catchUp(): Promise<void> {
+    const honest = this.#orchestrators.filter((id) => !this.#agent.trustDesk.isLockedOut(id));
+    const answers = honest.map((id) => this.#learnFrom(id));
+    await Promise.any(answers).catch((error: unknown) => {
+      if (!(error instanceof AggregateError)) throw error;
+    });
+  }
+
+  /** Rejects where the orchestrator does not answer, or tells what does not hold. */
+  async #learnFrom(agentId: string): Promise<void> {
+    const { exchange, trust, trustDesk } = this.#agent;
+    for (let round = 0; round < learnRoundsMax; round += 1) {
+      const { root, registry, policy } = trust.highest();
+      const query: Query = {
+        ask: 'trust-documents',
+        rootVersion: root.version,
+        registryVersion: registry.version,
+        policyVersion: policy.version,
+      };
+      const answer = await exchange.ask({ agentId, channel: noticesChannel }, query, lookTimeoutMs);
+      if (!answer.ok) throw new BusError('BUS_REJECTED', answer.reason);
+      const { documents, isWhole } = checked(answer.result, checks.trustDocuments);
+      for (const document of documents) {
+        const adoption = trustDesk.learn(document, agentId);
+        if (adoption.status === 'refused') throw new BusError('BUS_REJECTED', adoption.reason);
+      }
+      if (isWhole) return;
     }
   }
 

@@ -6,9 +6,11 @@ import { Command, CommanderError } from 'commander';
 import { addCommand, type CommandSpec, type Runtime } from './command.ts';
 import { exitCodes, usageFault, type ExitCode } from './fault.ts';
 import { auditCommands } from './audit/commands.ts';
+import { capabilitiesCommand } from './capabilities/commands.ts';
 import { doctorCommand } from './doctor/commands.ts';
 import { keysCommands } from './keys/commands.ts';
 import { down, up } from './mesh/commands.ts';
+import { negotiateCommand, negotiationCommands } from './negotiation/commands.ts';
 import { Output, type Sink } from './output.ts';
 import { rotationCommands } from './rotation/commands.ts';
 import { statusCommand } from './status/commands.ts';
@@ -66,7 +68,8 @@ export function buildProgram(runtime: Runtime, stdout: Sink): Command {
   const add = (parent: Command, specs: readonly CommandSpec[]): void => {
     for (const spec of specs) addCommand(parent, runtime, spec);
   };
-  add(program, [up, down, statusCommand, doctorCommand]);
+  add(program, [up, down, statusCommand, doctorCommand, capabilitiesCommand]);
+  add(addCommand(program, runtime, negotiateCommand), negotiationCommands);
   const [rotation, keys, audit] = [
     group(program, 'rotation', 'plan, approve, execute and follow rotations'),
     group(program, 'keys', 'look at the keys of the layers'),

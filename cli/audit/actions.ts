@@ -110,6 +110,7 @@ export async function verifyMesh(
   session: OperatorSession,
   rootDigest: string,
   onProgress: Progress,
+  onRecord: (record: AuditRecord) => void = () => undefined,
 ): Promise<AuditVerdict> {
   const { checkpoint } = await askCheckpoint(session);
   const { auditor, tree_size: records } = checkpoint.body;
@@ -122,7 +123,10 @@ export async function verifyMesh(
       hint: 'Compare --root with the root digest that gyre status prints.',
     });
   }
-  for await (const record of readRecords(session, records, onProgress)) verifier.add(record);
+  for await (const record of readRecords(session, records, onProgress)) {
+    verifier.add(record);
+    onRecord(record);
+  }
   verifier.checkpoint(checkpoint);
   return verifier.finish();
 }

@@ -1,0 +1,69 @@
+/** `gyre capabilities`: what each layer agent offers in negotiations, and what it asks for. */
+import { negotiatedKinds, type AgentCapabilities } from '#schemas/negotiation.ts';
+import { checks } from '../answers.ts';
+import type { CommandSpec } from '../command.ts';
+import { inSession } from '../context.ts';
+import { CliFault, exitCodes } from '../fault.ts';
+import { parseAgentId } from '../negotiation/arguments.ts';
+import { table, type Style } from '../style.ts';
+
+export const capabilitiesCommand: CommandSpec = {
+  name: 'capabilities',
+  summary: 'list the algorithms that layer agents offer, asked live',
+  arguments: [['[agent]', 'one agent; without it all of them']],
+  details: 'Ends with 1 when an agent that was asked for does not answer.',
+  examples: ['gyre capabilities', 'gyre capabilities network-a --json'],
+  run: async (context, _options, positional) => {
+    const wanted = positional[0] === undefined ? undefined : parseAgentId(positional[0]);
+    const { output } = context;
+    const list = await inSession(context, (session) =>
+      session.askOrchestrator({ ask: 'capabilities-list' }, checks.capabilitiesList),
+    );
+    const agents = list.agents
+      .filter(({ agentId }) => wanted === undefined || agentId === wanted)
+      .toSorted((one, other) => one.layer - other.layer || (one.agentId < other.agentId ? -1 : 1));
+    if (wanted !== undefined && agents.length === 0) throw unknownAgent(wanted);
+    const silent = agents.filter(({ ready, algorithms }) => !ready && isEmpty(algorithms));
+    for (const { agentId, reason } of silent) {
+      output.progress(`${agentId} does not say: ${reason ?? 'no reason given'}`);
+    }
+    output.result({ agents }, (style) => renderCapabilities(agents, style));
+    return silent.length === 0 ? exitCodes.done : exitCodes.failed;
+  },
+};
+
+export function renderCapabilities(agents: readonly AgentCapabilities[], style: Style): string {
+  const head = ['agent', 'kind', 'algorithm', 'status', 'speed', ''].map(style.dim);
+  const rows = agents.flatMap(({ agentId, algorithms }) =>
+    negotiatedKinds.flatMap((kind) =>
+      algorithms[kind].map((offer) => [
+        agentId,
+        kind,
+        offer.algorithm,
+        offer.status,
+        offer.performanceTier,
+        offer.hardwareAccelerated === true ? 'in hardware' : '',
+      ]),
+    ),
+  );
+  return [table([head, ...rows]), ...agents.flatMap(constraintLines)].join('\n');
+}
+
+function constraintLines({ agentId, constraints, tlsVersionMin }: AgentCapabilities): string[] {
+  const limits = Object.entries(constraints).map(([name, value]) => `${name} ${value}`);
+  const tls = tlsVersionMin === undefined ? [] : [`TLS from ${tlsVersionMin}`];
+  const all = [...limits, ...tls];
+  return all.length === 0 ? [] : [`${agentId}: ${all.join(', ')}`];
+}
+
+function isEmpty(algorithms: AgentCapabilities['algorithms']): boolean {
+  return negotiatedKinds.every((kind) => algorithms[kind].length === 0);
+}
+
+function unknownAgent(agentId: string): CliFault {
+  return new CliFault({
+    code: 'AGENT_UNKNOWN',
+    reason: `there is no layer agent ${agentId}`,
+    hint: 'See which there are: gyre capabilities.',
+  });
+}

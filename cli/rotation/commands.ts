@@ -39,6 +39,10 @@ const plan: CommandSpec = {
     ['--window <start/end>', 'when it may run, two RFC 3339 times (default: from now on)'],
     ['--reason <text>', 'why, for the audit'],
   ],
+  details:
+    'A scheduled rotation needs a window in which the rotation_schedule of the policy comes round (UTC);\n' +
+    'an emergency must be over within emergency_rotation_sla_minutes of being asked for. Layer 1 is\n' +
+    'turned by operators who are enrolled with the capability mfa.',
   examples: ['gyre rotation plan --layers 1-7 --reason "quarterly rotation"'],
   run: async (context, options) => {
     const layers = textOption(options, 'layers');

@@ -4,6 +4,7 @@
  * enumerated from the schema, so a new one without a row fails here.
  */
 
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { PolicyBody } from '#schemas/policy.ts';
 import { compile } from '#schemas/primitives.ts';
@@ -56,6 +57,13 @@ describe('the fields of the policy', () => {
     expect(leaves).toContain('policies.rotation.approvals.recovery');
     expect(leaves).toContain('policies.exceptions[].layers');
     expect([...new Set(rows.map(({ field }) => field))].toSorted()).toEqual(leaves.toSorted());
+  });
+
+  it('each have their line in docs/policy.md', () => {
+    const text = readFileSync(new URL('../../../docs/policy.md', import.meta.url), 'utf8');
+    const named = [...text.matchAll(/^\| `([^`]+)` +\|/gm)].map(([, name]) => name);
+    const paths = leaves.map((leaf) => leaf.replace(/^policies\./, ''));
+    expect(named.toSorted()).toEqual(paths.toSorted());
   });
 
   it.each(rows)('$field: $enforcedBy', async ({ field, before, change, run, code }) => {

@@ -123,6 +123,14 @@ export const SignerDescription = StrictObject({
 });
 export type SignerDescription = Static<typeof SignerDescription>;
 
+/** Answer to `trust-documents`: signed documents as UTF-8 JSON, in an order in which they hold. */
+export const TrustDocuments = StrictObject({
+  documents: List(BytesMax(384 * 1024), { itemsMax: 4096 }),
+  /** Whether these are all; else the asker adopts them and asks again. */
+  isWhole: Type.Boolean(),
+});
+export type TrustDocuments = Static<typeof TrustDocuments>;
+
 /** One record of the auditor's log: the frame as received, and its content where disclosed. */
 export const AuditRecord = StrictObject({
   leafIndex: Uint(),

@@ -46,6 +46,8 @@ export interface LayerAgentPorts {
   readonly log: Log;
 }
 
+/** How long a command waits that was sealed under documents which this agent has yet to adopt. */
+const behindRetryMs = 250;
 /** How long a message waits when the agent's own store cannot be written. */
 const storeRetryMs = 1_000;
 /** Key changes that follow each other closely are advertised once. */
@@ -108,6 +110,10 @@ export class LayerAgent {
   /** One message of the steps consumer. Not authentic: it changes nothing and is not answered. */
   async handle(message: BusMessage): Promise<Disposition> {
     const opening = this.#ports.exchange.open(message);
+    if (opening.status === 'refused' && opening.code === 'TRUST_BEHIND') {
+      await this.#ports.exchange.catchUp();
+      return { retryAfterMs: behindRetryMs };
+    }
     if (opening.status === 'refused') return { deadLetter: opening.code };
     if (opening.event.type !== 'step-commanded') return 'ack';
     try {

@@ -43,6 +43,9 @@ export function admitStep(input: IntakeInput): Intake {
   if (plan === undefined) return refused('ORCH-8004', 'the plan is not known to this agent');
   const bound = planMisfit(input, plan);
   if (bound !== undefined) return refused('ORCH-8004', bound);
+  const policy = trust.policyFor(plan.body.basis.policy_digest);
+  if (policy === undefined)
+    return refused('ORCH-8004', 'the policy of the plan was never in force');
   const authorization = command.authorization ?? memory?.authorization;
   const [receipt, ...evidence] = verifiedEvents(command, trust);
   if (receipt === undefined || evidence.includes(undefined)) {
@@ -59,7 +62,7 @@ export function admitStep(input: IntakeInput): Intake {
     agentId,
     layer,
     nowMs,
-    policy: trust.policy,
+    policy,
     frozen,
     ...(memory === undefined ? {} : { lastSagaIndex: memory.lastIndex }),
   });

@@ -28,6 +28,7 @@ import { answerQueries } from './query-desk.ts';
 import { RequestDesk, type RequestEvent } from './request-desk.ts';
 import { RotationDriver } from './rotation-driver.ts';
 import { SagaLog, type Verdict } from './saga-log.ts';
+import { policyOfSaga } from './saga-policy.ts';
 import { SlotLedger } from './slot-ledger.ts';
 
 const recordsCheck = compile(AuditRecords);
@@ -260,8 +261,10 @@ export class Orchestrator {
       return { rejected: 'SAGA_MISMATCH', reason: 'an entry of another saga' };
     }
     const { index, consumed, event } = entry;
-    const policy = this.#ports.trust.policy;
-    if (state !== null) return stepRotation(state, { index, consumed, event }, policy);
+    if (state !== null) {
+      const policy = policyOfSaga(this.#ports.trust, state.plan.body);
+      return stepRotation(state, { index, consumed, event }, policy);
+    }
     if (event.type !== 'plan-drafted') {
       return { rejected: 'PHASE_MISMATCH', reason: 'a saga begins with its plan' };
     }

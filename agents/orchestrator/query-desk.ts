@@ -1,7 +1,9 @@
 /** What operators can ask an orchestrator: how the mesh is, where a rotation stands, which keys. */
 
 import type { CapabilitiesList } from '#schemas/negotiation.ts';
-import type { Query } from '#schemas/queries.ts';
+import { answerBytesMax } from '#schemas/events.ts';
+import type { Query, TrustDocuments } from '#schemas/queries.ts';
+import { utf8 } from '#shared/crypto/bytes.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import { rotationGrid } from '#shared/core/rotation/grid.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
@@ -24,6 +26,7 @@ const listedMax = 500;
 
 export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
   return async (query: Query, asker: Enrolled): Promise<Answer> => {
+    if (query.ask === 'trust-documents') return trustDocuments(desk, query);
     if (asker.kind !== 'operator') {
       return { ok: false, code: 'ORCH-8015', reason: 'only operators may ask an orchestrator' };
     }
@@ -64,6 +67,28 @@ function proofOf(
   return { ok: false, code: 'ORCH-8012', reason: `no such telemetry of ${agentId} is remembered` };
 }
 
+/** One answer holds so many bytes of documents; who wants more asks again above what he learned. */
+const documentsBytesMax = answerBytesMax - 16 * 1024;
+
+/** For everyone, and before the log was read: whoever is behind must be able to learn. */
+function trustDocuments(
+  { ports }: Desk,
+  query: Extract<Query, { ask: 'trust-documents' }>,
+): Answer {
+  const { ask: _, ...known } = query;
+  const documents: Uint8Array[] = [];
+  let bytes = 0;
+  let isWhole = true;
+  for (const document of ports.trust.documentsSince(known)) {
+    const encoded = utf8(JSON.stringify(document));
+    bytes += encoded.length + 8;
+    isWhole = bytes <= documentsBytesMax;
+    if (!isWhole) break;
+    documents.push(encoded);
+  }
+  return { ok: true, result: { documents, isWhole } satisfies TrustDocuments };
+}
+
 async function meshStatus(desk: Desk) {
   const { ports } = desk;
   const { trust, telemetry } = ports;
@@ -74,6 +99,13 @@ async function meshStatus(desk: Desk) {
     rootDigest: trust.rootDigest,
     registry: { version: trust.registry.version, digest: trust.registryDigest },
     policy: { version: trust.policy.version, digest: trust.policyDigest },
+    /** The newest of each, digests in hexadecimal. */
+    documents: trust.highest(),
+    /** Kinds of document that have expired: nothing new is begun. */
+    stale: trust.staleness(ports.clock.nowMs()),
+    revoked: trust
+      .agents()
+      .flatMap(({ agentId, revokedAtMs }) => (revokedAtMs === undefined ? [] : [agentId])),
     refusals: ports.exchange.refusals(),
     layers: (await surveyLayers(ports)).map(({ agentId, ready, reason, slots }) => ({
       agentId,

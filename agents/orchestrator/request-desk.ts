@@ -18,6 +18,7 @@ import type { CommandOffice } from './command-office.ts';
 import type { Outcomes } from './outcomes.ts';
 import { retryDelayMs, signTimeoutMs, type OrchestratorPorts } from './ports.ts';
 import type { RotationDriver } from './rotation-driver.ts';
+import { staleRefusal } from './stale-trust.ts';
 import { surveyLayers } from './survey.ts';
 import { goesFirst } from './turns.ts';
 
@@ -113,6 +114,8 @@ export class RequestDesk {
 
   async #plan(event: ReceivedEvent<'rotation-requested'>): Promise<Refusal | undefined> {
     const { trust, clock, exchange } = this.#ports;
+    const stale = staleRefusal(trust, clock.nowMs());
+    if (stale !== undefined) return stale;
     const inspections = await surveyLayers(this.#ports);
     // Layers that do not answer take their time: the other orchestrator may have been quicker.
     if (this.#outcomes.has(event.hash)) return undefined;

@@ -85,6 +85,8 @@ export interface Exchange {
   ask(to: { agentId: string; channel: string }, query: Query, timeoutMs: number): Promise<Answer>;
   /** Answers the queries addressed to this agent. */
   answer(handler: (query: Query, asker: Enrolled) => Promise<Answer>): Promise<void>;
+  /** Learns of documents that the mesh adopted and this agent did not. Never throws for want of the bus. */
+  catchUp(): Promise<void>;
   /** Refused events since the start, by code. */
   refusals(): Readonly<Partial<Record<RefusalCode, number>>>;
 }

@@ -73,6 +73,10 @@ export class Principal implements Exchange {
     return this.#noted(message, this.#receiver.open(message));
   }
 
+  async catchUp(): Promise<void> {
+    await this.#options.catchUp?.();
+  }
+
   openRecord(frame: Uint8Array): AnyReceivedEvent | undefined {
     return this.#receiver.openRecord(frame);
   }

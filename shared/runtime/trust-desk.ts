@@ -103,9 +103,14 @@ export class TrustDesk {
     this.#onBadOffer(agentId, adoption, isOvertaken);
   }
 
-  /** Verifies and adopts a document that an orchestrator or the bus keeps. */
-  learn(document: Uint8Array): Adoption {
-    return this.#adopt(document);
+  /** As `offered`, of a document that an agent told when it was asked; expired ones lead to newer. */
+  learn(document: Uint8Array, tellerId: string): Adoption {
+    const adoption = this.#adopt(document, { takesExpired: true });
+    if (adoption.status !== 'refused') return adoption;
+    // Two who are asked at once tell the same: the second may be late.
+    if (adoption.refusal === 'ROLLBACK') return { status: 'known' };
+    this.#onBadOffer(tellerId, adoption, false);
+    return adoption;
   }
 
   /** Learns what orchestrators keep for late comers. Never throws for want of the bus. */
@@ -149,7 +154,8 @@ export class TrustDesk {
       const refused: KeptDocument[] = [];
       for (const kept of open) {
         await nextTurn();
-        if (this.#adopt(kept.bytes).status === 'refused') refused.push(kept);
+        const adoption = this.#adopt(kept.bytes, { takesExpired: true });
+        if (adoption.status === 'refused') refused.push(kept);
       }
       open = refused;
       if (open.length === before || open.length === 0) {
@@ -159,10 +165,10 @@ export class TrustDesk {
   }
 
   /** Written down in the same turn, so that nothing is done by a document that a crash would forget. */
-  #adopt(bytes: Uint8Array): Adoption {
+  #adopt(bytes: Uint8Array, options: { readonly takesExpired?: boolean } = {}): Adoption {
     const { trust, store, clock, log } = this.#ports;
     const nowMs = clock.nowMs();
-    const adoption = trust.adoptBytes(bytes, nowMs);
+    const adoption = trust.adoptBytes(bytes, nowMs, options);
     if (adoption.status !== 'adopted') return adoption;
     const document = JSON.parse(Buffer.from(bytes).toString()) as OfferedDocument;
     store.keepDocument(document, nowMs);

@@ -96,8 +96,10 @@ export class AuditBook {
   readonly #openRequests = new Map<string, LeafNote>();
 
   constructor(options: BookOptions) {
-    this.#options = options;
-    const { crypto, trust, addressOf } = options;
+    // The book's own view: documents count from the leaf of their offer on, whatever is in force now.
+    const trust = options.trust.atGenesis();
+    this.#options = { ...options, trust };
+    const { crypto, addressOf } = options;
     this.judge = new AuditJudge(judgeOptions(crypto, trust, addressOf));
     this.tree = new AuditTree((bytes) => crypto.sha256(bytes));
   }

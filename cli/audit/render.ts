@@ -31,6 +31,10 @@ export function renderVerdict(verdict: AuditVerdict, style: Style): string {
             `  ${counted(verdict.unsound, 'command')} did not hold, and no agent carried them out`,
           ),
         ];
+  const documents = verdict.documents.map(({ kind, version, digest, leafIndex }) => {
+    const name = kind === 'revocation' ? kind : `${kind} ${version}`;
+    return `  ${name}  ${fingerprint(digest)}, from record ${leafIndex} on`;
+  });
   const rotations = verdict.rotations.map(({ sagaId, phase }) => `  ${sagaId}  ${words(phase)}`);
   return [
     `${head}: ${records} records, ${covered} of them covered by ${counted(verdict.checkpoints, 'checkpoint')}`,
@@ -45,6 +49,7 @@ export function renderVerdict(verdict: AuditVerdict, style: Style): string {
     ...failureLines({ integrity, content, meaning }, style),
     ...tail,
     ...tried,
+    ...documents,
     ...rotations,
   ].join('\n');
 }

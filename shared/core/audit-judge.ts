@@ -1,6 +1,7 @@
 /**
- * The auditor's verdicts, as a pure fold over the leaves of its log: sender chains, entitlement, and
- * for entries of sagas the evidence and the state machines themselves. The auditor that issued the
+ * The auditor's verdicts, as a fold over the leaves of its log: sender chains, entitlement, offered
+ * documents, and for entries of sagas the evidence and the state machines themselves. A document counts
+ * from the leaf of its offer on, and a saga is judged by the policy that it began with. The auditor that issued the
  * receipts and everyone who checks them later run this same code over the same leaves, so a verdict
  * that does not follow shows (invariants 2, 5, 7, 10).
  *
@@ -15,6 +16,8 @@ import type { PolicyBody } from '#schemas/policy.ts';
 import { ChainBook, noPrevious, type ChainFinding, type ChainLink } from './audit-chain.ts';
 import {
   entitlementMisfit,
+  namedVersion,
+  type AmendedKind,
   type AnnouncedEvent,
   type AuditedSender,
   type InForce,
@@ -27,6 +30,7 @@ import {
   type EvidenceCode,
   type KnownLeaf,
 } from './audit-evidence.ts';
+import type { OfferedKind } from './document-review.ts';
 import { sameMembers } from './equality.ts';
 import { beginRotation } from './rotation/begin.ts';
 import type { RejectionCode, RotationState } from './rotation/state.ts';
@@ -66,7 +70,9 @@ export type JudgementCode =
   | 'SLOTS_NOT_HELD'
   | 'CONTENT_UNREADABLE'
   /** An `event-restored` that does not carry the leaf it names. */
-  | 'RESTORED_UNKNOWN';
+  | 'RESTORED_UNKNOWN'
+  /** The offered document does not hold: it changes nothing. */
+  | 'DOCUMENT_REFUSED';
 
 /** Where a saga stands once an accepted entry has taken effect. */
 export interface SagaPosition {
@@ -76,18 +82,43 @@ export interface SagaPosition {
   readonly phase?: RotationPhase;
 }
 
+/** A document that came into force with the leaf of its offer. */
+export interface DocumentNote {
+  readonly kind: OfferedKind;
+  /** 0 for revocations, which have none. */
+  readonly version: number;
+  readonly digest: string;
+}
+
 export type Judgement =
-  | { readonly verdict: 'accepted'; readonly saga?: SagaPosition }
+  | {
+      readonly verdict: 'accepted';
+      readonly saga?: SagaPosition;
+      readonly adopted?: DocumentNote;
+    }
   | { readonly verdict: 'refused'; readonly code: JudgementCode; readonly reason: string };
 
 export interface JudgeOptions {
   readonly inForce: InForce;
-  readonly policy: PolicyBody;
+  /** The policy of a saga that began under that digest; undefined where it never was in force. */
+  readonly policyFor: (basisDigest: string) => PolicyBody | undefined;
+  /** Whether a version was adopted after another, or is the same. */
+  readonly isNotOlder: (kind: AmendedKind, digest: string, earlier: string) => boolean;
+  /**
+   * Takes an offered document (UTF-8 JSON) at the time of its offer: the one thing that the fold changes
+   * beside itself.
+   */
+  readonly adopt: (document: Uint8Array, timeMs: number) => AdoptionNote;
   /** Whether the orchestration role signed the document. */
   readonly isSigned: (document: SignedDocument<{ kind: string }>) => boolean;
   /** SHA3-256 of the document's body, hexadecimal. */
   readonly digestOf: (document: SignedDocument<{ kind: string }>) => string;
 }
+
+export type AdoptionNote =
+  | { readonly status: 'adopted'; readonly note: DocumentNote }
+  | { readonly status: 'known' }
+  | { readonly status: 'refused'; readonly reason: string };
 
 interface Saga {
   /** Accepted entries, by hash. */
@@ -150,6 +181,10 @@ export class AuditJudge {
   #judgeHeader(event: AuditEvent): Judgement | undefined {
     const finding = this.#chains.note(event.link);
     if (finding !== 'linked') return refused(finding, 'the event does not link into its chain');
+    // Whoever is revoked by an earlier leaf says nothing more, whatever time it writes.
+    if (event.sender.revokedAtMs !== undefined) {
+      return refused('SENDER_REVOKED', 'the sender was revoked before');
+    }
     const misfit = entitlementMisfit(event.announced, event.sender, this.#options.inForce);
     return misfit === undefined ? undefined : refused(misfit, 'the sender may not say this');
   }
@@ -164,17 +199,43 @@ export class AuditJudge {
     if (content.status === 'malformed') {
       return refused('BODY_MALFORMED', 'the body is not of its schema');
     }
-    if (isBody('saga-entry', event, content.body)) return this.#judgeEntry(event, content.body);
-    if (isBody('event-restored', event, content.body)) {
-      const known = this.#leaves.get(content.body.statementHash);
-      const isSame =
-        known?.leafIndex === content.body.leafIndex &&
-        event.restored === content.body.statementHash;
+    const { body } = content;
+    if (isBody('saga-entry', event, body)) return this.#judgeEntry(event, body);
+    if (isBody('document-offered', event, body)) return this.#judgeOffer(event, body.document);
+    if (isBody('step-commanded', event, body) || isBody('step-reported', event, body)) {
+      return this.#olderThanSaga(event, body.sagaId) ?? { verdict: 'accepted' };
+    }
+    if (isBody('event-restored', event, body)) {
+      const known = this.#leaves.get(body.statementHash);
+      const isSame = known?.leafIndex === body.leafIndex && event.restored === body.statementHash;
       return isSame
         ? { verdict: 'accepted' }
         : refused('RESTORED_UNKNOWN', 'the restored event is no accepted leaf');
     }
     return { verdict: 'accepted' };
+  }
+
+  #judgeOffer({ announced }: AuditEvent, document: Uint8Array): Judgement {
+    const adoption = this.#options.adopt(document, announced.timeMs);
+    if (adoption.status === 'refused') return refused('DOCUMENT_REFUSED', adoption.reason);
+    return adoption.status === 'adopted'
+      ? { verdict: 'accepted', adopted: adoption.note }
+      : { verdict: 'accepted' };
+  }
+
+  /** An event of a saga that names an older registry or policy than the saga began with. */
+  #olderThanSaga({ announced }: AuditEvent, sagaId: string): Judgement | undefined {
+    const basis = this.rotation(sagaId)?.plan.body.basis;
+    if (basis === undefined) return undefined;
+    const { isNotOlder } = this.#options;
+    const policy = namedVersion('policy', announced).digest;
+    if (!isNotOlder('policy', policy, basis.policy_digest)) {
+      return refused('POLICY_NOT_IN_FORCE', 'the saga began under a later policy');
+    }
+    const registry = namedVersion('registry', announced).digest;
+    return isNotOlder('registry', registry, basis.registry_digest)
+      ? undefined
+      : refused('REGISTRY_NOT_IN_FORCE', 'the saga began under a later registry');
   }
 
   #judgeEntry(event: AuditEvent, entry: SagaEntry): Judgement {
@@ -197,10 +258,13 @@ export class AuditJudge {
       : this.#judgeRotation(event, entry);
   }
 
-  #judgeRotation({ hash }: AuditEvent, entry: RotationEntry): Judgement {
-    const { policy, isSigned, digestOf } = this.#options;
+  #judgeRotation(audited: AuditEvent, entry: RotationEntry): Judgement {
+    const { isSigned, digestOf, policyFor, isNotOlder } = this.#options;
+    const { hash } = audited;
     const { sagaId, index, consumed, event } = entry;
     const saga = this.#sagas.get(sagaId) ?? { entries: [], phases: [], state: null };
+    const older = this.#olderThanSaga(audited, sagaId);
+    if (older !== undefined) return older;
     if (event.type === 'slots-reserved' && !this.#holdsSlots(sagaId)) {
       return refused('SLOTS_NOT_HELD', 'the ledger does not say so');
     }
@@ -214,10 +278,19 @@ export class AuditJudge {
     if (misfit !== undefined) return refused(misfit.code, misfit.reason);
     if (saga.state === null) {
       if (event.type !== 'plan-drafted') return refused('SAGA_CHAIN', 'a saga begins with a plan');
+      const { policy_digest: policyDigest, registry_digest: registry } = event.plan.body.basis;
+      if (policyFor(policyDigest) === undefined) {
+        return refused('POLICY_NOT_IN_FORCE', 'the plan rests on a policy that never was in force');
+      }
+      if (!isNotOlder('registry', registry, registry)) {
+        return refused('REGISTRY_NOT_IN_FORCE', 'the plan rests on an unknown registry');
+      }
       const opening = { sagaId, planDigest: digestOf(event.plan), entryHash: hash };
       saga.state = beginRotation(opening, { index: 0, consumed, event });
       this.#sagas.set(sagaId, saga);
     } else {
+      const policy = policyFor(saga.state.plan.body.basis.policy_digest);
+      if (policy === undefined) throw new Error('assertion: a saga began under a policy in force');
       const step = stepRotation(saga.state, { index, consumed, event }, policy);
       if ('rejected' in step) return refused(step.rejected, step.reason);
       saga.state = step.state;

@@ -6,6 +6,7 @@
  */
 
 import type { RotationPhase } from '#schemas/saga.ts';
+import type { DocumentNote } from './audit-judge.ts';
 
 export const auditFailureCodes = [
   /* the file */
@@ -63,6 +64,10 @@ export interface AuditFailure {
 
 export type AuditResult = { readonly ok: true } | AuditFailure;
 
+export interface AdoptedAtLeaf extends DocumentNote {
+  readonly leafIndex: number;
+}
+
 export interface AuditVerdict {
   /** All three results hold. A tail that no checkpoint covers is in `uncovered`, not here. */
   readonly ok: boolean;
@@ -86,6 +91,8 @@ export interface AuditVerdict {
   readonly unsound: number;
   /** Predecessors that a bus may lose before anyone has seen them: senders without an outbox. */
   readonly gaps: number;
+  /** Documents that were amended, with the leaf of the offer from which on they counted. */
+  readonly documents: readonly AdoptedAtLeaf[];
   readonly rotations: readonly { readonly sagaId: string; readonly phase: RotationPhase }[];
 }
 
@@ -96,4 +103,35 @@ export function firstFailure(left: AuditResult, right: AuditResult): AuditResult
   if (left.ok) return right;
   if (right.ok) return left;
   return (right.leafIndex ?? Infinity) < (left.leafIndex ?? Infinity) ? right : left;
+}
+
+/** The verdict where there is no trust to check anything by. */
+export function nothingChecked(
+  integrity: AuditFailure,
+  { mesh, rootDigest }: { readonly mesh: string; readonly rootDigest: string },
+): AuditVerdict {
+  const unchecked: AuditFailure = {
+    ok: false,
+    code: 'NOT_CHECKED',
+    reason: 'there is no trust to check it by',
+  };
+  return {
+    ok: false,
+    integrity,
+    content: unchecked,
+    meaning: unchecked,
+    mesh,
+    rootDigest,
+    records: 0,
+    covered: 0,
+    uncovered: 0,
+    checkpoints: 0,
+    disclosed: 0,
+    undisclosed: 0,
+    refused: 0,
+    unsound: 0,
+    gaps: 0,
+    documents: [],
+    rotations: [],
+  };
 }

@@ -90,7 +90,9 @@ export function auditEvent(
   input: { readonly audited: AuditedFrame; readonly leafIndex: number; readonly body: unknown },
 ): AuditEvent {
   const { audited, leafIndex, body } = input;
-  const { hash, sender, link, announced } = audited;
+  const { hash, link, announced } = audited;
+  // What the frame was read under may have been amended since: a revocation counts from its leaf on.
+  const sender = trust.agent(audited.sender.agentId) ?? audited.sender;
   const content = contentOf(announced.type, body);
   const restored = restoredHash(crypto, trust, content);
   return {

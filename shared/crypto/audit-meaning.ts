@@ -62,8 +62,8 @@ export class AuditMeaning {
     const isUndisclosed = content.status === 'unreadable';
     if (isUndisclosed && verdict === 'accepted') {
       this.#leaves.set(hash, { leafIndex, verdict });
-      if (announced.type === 'saga-entry') {
-        const reason = 'an entry that took effect is not disclosed';
+      if (announced.type === 'saga-entry' || announced.type === 'document-offered') {
+        const reason = 'what took effect is not disclosed';
         return { judgement: undefined, complaint: { code: 'CONTENT_MISSING', reason } };
       }
       const judgement = this.judge.admit(event);

@@ -9,13 +9,15 @@ import type { AddressOf } from '#shared/core/entitlement.ts';
 import type { JudgeOptions } from '#shared/core/audit-judge.ts';
 import type { CryptoProvider } from './provider.ts';
 import { anchorKeysOf } from './root-roles.ts';
-import { documentDigest, verifyAnchor, verifyDocument } from './signed-document.ts';
+import { documentDigest, verifyAnchor, verifyDocument, type Accepted } from './signed-document.ts';
 import { inForceOf } from './trust-in-force.ts';
 import type { TrustView } from './trust.ts';
 
 type Document = SignedDocument<{ kind: string }>;
 
-/** The judge's view of a mesh. */
+/**
+ * The judge's view of a mesh. `trust` is the judge's own, at genesis: the fold adopts what is offered.
+ */
 export function judgeOptions(
   crypto: CryptoProvider,
   trust: TrustView,
@@ -24,10 +26,37 @@ export function judgeOptions(
   return {
     // What was in force once is taken at any leaf; entries of sagas are held to their own begin.
     inForce: inForceOf(trust, addressOf, () => true),
-    policy: trust.policy,
+    policyFor: (basisDigest) => trust.policyFor(basisDigest),
+    isNotOlder: (kind, digest, earlier) =>
+      kind === 'policy'
+        ? trust.isPolicyNotOlder(digest, earlier)
+        : trust.isRegistryNotOlder(digest, earlier),
+    adopt: (document, timeMs) => {
+      const adoption = trust.adoptBytes(document, timeMs);
+      if (adoption.status === 'known') return adoption;
+      if (adoption.status === 'refused') {
+        const { code, refusal, reason } = adoption;
+        return { status: 'refused', reason: `${code}, ${refusal}: ${reason}` };
+      }
+      const { kind, version, digest } = adoption;
+      return { status: 'adopted', note: { kind, version, digest } };
+    },
     isSigned: (document) => trust.verifyStatement(document, 'orchestration') === 'ok',
     digestOf: (document) => documentDigest(crypto, document.body),
   };
+}
+
+/** Who may sign a document: keys of a role, and on a root its anchors beside them. */
+export interface StrictSigners extends Accepted {
+  readonly anchors?: Accepted;
+}
+
+/** The signers of a role by the newest root of a view. */
+export function strictSigners(trust: TrustView, role: RoleName): StrictSigners {
+  const { roles, anchor } = trust.root;
+  const signers = { keys: trust.roleKeys(role), threshold: roles[role].threshold };
+  if (role !== 'root') return signers;
+  return { ...signers, anchors: { keys: anchorKeysOf(trust.root), threshold: anchor.threshold } };
 }
 
 /**
@@ -38,30 +67,20 @@ export function judgeOptions(
  */
 export function isSignedStrictly(
   crypto: CryptoProvider,
-  trust: TrustView,
-  document: Document,
-  role: RoleName,
+  { body, signatures }: Document,
+  { keys, threshold, anchors }: StrictSigners,
 ): boolean {
-  const { signatures } = document;
-  const byAnchors = signatures.filter(({ algorithm }) => algorithm === 'SLH-DSA-SHAKE-256s');
+  const distinct = new Set(signatures.map(({ key_id: keyId }) => keyId));
+  if (distinct.size !== signatures.length) return false;
   const byKeys = signatures.filter(({ algorithm }) => algorithm === 'ML-DSA-87');
-  if (new Set(signatures.map(({ key_id: keyId }) => keyId)).size !== signatures.length)
-    return false;
-  const { body } = document;
-  const keys = trust.roleKeys(role);
-  const isHeldByKey = byKeys.every(
-    (signature) =>
-      verifyDocument(crypto, { body, signatures: [signature] }, { keys, threshold: 1 }) === 'ok',
-  );
-  if (!isHeldByKey || byKeys.length < trust.root.roles[role].threshold) return false;
-  if (role !== 'root') return byAnchors.length === 0;
-  const anchors = anchorKeysOf(trust.root);
+  const byAnchors = signatures.filter(({ algorithm }) => algorithm === 'SLH-DSA-SHAKE-256s');
+  if (byKeys.length < threshold || byAnchors.length < (anchors?.threshold ?? 0)) return false;
+  const one = { keys, threshold: 1 };
+  const oneAnchor = { keys: anchors?.keys ?? [], threshold: 1 };
   return (
-    byAnchors.length >= trust.root.anchor.threshold &&
+    byKeys.every((each) => verifyDocument(crypto, { body, signatures: [each] }, one) === 'ok') &&
     byAnchors.every(
-      (signature) =>
-        verifyAnchor(crypto, { body, signatures: [signature] }, { keys: anchors, threshold: 1 }) ===
-        'ok',
+      (each) => verifyAnchor(crypto, { body, signatures: [each] }, oneAnchor) === 'ok',
     )
   );
 }

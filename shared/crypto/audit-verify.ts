@@ -13,9 +13,12 @@ import type { AuditRecord } from '#schemas/queries.ts';
 import type { AgentKind, TrustBundle } from '#schemas/trust.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditTree } from '#shared/core/audit-tree.ts';
+import type { DocumentNote } from '#shared/core/audit-judge.ts';
 import {
   firstFailure,
+  nothingChecked,
   holds,
+  type AdoptedAtLeaf,
   type AuditFailure,
   type AuditFailureCode,
   type AuditResult,
@@ -32,7 +35,7 @@ import type { AuditedFrame } from './audit-event.ts';
 import { readExport, type ExportHeader } from './audit-export.ts';
 import { auditLeafHash } from './audit-leaf.ts';
 import { AuditMeaning } from './audit-meaning.ts';
-import { isSignedStrictly } from './audit-trust.ts';
+import { isSignedStrictly, strictSigners, type StrictSigners } from './audit-trust.ts';
 import { toHex } from './bytes.ts';
 import type { CryptoProvider } from './provider.ts';
 import { openTrust, type TrustView } from './trust.ts';
@@ -41,6 +44,7 @@ import { openTrust, type TrustView } from './trust.ts';
 export type AddressesOf = (mesh: string) => AddressOf;
 
 export interface VerifierOptions {
+  /** The verifier's own, at genesis: it adopts what the log offers. */
   readonly trust: TrustView;
   readonly auditor: string;
   readonly addressOf: AddressOf;
@@ -66,10 +70,14 @@ export class AuditVerifier {
   #disclosed = 0;
   #refused = 0;
   #restorations = 0;
+  readonly #documents: AdoptedAtLeaf[] = [];
+  /** Who signs checkpoints, by the leaf from which on; the last one is by the newest root. */
+  readonly #auditRoles: { readonly fromLeaf: number; readonly signers: StrictSigners }[];
 
   constructor(crypto: CryptoProvider, options: VerifierOptions) {
     this.#crypto = crypto;
     this.#options = options;
+    this.#auditRoles = [{ fromLeaf: 0, signers: strictSigners(options.trust, 'audit') }];
     this.#tree = new AuditTree((bytes) => crypto.sha256(bytes));
     this.#meaningOf = new AuditMeaning(crypto, { ...options, tree: this.#tree });
   }
@@ -106,7 +114,7 @@ export class AuditVerifier {
     const { trust, auditor } = this.#options;
     const { tree_size: size, root_hash: rootHash, mesh, auditor: author } = document.body;
     this.#checkpoints += 1;
-    if (!isSignedStrictly(this.#crypto, trust, document, 'audit')) {
+    if (!this.#isByAuditor(document)) {
       this.#breach(where, 'CHECKPOINT_INVALID', 'the checkpoint is not signed by the audit role');
     } else if (mesh !== trust.mesh || author !== auditor) {
       this.#breach(where, 'CHECKPOINT_INVALID', 'the checkpoint is of another log');
@@ -150,6 +158,7 @@ export class AuditVerifier {
       refused: this.#refused,
       unsound: this.#meaningOf.unsound,
       gaps,
+      documents: this.#documents,
       rotations: this.#meaningOf.judge.rotations().map(({ sagaId, phase }) => ({ sagaId, phase })),
     };
   }
@@ -178,6 +187,9 @@ export class AuditVerifier {
     }
     if (audited.announced.type === 'event-restored') this.#restorations += 1;
     const { judgement, complaint } = this.#meaningOf.take(event, verdict);
+    if (judgement?.verdict === 'accepted' && judgement.adopted !== undefined) {
+      this.#noteAdopted(judgement.adopted, leafIndex);
+    }
     if (complaint === undefined) return;
     const { code, reason } = complaint;
     if (judgement?.verdict === 'refused' && isChainCode(judgement.code)) {
@@ -185,6 +197,22 @@ export class AuditVerifier {
       return;
     }
     this.#meaning = firstFailure(this.#meaning, { ...where, ok: false, code, reason });
+  }
+
+  /** By the audit role of a root that was in force when the tree had this size, or later. */
+  #isByAuditor(document: AuditCheckpoint): boolean {
+    const size = document.body.tree_size;
+    return this.#auditRoles.some(({ signers }, index) => {
+      const until = this.#auditRoles[index + 1]?.fromLeaf ?? Infinity;
+      return until >= size && isSignedStrictly(this.#crypto, document, signers);
+    });
+  }
+
+  #noteAdopted(adopted: DocumentNote, leafIndex: number): void {
+    this.#documents.push({ ...adopted, leafIndex });
+    if (adopted.kind !== 'root') return;
+    const signers = strictSigners(this.#options.trust, 'audit');
+    this.#auditRoles.push({ fromLeaf: leafIndex + 1, signers });
   }
 
   /** The disclosed body, or undefined where there is none that is the event's. */
@@ -330,7 +358,7 @@ function passedOver(crypto: CryptoProvider, trust: TrustView): AuditFailure | un
     ),
   ] as const;
   const loose = documents.find(
-    ({ document, role }) => !isSignedStrictly(crypto, trust, document, role),
+    ({ document, role }) => !isSignedStrictly(crypto, document, strictSigners(trust, role)),
   );
   return loose === undefined
     ? undefined
@@ -339,35 +367,6 @@ function passedOver(crypto: CryptoProvider, trust: TrustView): AuditFailure | un
         code: loose.code,
         reason: `a signature of the ${loose.role} role does not hold`,
       };
-}
-
-function nothingChecked(
-  integrity: AuditFailure,
-  { mesh, rootDigest }: { readonly mesh: string; readonly rootDigest: string },
-): AuditVerdict {
-  const unchecked: AuditFailure = {
-    ok: false,
-    code: 'NOT_CHECKED',
-    reason: 'there is no trust to check it by',
-  };
-  return {
-    ok: false,
-    integrity,
-    content: unchecked,
-    meaning: unchecked,
-    mesh,
-    rootDigest,
-    records: 0,
-    covered: 0,
-    uncovered: 0,
-    checkpoints: 0,
-    disclosed: 0,
-    undisclosed: 0,
-    refused: 0,
-    unsound: 0,
-    gaps: 0,
-    rotations: [],
-  };
 }
 
 function isChainCode(code: string): code is 'CHAIN_FORKED' | 'CHAIN_COUNTER' | 'CHAIN_CROSSED' {

@@ -29,6 +29,8 @@ export interface AuditorPorts {
   readonly bus: Bus;
   readonly trust: TrustView;
   readonly keyring: ChannelKeyring;
+  /** Waits, for a bounded time, for an epoch that is announced and whose secret is still asked for. */
+  readonly whenReadable?: (name: { channel: string; epoch: number }) => Promise<boolean>;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
   readonly log: Log;
@@ -87,6 +89,7 @@ export class Auditor {
       {
         ...shared,
         archive,
+        ...(ports.whenReadable === undefined ? {} : { whenReadable: ports.whenReadable }),
         receipts: this.#receipts,
         subjects: streamSubjects(subjects).GYRE_CONTROL,
         onLeaves: () => this.#checkpoints.leavesAdded(),

@@ -36,6 +36,8 @@ export interface IntakePorts {
   readonly receipts: ReceiptWriter;
   /** Patterns of the control stream. */
   readonly subjects: readonly string[];
+  /** Waits, for a bounded time, for an epoch that is announced and whose secret is still asked for. */
+  readonly whenReadable?: (name: { channel: string; epoch: number }) => Promise<boolean>;
   /** Called when leaves have been added. */
   readonly onLeaves: () => void;
 }
@@ -133,7 +135,7 @@ export class Intake {
   }
 
   async #take(batch: readonly BusMessage[]): Promise<void> {
-    const { book, receipts, onLeaves } = this.#ports;
+    const { book, receipts, onLeaves, whenReadable } = this.#ports;
     const arrivals: Arrival[] = [];
     const copies: LeafNote[] = [];
     const inBatch = new Set<string>();
@@ -147,6 +149,8 @@ export class Intake {
         book.seenAt(known.hash, message.sequence);
       } else if (!inBatch.has(audited.hash)) {
         inBatch.add(audited.hash);
+        const { channel, epoch } = audited.frame.header;
+        await whenReadable?.({ channel, epoch });
         const judged = book.judgeNext(audited, book.size + arrivals.length);
         this.#report(judged);
         arrivals.push({ message, judged });

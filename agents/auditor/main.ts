@@ -11,6 +11,10 @@ import { Auditor } from './auditor.ts';
 runAgent(async () => {
   const booted = await bootAgent(process.argv[2] ?? 'config.json', { observesAll: true });
   const { config, trust } = booted;
+  // Its log is gone through with the secrets of its channels and the archive key.
+  await booted.notices.start();
+  await booted.epochs.start();
+  await booted.epochs.ready();
   const { checkpointLeaves, checkpointMs } = config;
   const auditor = await Auditor.open({
     ...booted,
@@ -18,7 +22,12 @@ runAgent(async () => {
     ...(checkpointLeaves === undefined ? {} : { checkpointLeaves }),
     ...(checkpointMs === undefined ? {} : { checkpointMs }),
   });
-  await booted.notices.start();
   await auditor.start();
-  return auditor;
+  return {
+    stop: async (): Promise<void> => {
+      await booted.notices.stop();
+      await auditor.stop();
+      await booted.epochs.stop();
+    },
+  };
 });

@@ -11,6 +11,7 @@ import { isSchedule } from '#schemas/schedule.ts';
 import { instantMs } from './instant.ts';
 import {
   algorithmAllowed,
+  entryOf,
   meshLayer,
   partsOf,
   strengthFault,
@@ -62,7 +63,7 @@ function listFaults(policy: PolicyBody, registry: RegistryBody): PolicyFault[] {
   return (Object.keys(allowed) as AlgorithmKind[]).flatMap((kind) => {
     const field = `allowed_algorithms.${kind}`;
     return allowed[kind].flatMap((algorithm): PolicyFault[] => {
-      const entry = registry.algorithms[kind].find(({ name }) => name === algorithm);
+      const entry = entryOf(registry, kind, algorithm);
       if (entry === undefined) {
         return [fault(field, `the registry has no ${kind} algorithm ${algorithm}`, 'ORCH-8003')];
       }

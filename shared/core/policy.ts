@@ -74,7 +74,7 @@ export function algorithmAllowed(
   { policy, registry }: PolicyDocuments,
 ): PolicyVerdict {
   const { algorithm, kind, layer } = claim;
-  const entry = registry.algorithms[kind].find(({ name }) => name === algorithm);
+  const entry = entryOf(registry, kind, algorithm);
   if (entry === undefined) {
     const reason = `the registry has no ${kind} algorithm ${algorithm}`;
     return { ok: false, code: 'ORCH-8003', reason };
@@ -94,6 +94,15 @@ export function algorithmAllowed(
     (kind === 'hybrid' ? hybridFault(entry, { policy, registry }) : undefined) ??
     layerFault(entry, claim, policy);
   return fault === undefined ? { ok: true } : denied(fault);
+}
+
+/** What the registry says of an algorithm; undefined where it says nothing. Lists are short. */
+export function entryOf(
+  { algorithms }: RegistryBody,
+  kind: AlgorithmKind,
+  algorithm: string,
+): AlgorithmEntry | undefined {
+  return algorithms[kind].find(({ name }) => name === algorithm);
 }
 
 /** Why an algorithm is too weak for the policy unless it is excepted, or undefined. */

@@ -20,7 +20,7 @@ export const noticesChannel = 'notices';
 
 /** The auditor's archive key travels and is kept like the secret of a channel; it has no epochs. */
 export const archiveChannel = 'archive';
-export const archiveEpoch = 0;
+export const archiveEpoch = 1;
 
 /** The channels whose secrets an agent is given. */
 export function channelsOf(member: {

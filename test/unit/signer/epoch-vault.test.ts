@@ -148,7 +148,7 @@ describe('the archive key', () => {
     const first = await vault.archiveKey(() => secretOf(9));
     await reopen();
     expect(await vault.archiveKey(() => secretOf(8))).toEqual(first);
-    rmSync(path.join(directory, 'archive.0.secret'));
+    rmSync(path.join(directory, 'archive.1.secret'));
     const again = vault.archiveKey(() => secretOf(8));
     await expect(again).rejects.toMatchObject({ code: 'VAULT_DAMAGED' });
   });

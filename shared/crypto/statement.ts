@@ -13,29 +13,31 @@ import { decodeCanonical } from './canonical-msgpack.ts';
 import type { VerifyKey } from './key-handle.ts';
 import type { CryptoProvider, VerifyInput } from './provider.ts';
 
-/** Why a frame or a disclosure is refused. */
-export type EnvelopeRefusal =
+/** Why a frame, a disclosure or a proof is refused. */
+export const envelopeRefusals = [
   /** Not canonical, a field missing, unknown or out of bounds. */
-  | 'FRAME_MALFORMED'
+  'FRAME_MALFORMED',
   /** More than 512 KiB. */
-  | 'FRAME_TOO_LARGE'
-  | 'VERSION_UNKNOWN'
-  | 'SUITE_UNKNOWN'
+  'FRAME_TOO_LARGE',
+  'VERSION_UNKNOWN',
+  'SUITE_UNKNOWN',
   /** Not signed by this key, or not over these bytes under this type. */
-  | 'SIGNATURE_INVALID'
+  'SIGNATURE_INVALID',
   /** The channel secret is not the one it was sealed under. */
-  | 'COMMITMENT_MISMATCH'
-  | 'TAG_INVALID'
-  /** Salt and body are not what the sender signed. */
-  | 'DIGEST_MISMATCH'
-  /** The body, or an event of a batch, is not canonical MessagePack. */
-  | 'BODY_MALFORMED'
+  'COMMITMENT_MISMATCH',
+  'TAG_INVALID',
+  /** Salt and body, or the events of a batch, are not what the sender signed. */
+  'DIGEST_MISMATCH',
+  /** The body, or an event that is shown, is not canonical MessagePack. */
+  'BODY_MALFORMED',
   /** A batch where an event is read, or an event where a batch is read. */
-  | 'LANE_MISMATCH'
+  'LANE_MISMATCH',
   /** What was sealed as a batch is not a list of 1 to 256 events of at most 4 KiB. */
-  | 'BATCH_MALFORMED'
+  'BATCH_MALFORMED',
   /** The path of one event does not fit its place in the batch. */
-  | 'PROOF_MALFORMED';
+  'PROOF_MALFORMED',
+] as const;
+export type EnvelopeRefusal = (typeof envelopeRefusals)[number];
 
 export interface Refused {
   readonly ok: false;

@@ -8,7 +8,7 @@ import { openBatch, parseBatch, proveEvent, sealBatch } from '#shared/crypto/bat
 import { concat, toHex } from '#shared/crypto/bytes.ts';
 import { encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { createNobleProvider } from '#shared/crypto/noble-provider.ts';
-import { eventContext, statementOf } from '#shared/crypto/statement.ts';
+import { ciphertextHashOf, eventContext, statementOf } from '#shared/crypto/statement.ts';
 import { counting, vectorHeader, type ProtocolVector } from './protocol-vector.ts';
 
 export const batchHeader: Omit<Header, 'senderKeyId'> = {
@@ -48,7 +48,7 @@ export function makeBatchVector(): ProtocolVector {
   const { parts } = parsed.batch;
   const { salts, tree } = opened;
   const proof = proveEvent(crypto, parsed.batch, { ...opened, index: shown });
-  const ciphertextHash = crypto.sha3_512(parts.ciphertext);
+  const ciphertextHash = ciphertextHashOf(crypto, parts.ciphertext, 'batch');
   const numbered = (name: string, list: readonly Uint8Array[]) =>
     list.map((bytes, index): [string, Uint8Array] => [`${name} ${index}`, bytes]);
   const saltOf = (index: number) => salts.subarray(32 * index, 32 * (index + 1));
@@ -69,6 +69,7 @@ export function makeBatchVector(): ProtocolVector {
     ['root', tree.at(-1)?.[0] ?? new Uint8Array()],
     ['digest', parts.digest],
     ['ciphertext', parts.ciphertext],
+    ['ciphertextHash', ciphertextHash],
     ['statement', statementOf(crypto, { ...parts, ciphertextHash }, 'batch')],
     ['context', eventContext(header.type)],
     ['sealHash', crypto.sha3_256(parts.seal)],

@@ -7,6 +7,7 @@ import { addCommand, type CommandSpec, type Runtime } from './command.ts';
 import { exitCodes, usageFault, type ExitCode } from './fault.ts';
 import { auditCommands } from './audit/commands.ts';
 import { capabilitiesCommand } from './capabilities/commands.ts';
+import { documentCommands, revocationCommands } from './documents/commands.ts';
 import { doctorCommand } from './doctor/commands.ts';
 import { keysCommands } from './keys/commands.ts';
 import { down, up } from './mesh/commands.ts';
@@ -70,36 +71,75 @@ export function buildProgram(runtime: Runtime, stdout: Sink): Command {
   };
   add(program, [up, down, statusCommand, doctorCommand, capabilitiesCommand]);
   add(addCommand(program, runtime, negotiateCommand), negotiationCommands);
-  const [rotation, keys, audit] = [
-    group(program, 'rotation', 'plan, approve, execute and follow rotations'),
-    group(program, 'keys', 'look at the keys of the layers'),
-    group(program, 'audit', 'export and verify the audit log'),
-  ];
-  add(exampled(rotation, 'gyre rotation plan --layers 1-7'), rotationCommands);
-  add(exampled(keys, 'gyre keys list'), keysCommands);
-  add(exampled(audit, 'gyre audit export --out mesh.audit'), auditCommands);
-  const telemetry = group(
-    program,
-    'telemetry',
-    'see and prove what layer agents say of themselves',
-  );
-  add(exampled(telemetry, 'gyre telemetry recent'), telemetryCommands);
+  for (const { name, summary, example, specs } of groups) {
+    const parent = program.command(name).summary(summary).description(summary);
+    add(parent.addHelpText('after', `\nExample:\n  ${example}`), specs);
+  }
   return program;
 }
+
+/** Commands that belong together, under one name. */
+const groups: readonly {
+  readonly name: string;
+  readonly summary: string;
+  readonly example: string;
+  readonly specs: readonly CommandSpec[];
+}[] = [
+  {
+    name: 'rotation',
+    summary: 'plan, approve, execute and follow rotations',
+    example: 'gyre rotation plan --layers 1-7',
+    specs: rotationCommands,
+  },
+  {
+    name: 'keys',
+    summary: 'look at the keys of the layers',
+    example: 'gyre keys list',
+    specs: keysCommands,
+  },
+  {
+    name: 'audit',
+    summary: 'export and verify the audit log',
+    example: 'gyre audit export --out mesh.audit',
+    specs: auditCommands,
+  },
+  {
+    name: 'policy',
+    summary: 'show, propose, sign and offer the policy',
+    example: 'gyre policy show',
+    specs: documentCommands('policy'),
+  },
+  {
+    name: 'registry',
+    summary: 'show, propose, sign and offer the registry of algorithms',
+    example: 'gyre registry show',
+    specs: documentCommands('registry'),
+  },
+  {
+    name: 'root',
+    summary: 'show, propose, sign and offer the root of trust',
+    example: 'gyre root show',
+    specs: documentCommands('root'),
+  },
+  {
+    name: 'revocation',
+    summary: 'end the enrolment of an agent',
+    example: 'gyre revocation propose network-a --reason "host lost" --out network-a.json',
+    specs: revocationCommands,
+  },
+  {
+    name: 'telemetry',
+    summary: 'see and prove what layer agents say of themselves',
+    example: 'gyre telemetry recent',
+    specs: telemetryCommands,
+  },
+];
 
 const exitCodesText = `
 Exit codes: 0 done, 1 failed, 2 usage, 5 unreachable, 6 approval missing, 7 rolled back, 8 locked out
 
 Example:
   gyre up --detach && gyre rotation plan --layers 1-7`;
-
-function group(program: Command, name: string, summary: string): Command {
-  return program.command(name).summary(summary).description(summary);
-}
-
-function exampled(command: Command, example: string): Command {
-  return command.addHelpText('after', `\nExample:\n  ${example}`);
-}
 
 function misuse(error: CommanderError) {
   const isHelp = error.code === 'commander.help';

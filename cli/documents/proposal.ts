@@ -1,0 +1,93 @@
+/**
+ * From the document in force, or a file, to the next version without signatures. What it would be
+ * refused for whatever anybody signs (its shape, a policy that cannot be lived under) is said here,
+ * before operators are asked for their keys.
+ */
+import { policyFaults } from '#shared/core/policy-faults.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
+import { CliFault } from '../fault.ts';
+import { withChanges, type Change, type Json } from './changes.ts';
+import { checkedDraft, type DocumentKind, type Draft } from './draft.ts';
+
+const dayMs = 24 * 3_600_000;
+
+export interface ProposalInput {
+  readonly trust: TrustView;
+  readonly kind: Exclude<DocumentKind, 'revocation'>;
+  /** Where the body comes from: the document in force, or an edited copy of it. */
+  readonly from: Json;
+  readonly changes: readonly Change[];
+  readonly expiresInDays: number;
+  readonly nowMs: number;
+}
+
+/** @throws CliFault DOCUMENT_MALFORMED, or the code of the policy's first fault */
+export function propose(input: ProposalInput): Draft {
+  const { trust, kind, changes, expiresInDays, nowMs } = input;
+  const fields = withChanges(bodyOf(input.from), changes);
+  if (fields === null || typeof fields !== 'object' || Array.isArray(fields)) {
+    return checkedDraft({ body: fields, signatures: [] }, kind, 'the proposal');
+  }
+  const body = {
+    ...fields,
+    kind,
+    mesh: trust.mesh,
+    version: trust.highest()[kind].version + 1,
+    issued_at: new Date(nowMs).toISOString(),
+    expires_at: new Date(nowMs + expiresInDays * dayMs).toISOString(),
+  };
+  const draft = checkedDraft({ body, signatures: [] }, kind, 'the proposal');
+  if (draft.body.kind === 'policy')
+    refuseFaults(policyFaults(draft.body, trust.registry), 'policy');
+  if (draft.body.kind === 'registry') {
+    refuseFaults(policyFaults(trust.policy, draft.body), 'policy in force under this registry');
+  }
+  return draft;
+}
+
+/** @throws CliFault AGENT_UNKNOWN */
+export function proposeRevocation(
+  trust: TrustView,
+  {
+    agentId,
+    reason,
+    nowMs,
+  }: { readonly agentId: string; readonly reason: string; readonly nowMs: number },
+): Draft {
+  const enrolled = trust.agent(agentId);
+  if (enrolled === undefined) {
+    const known = trust.agents().map((agent) => agent.agentId);
+    throw new CliFault({
+      code: 'AGENT_UNKNOWN',
+      reason: `${agentId} is not enrolled in this mesh`,
+      hint: `Enrolled: ${known.join(', ')}.`,
+    });
+  }
+  const body = {
+    kind: 'revocation' as const,
+    mesh: trust.mesh,
+    agent_id: agentId,
+    key_id: enrolled.keyId,
+    reason,
+    issued_at: new Date(nowMs).toISOString(),
+  };
+  return checkedDraft({ body, signatures: [] }, 'revocation', 'the revocation');
+}
+
+/** A whole document, or a body alone. */
+function bodyOf(from: Json): Json {
+  const isDocument =
+    from !== null && typeof from === 'object' && !Array.isArray(from) && 'body' in from;
+  return isDocument ? (from['body'] ?? null) : from;
+}
+
+function refuseFaults(faults: ReturnType<typeof policyFaults>, what: string): void {
+  const [first] = faults;
+  if (first === undefined) return;
+  const more = faults.length > 1 ? ` (and ${faults.length - 1} more)` : '';
+  throw new CliFault({
+    code: first.code,
+    reason: `the ${what} does not hold: ${first.field}: ${first.reason}${more}`,
+    hint: 'Nobody would adopt it; change the named field with --set.',
+  });
+}

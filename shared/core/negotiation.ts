@@ -42,7 +42,7 @@ export type NegotiationStep =
   | { readonly rejected: OrchCode; readonly reason: string };
 
 /** How long two agents may take to agree. */
-export const negotiationTimeoutMs = 15_000;
+export const negotiationTimeoutMs = 5_000;
 
 export function beginNegotiation(
   negotiationId: string,

@@ -96,7 +96,9 @@ export class OperatorSession {
     const config = layout.configFile({ id: operatorId, kind: 'operator' });
     const connectTimeoutMs = Math.min(timeoutMs, connectMsMax);
     try {
-      const session = new OperatorSession(await bootAgent(config, { connectTimeoutMs }), options);
+      const agent = await bootAgent(config, { connectTimeoutMs });
+      await joinChannels(agent, timeoutMs);
+      const session = new OperatorSession(agent, options);
       await session.#catchUp();
       return session;
     } catch (error) {
@@ -127,6 +129,7 @@ export class OperatorSession {
   }
 
   async close(): Promise<void> {
+    await this.#agent.epochs.stop();
     await this.#agent.bus.close();
     this.#agent.signingKey.wipe();
   }
@@ -279,6 +282,26 @@ export class OperatorSession {
       return { ok: false, isTransient: true, code: 'ORCH-8013', reason };
     }
   }
+}
+
+/** Secrets are not kept: the operator asks for those of its channels at each run. */
+async function joinChannels(agent: BootedAgent, timeoutMs: number): Promise<void> {
+  await agent.epochs.start();
+  let timer: NodeJS.Timeout | undefined;
+  const timeUp = new Promise<'late'>((resolve) => {
+    timer = setTimeout(() => resolve('late'), timeoutMs);
+  });
+  const outcome = await Promise.race([agent.epochs.ready(), timeUp]);
+  clearTimeout(timer);
+  if (outcome !== 'late') return;
+  await agent.epochs.stop();
+  await agent.bus.close();
+  throw new CliFault({
+    code: 'CHANNELS_CLOSED',
+    reason: "nobody gave the secrets of the operators' channel in time",
+    hint: 'Look at the logs of the signer and the orchestrators; they hold the secrets.',
+    exitCode: exitCodes.unreachable,
+  });
 }
 
 type SingleAnswer =

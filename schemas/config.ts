@@ -51,8 +51,6 @@ export const AgentConfig = StrictObject({
   /** 64-byte seed of the ML-KEM-1024 key. */
   kemSeedFile: Path,
   nkeySeedFile: Path,
-  /** Channel secrets, encapsulated to the KEM key. */
-  channelsFile: Path,
   /** Where the agent keeps its databases. */
   stateDirectory: Path,
   logLevel: Type.Optional(Text(10)),

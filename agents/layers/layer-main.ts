@@ -85,8 +85,10 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
     log,
   });
   await service?.start();
-  await outbox.start();
   await booted.notices.start();
+  await booted.epochs.start();
+  await booted.epochs.ready();
+  await outbox.start();
   await agent.start();
   const telemetry = startTelemetry(booted, adapter, layer);
   log.info({ layer, adapter: adapter.name }, 'the layer agent is ready');
@@ -97,6 +99,7 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
       await service?.stop();
       await telemetry.stop();
       await outbox.stop();
+      await booted.epochs.stop();
       await bus.close();
       adapter.close();
       database.close();

@@ -15,6 +15,7 @@ import { stepRotation } from '#shared/core/rotation/step.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import { CommandOffice } from './command-office.ts';
+import { Epochs } from './epochs.ts';
 import { EvidenceShelf } from './evidence.ts';
 import { NegotiationDesk } from './negotiation-desk.ts';
 import { Outcomes } from './outcomes.ts';
@@ -26,7 +27,7 @@ import {
 } from './ports.ts';
 import { answerQueries } from './query-desk.ts';
 import { RequestDesk, type RequestEvent } from './request-desk.ts';
-import { RotationDriver } from './rotation-driver.ts';
+import { RotationDriver, restingPhases } from './rotation-driver.ts';
 import { SagaLog, type Verdict } from './saga-log.ts';
 import { policyOfSaga } from './saga-policy.ts';
 import { SlotLedger } from './slot-ledger.ts';
@@ -44,6 +45,8 @@ export class Orchestrator {
   readonly #desk: RequestDesk;
   readonly #outcomes = new Outcomes();
   readonly #negotiations: NegotiationDesk;
+  /** Absent where secrets are fixed. */
+  readonly #epochs: Epochs | undefined;
   readonly #drivers = new Map<string, RotationDriver>();
   readonly #verdicts = new Map<string, Verdict>();
   readonly #waitingRequests = new Map<string, RequestEvent>();
@@ -62,6 +65,10 @@ export class Orchestrator {
     this.#office = new CommandOffice(ports, this.#shelf, this.#ledger);
     this.#negotiations = new NegotiationDesk(ports, this.#outcomes);
     this.#negotiations.listen();
+    const { epochs, keyring } = ports;
+    if (epochs !== undefined && keyring !== undefined) {
+      this.#epochs = new Epochs({ ...ports, epochs, keyring });
+    }
     this.#desk = new RequestDesk(ports, {
       office: this.#office,
       outcomes: this.#outcomes,
@@ -73,6 +80,8 @@ export class Orchestrator {
   async start(): Promise<void> {
     const { bus, exchange, subjects, log } = this.#ports;
     const { saga, request, report, negotiation } = subjects.patterns;
+    await exchange.answer(this.#answers());
+    await this.#epochs?.start();
     this.#backlog = {
       GYRE_AUDIT: (await bus.streamState('GYRE_AUDIT')).lastSequence,
       GYRE_CONTROL: (await bus.streamState('GYRE_CONTROL')).lastSequence,
@@ -89,16 +98,6 @@ export class Orchestrator {
       ),
     ];
     this.#subscriptions.push(...followed);
-    await exchange.answer(
-      answerQueries({
-        ports: this.#ports,
-        outcomes: this.#outcomes,
-        rotations: () => [...this.#drivers.values()].filter(({ log: l }) => l.state !== null),
-        find: (planId) => this.#drivers.get(planId),
-        isLive: () => this.#live,
-        negotiation: (query) => this.#negotiations.show(query),
-      }),
-    );
     await this.#ports.telemetry.start();
     await this.#readAuditor();
     await this.#quiet();
@@ -107,7 +106,29 @@ export class Orchestrator {
     for (const event of this.#waitingRequests.values()) this.#desk.take(event);
     this.#waitingRequests.clear();
     this.#negotiations.goLive();
+    this.#epochs?.goLive(() => this.#liveSagas());
     log.info({ rotations: this.#drivers.size }, 'live');
+  }
+
+  #answers() {
+    return answerQueries({
+      ports: this.#ports,
+      outcomes: this.#outcomes,
+      rotations: () => [...this.#drivers.values()].filter(({ log: l }) => l.state !== null),
+      find: (planId) => this.#drivers.get(planId),
+      isLive: () => this.#live,
+      negotiation: (query) => this.#negotiations.show(query),
+      epochs: this.#epochs,
+    });
+  }
+
+  /** Sagas that are not at rest: the secrets that they began under are kept. */
+  #liveSagas() {
+    return [...this.#drivers.values()].flatMap(({ log: { state } }) =>
+      state === null || restingPhases.has(state.phase)
+        ? []
+        : [{ beganAtMs: state.beganAtMs, layers: state.plan.body.affected_layers }],
+    );
   }
 
   async stop(): Promise<void> {
@@ -117,6 +138,7 @@ export class Orchestrator {
     this.#ledger.stop();
     await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()));
     await this.#ports.telemetry.stop();
+    await this.#epochs?.stop();
     await this.#ports.bus.close();
   }
 
@@ -137,6 +159,7 @@ export class Orchestrator {
       return;
     }
     const { event } = opening;
+    this.#epochs?.heard(event);
     switch (event.type) {
       case 'saga-entry':
         this.#onEntry(event);
@@ -307,7 +330,9 @@ export class Orchestrator {
   }
 
   #openRecord(record: AuditRecord): void {
-    const opened = this.#ports.exchange.openRecord(record.frame);
+    const { frame, salt, body } = record;
+    const kept = salt === undefined || body === undefined ? undefined : { salt, body };
+    const opened = this.#ports.exchange.openRecord(frame, kept);
     if (record.verdict !== 'accepted' || opened?.type !== 'saga-entry') return;
     if (!this.#verdicts.has(opened.hash)) {
       this.#verdicts.set(opened.hash, { verdict: 'accepted', receipt: null });

@@ -2,8 +2,10 @@
 
 import type { Bus } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
+import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
+import type { EpochMember } from '#shared/runtime/epoch-member.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { Notices } from '#shared/runtime/notices.ts';
@@ -30,6 +32,9 @@ export interface OrchestratorParts extends OrchestratorPorts {
   /** What every agent hears; not started yet. */
   readonly notices: Notices;
   readonly trustDesk: Pick<TrustDesk, 'isLockedOut'>;
+  /** The secrets of the channels, not started yet; absent where they are fixed. */
+  readonly epochs?: EpochMember;
+  readonly keyring?: EpochKeyring;
 }
 
 /** How long one question to an agent may take. */

@@ -8,6 +8,7 @@ import type { Enrolled } from '#shared/crypto/trust.ts';
 import { rotationGrid } from '#shared/core/rotation/grid.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
+import type { Epochs } from './epochs.ts';
 import type { Outcomes } from './outcomes.ts';
 import type { OrchestratorPorts } from './ports.ts';
 import type { RotationDriver } from './rotation-driver.ts';
@@ -19,6 +20,8 @@ interface Desk {
   readonly rotations: () => readonly RotationDriver[];
   readonly find: (planId: string) => RotationDriver | undefined;
   readonly isLive: () => boolean;
+  /** Absent where secrets are fixed. */
+  readonly epochs: Pick<Epochs, 'answer'> | undefined;
   readonly negotiation: (query: Extract<Query, { ask: 'negotiation-show' }>) => Promise<Answer>;
 }
 
@@ -26,6 +29,8 @@ const listedMax = 500;
 
 export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
   return async (query: Query, asker: Enrolled): Promise<Answer> => {
+    const ofEpochs = desk.epochs?.answer(query, asker);
+    if (ofEpochs !== undefined) return ofEpochs;
     if (query.ask === 'trust-documents') return trustDocuments(desk, query);
     if (asker.kind !== 'operator') {
       return { ok: false, code: 'ORCH-8015', reason: 'only operators may ask an orchestrator' };

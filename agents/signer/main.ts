@@ -8,6 +8,7 @@ import { BootError, bootAgent, runAgent } from '#shared/runtime/boot.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import { CheckpointMemory } from './checkpoint-memory.ts';
 import { EpochRecord } from './epoch-record.ts';
+import { EpochVault } from './epoch-vault.ts';
 import { Signer } from './signer.ts';
 import { openFileToken } from './token/file-token.ts';
 import type { TokenEvent } from './token/child-supervisor.ts';
@@ -37,20 +38,33 @@ runAgent(async () => {
     onConflict: ({ messageId }) => log.error({ messageId }, 'a signer appends to no log'),
     onTrouble: (error) => log.warn({ code: error.code }, error.message),
   });
+  const record = new EpochRecord(database);
+  const { mesh } = agent.trust;
+  const directory = path.join(stateDirectory, 'epochs');
+  const vault = await EpochVault.open({ directory, mesh, token, record, log });
+  (await vault.archiveKey(() => crypto.randomBytes(32))).fill(0);
   const signer = new Signer({
     ...agent,
     agentId: config.agentId,
     outbox,
     token,
     checkpoints: new CheckpointMemory(database, crypto),
-    epochRecord: new EpochRecord(database),
+    epochRecord: record,
     isLockedOut: (agentId) => agent.trustDesk.isLockedOut(agentId),
+    secrets: { keyring: agent.keyring, known: agent.epochs.announcements },
     subjects: subjectsOf(agent.trust.mesh),
     childRestarts: () => restarts,
   });
   await agent.notices.start();
+  await agent.epochs.start(vault);
   await signer.start();
-  return signer;
+  return {
+    stop: async (): Promise<void> => {
+      await agent.notices.stop();
+      await signer.stop();
+      await agent.epochs.stop();
+    },
+  };
 });
 
 function openToken(

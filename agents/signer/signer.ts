@@ -264,13 +264,16 @@ export class Signer {
     statement: Statement,
     entry: { readonly digest: string; readonly requester: string; readonly refusal?: Refusal },
   ): void {
-    const { exchange, outbox, subjects, log } = this.#ports;
+    const { agentId, exchange, outbox, subjects, log } = this.#ports;
+    const isOfEpochs = statement.kind === 'epoch_announcement';
     const { digest, requester, refusal } = entry;
     const event = exchange.seal({
       type: 'statement-signed',
       subject: subjects.signerLog(),
       // What is said of epochs is public, and said before the first secret is there.
-      channel: statement.kind === 'epoch_announcement' ? noticesChannel : 'saga',
+      channel: isOfEpochs ? noticesChannel : 'saga',
+      // A chain of its own: what it publishes by itself among the notices may be undecided.
+      ...(isOfEpochs ? { audience: agentId } : {}),
       body: {
         statement: statement.kind.replaceAll('_', '-'),
         digest,

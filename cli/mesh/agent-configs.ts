@@ -38,7 +38,6 @@ export function configOf(layout: MeshLayout, member: Member, fields: ConfigField
     identitySeedFile: memberFiles.identitySeed,
     kemSeedFile: memberFiles.kemSeed,
     nkeySeedFile: memberFiles.nkeySeed,
-    channelsFile: memberFiles.channels,
     stateDirectory: memberFiles.state,
     ...ofKind(layout, member, fields, from),
   };

@@ -7,13 +7,10 @@ import { join } from 'node:path';
 import type { EnrolmentBody } from '#schemas/trust.ts';
 import { createNkey } from '#shared/bus/nkeys.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
-import { encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import type { KemPublicKey, SigningKey, SlhDsaSigningKey } from '#shared/crypto/key-handle.ts';
-import { wrapKeyring, type ChannelSecret } from '#shared/crypto/keyring.ts';
 import { sizes, type CryptoProvider } from '#shared/crypto/provider.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
-import { archiveChannel, archiveEpoch, channels, channelsOf } from '#shared/core/channels.ts';
 import type { Member } from './members.ts';
 import type { Validity } from './registry-body.ts';
 
@@ -32,9 +29,6 @@ export interface Anchor {
   /** 64 bytes. */
   readonly publicKey: Uint8Array;
 }
-
-const channelSecretBytes = 32;
-const firstEpoch = 1;
 
 /** Makes the keys of one member and writes their seeds into its folder of `layout`. */
 export async function makeIdentity(
@@ -74,37 +68,6 @@ async function makeAnchor(crypto: CryptoProvider, directory: string): Promise<An
   }
 }
 
-/** Fresh channel secrets of the first epoch, each member's own wrapped into its folder. */
-export async function sealChannels(
-  crypto: CryptoProvider,
-  layout: MeshLayout,
-  identities: readonly Identity[],
-): Promise<void> {
-  const secrets = new Map(
-    channels.map((channel) => [channel, crypto.randomBytes(channelSecretBytes)]),
-  );
-  try {
-    await Promise.all(
-      identities.map(({ member, kemKey }) => {
-        const entries = channelsOf(member).map((channel) => entryOf(secrets, channel));
-        if (member.kind === 'auditor') {
-          const secret = crypto.randomBytes(channelSecretBytes);
-          entries.push({ channel: archiveChannel, epoch: archiveEpoch, secret });
-        }
-        const wrapped = wrapKeyring(crypto, {
-          entries,
-          recipient: member.id,
-          recipientKey: kemKey,
-        });
-        const path = join(layout.memberDirectory(member), memberFiles.channels);
-        return createFile(path, encodeCanonical(wrapped));
-      }),
-    );
-  } finally {
-    for (const secret of secrets.values()) secret.fill(0);
-  }
-}
-
 /** What the enrolment role will state about a member. */
 export function enrolmentBody(
   mesh: string,
@@ -124,10 +87,4 @@ export function enrolmentBody(
     issued_at: issuedAt,
     expires_at: expiresAt,
   };
-}
-
-function entryOf(secrets: ReadonlyMap<string, Uint8Array>, channel: string): ChannelSecret {
-  const secret = secrets.get(channel);
-  if (secret === undefined) throw new Error(`no secret was drawn for channel ${channel}`);
-  return { channel, epoch: firstEpoch, secret };
 }

@@ -34,7 +34,6 @@ export const memberFiles = {
   nkeySeed: 'nkey.seed',
   /** Of operators: the SLH-DSA-SHAKE-256s secret key (128 bytes) that signs roots a second time. */
   anchorKey: 'anchor.key',
-  channels: 'channels.sealed',
   state: 'state',
 } as const;
 

@@ -29,13 +29,7 @@ import {
   syncDirectory,
   systemErrorCode,
 } from './durable-files.ts';
-import {
-  enrolmentBody,
-  makeIdentity,
-  sealChannels,
-  type Anchor,
-  type Identity,
-} from './identities.ts';
+import { enrolmentBody, makeIdentity, type Anchor, type Identity } from './identities.ts';
 import { layoutOf, socketPathBytesMax, type MeshLayout } from './layout.ts';
 import { measureAlgorithms } from './measurements.ts';
 import { agents, members, operators } from './members.ts';
@@ -108,7 +102,6 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
     const token = tokenConfig(choice, tokenLabel);
     await Promise.all([
       createFile(layout.bundleFile, `${JSON.stringify(bundle)}\n`),
-      sealChannels(crypto, layout, identities),
       writeConfigs(layout, { mesh: meshName, rootDigest, port, token }),
     ]);
     if (choice.kind === 'softhsm') await settleToken(layout, options.root);

@@ -68,6 +68,8 @@ export function permissionsOf(mesh: string, principal: BusPrincipal): Permission
   return {
     publish: [
       ...ownSubjects(subjects, principal),
+      // Everyone asks: for the secrets of epochs, if for nothing else.
+      subjects.patterns.query,
       subjects.dead(id),
       ...durables(subjects, principal),
       ...reads(subjects, principal),
@@ -108,17 +110,10 @@ function ownSubjects(subjects: Subjects, principal: BusPrincipal): string[] {
       ];
     }
     case 'orchestrator':
-      return [patterns.saga, patterns.step, patterns.query, ...notices];
+      return [patterns.saga, patterns.step, ...notices];
     case 'auditor':
       // What the bus lost of a live saga goes back to where it was, in the auditor's envelope.
-      return [
-        patterns.saga,
-        patterns.report,
-        patterns.request,
-        patterns.audit,
-        patterns.query,
-        ...notices,
-      ];
+      return [patterns.saga, patterns.report, patterns.request, patterns.audit, ...notices];
     case 'signer':
       return [subjects.signerLog(), ...notices];
     case 'operator':

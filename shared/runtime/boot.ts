@@ -1,7 +1,7 @@
 /**
  * From a configuration file to an agent on the bus: reads and checks the configuration, the trust
- * bundle against the pinned root, the agent's keys and channel secrets, connects, and arranges a
- * graceful end. Everything that can be wrong with a set-up ends here with a code and a remedy.
+ * bundle against the pinned root, the agent's keys, connects, and arranges a graceful end. Everything
+ * that can be wrong with a set-up ends here with a code and a remedy.
  */
 
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
@@ -10,13 +10,15 @@ import { agentConfigCheck, type AgentConfig } from '#schemas/config.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { connectNatsBus } from '#shared/bus/nats-bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import { decodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
+import { archiveChannel, channelsOf } from '#shared/core/channels.ts';
 import { systemEntropy } from '#shared/crypto/entropy.ts';
-import { unwrapKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
+import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
+import { gatedBus } from './epoch-gate.ts';
+import { EpochMember } from './epoch-member.ts';
 import { Notices } from './notices.ts';
 import { Principal } from './principal.ts';
 import type { Clock, Log } from './ports.ts';
@@ -32,8 +34,7 @@ export type BootErrorCode =
   /** A stored document is not what was adopted once. */
   | 'ORCH-8010'
   | 'ORCH-8011'
-  | 'NOT_ENROLLED'
-  | 'KEYRING_REFUSED';
+  | 'NOT_ENROLLED';
 
 export class BootError extends Error {
   readonly code: BootErrorCode;
@@ -56,7 +57,8 @@ export interface Identity {
   readonly crypto: CryptoProvider;
   readonly trust: TrustView;
   readonly signingKey: SigningKey;
-  readonly keyring: ChannelKeyring;
+  /** Without a secret yet but that of the notices: secrets are not kept, they are asked for. */
+  readonly keyring: EpochKeyring;
   readonly clock: Clock;
   readonly log: Log;
   /** Absolute path of a path in the configuration. */
@@ -68,6 +70,8 @@ export interface BootedAgent extends Identity {
   readonly exchange: Principal;
   /** Takes documents that are offered. */
   readonly trustDesk: TrustDesk;
+  /** The secrets of its channels. Not started: it needs the notices first, and the signer its vault. */
+  readonly epochs: EpochMember;
   /** Not started: whoever wants a type of notice registers first. */
   readonly notices: Notices;
   /** Absolute; exists, mode 0700. */
@@ -99,7 +103,7 @@ export function loadIdentity(configPath: string): Identity {
       'enrol the agent, or restore its identity seed',
     );
   }
-  const keyring = readKeyring(crypto, config, resolve);
+  const keyring = new EpochKeyring(crypto, trust.mesh);
   const log = processLog(config.agentId, config.logLevel);
   return { config, folder, crypto, trust, signingKey, keyring, clock: systemClock, log, resolve };
 }
@@ -118,7 +122,7 @@ export async function bootAgent(
   warnOfStale(identity);
   const seed = readSecret(resolve(config.nkeySeedFile), undefined);
   const { connectTimeoutMs, ...principalOptions } = options;
-  const bus = await connectNatsBus({
+  const connected = await connectNatsBus({
     servers: config.natsUrl,
     mesh: trust.mesh,
     principal: {
@@ -132,6 +136,8 @@ export async function bootAgent(
   });
   seed.fill(0);
   const { agentId, agentKind: kind } = config;
+  const whenReadable = (name: { channel: string; epoch: number }) => epochs.whenReadable(name);
+  const bus = gatedBus(connected, { ...identity, epochs: { whenReadable } });
   const trustDesk = new TrustDesk({ ...identity, agentId, kind, bus, store });
   const catchUp = (): Promise<void> => trustDesk.catchUp();
   const exchange = new Principal({
@@ -142,17 +148,36 @@ export async function bootAgent(
     isLockedOut: (sender) => trustDesk.isLockedOut(sender),
     catchUp,
   });
+  const subjects = subjectsOf(trust.mesh);
+  const channels = channelsOf({
+    kind,
+    ...(config.layer === undefined ? {} : { layer: config.layer }),
+  });
+  const hasPrekeys = kind !== 'operator';
+  const needsArchive = kind === 'auditor' && trust.policy.policies.channels.archive_control_events;
+  const member = {
+    ...identity,
+    agentId,
+    exchange,
+    subjects,
+    channels,
+    hasPrekeys,
+    needed: needsArchive ? [...channels, archiveChannel] : channels,
+  };
+  const epochs = new EpochMember(member);
   const notices = new Notices({
     agentId,
     kind,
     exchange,
     bus,
-    subjects: subjectsOf(trust.mesh),
+    subjects,
     catchUp,
     admits: (sender, storedAtMs) => trustDesk.admits(sender, storedAtMs),
   });
   notices.on('document-offered', (event, storedAtMs) => trustDesk.offered(event, storedAtMs));
-  return { ...identity, bus, exchange, trustDesk, notices, stateDirectory };
+  // Orchestrators hand over what they follow by themselves, from its beginning.
+  if (kind !== 'orchestrator') notices.on('epoch-entry', (event) => epochs.onEntry(event));
+  return { ...identity, bus, exchange, trustDesk, epochs, notices, stateDirectory };
 }
 
 /**
@@ -238,26 +263,6 @@ function openTrustStore(options: TrustStoreOptions): TrustStore {
 function warnOfStale({ trust, clock, log }: Identity): void {
   const stale = trust.staleness(clock.nowMs());
   if (stale.length > 0) log.warn({ stale }, 'documents have expired: nothing new is begun');
-}
-
-function readKeyring(
-  crypto: CryptoProvider,
-  config: AgentConfig,
-  resolve: (relative: string) => string,
-): ChannelKeyring {
-  const seed = readSecret(resolve(config.kemSeedFile), 64);
-  const recipientKey = crypto.importKemSeed(seed);
-  seed.fill(0);
-  const decoded = decodeCanonical(readSecret(resolve(config.channelsFile), undefined));
-  const wrapped: unknown = decoded.ok ? decoded.value : undefined;
-  const opened = unwrapKeyring(crypto, { wrapped, recipient: config.agentId, recipientKey });
-  recipientKey.wipe();
-  if (opened.ok) return opened.keyring;
-  throw new BootError(
-    'KEYRING_REFUSED',
-    `the channel secrets cannot be opened (${opened.code})`,
-    'restore channels.sealed and kem.seed of this agent',
-  );
 }
 
 function readSecret(file: string, bytes: number | undefined): Buffer {

@@ -25,6 +25,8 @@ export interface EpochMemberPorts extends PrekeysPorts {
   readonly keyring: EpochKeyring;
   /** Channels whose secrets this member is given. */
   readonly channels: readonly string[];
+  /** What it begins with: the same unless told, and the archive key of an auditor. */
+  readonly needed?: readonly string[];
   /** Operators have none: what they need they ask for at each run. */
   readonly hasPrekeys: boolean;
 }
@@ -54,6 +56,7 @@ export class EpochMember {
     this.#prekeys = new Prekeys(ports);
     this.#fetcher = new EpochFetcher({
       ...ports,
+      channels: ports.needed ?? ports.channels,
       known: this.announcements,
       take: (given, isWhole) => this.#inTurn(() => this.#take(given, isWhole)),
     });

@@ -78,9 +78,13 @@ export interface Exchange {
   open(message: BusMessage): Opening;
   /**
    * Opens a frame out of an auditor's record: signature, sender and content, but neither time nor
-   * replay, because a record is history. Undefined for what is not authentic.
+   * replay, because a record is history. Undefined for what is not authentic. `kept`: salt and body
+   * out of the record, for what was sealed under an epoch that is over.
    */
-  openRecord(frame: Uint8Array): AnyReceivedEvent | undefined;
+  openRecord(
+    frame: Uint8Array,
+    kept?: { readonly salt: Uint8Array; readonly body: Uint8Array },
+  ): AnyReceivedEvent | undefined;
   /** Asks one agent over the query lane. @throws BusError when there is no answer in time. */
   ask(to: { agentId: string; channel: string }, query: Query, timeoutMs: number): Promise<Answer>;
   /** Answers the queries addressed to this agent. */

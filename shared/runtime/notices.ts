@@ -31,6 +31,8 @@ export interface NoticesPorts {
 
 /** How long a notice waits that was sealed under documents which this agent has yet to learn of. */
 const behindRetryMs = 250;
+/** Messages of the control stream that a signer goes through again for epochs. */
+const epochsReread = 16_384;
 
 export class Notices {
   readonly #ports: NoticesPorts;
@@ -68,7 +70,8 @@ export class Notices {
     const news = lastSequence + 1;
     if (kind === 'signer') {
       await this.#follow([trust], news);
-      await this.#follow([epoch], news);
+      // What became of the epochs that it keeps while it was away.
+      await this.#follow([epoch], Math.max(1, news - epochsReread));
     } else if (kind === 'auditor') {
       await this.#follow([trust, epoch, negotiation], news);
     } else {

@@ -77,8 +77,11 @@ export class Principal implements Exchange {
     await this.#options.catchUp?.();
   }
 
-  openRecord(frame: Uint8Array): AnyReceivedEvent | undefined {
-    return this.#receiver.openRecord(frame);
+  openRecord(
+    frame: Uint8Array,
+    kept?: { readonly salt: Uint8Array; readonly body: Uint8Array },
+  ): AnyReceivedEvent | undefined {
+    return this.#receiver.openRecord(frame, kept);
   }
 
   seal<Name extends EventTypeName>(event: OutgoingEvent<Name>): SealedEvent {

@@ -9,6 +9,7 @@ import { eventTypes, isEventType, type EventTypeName } from '#schemas/events.ts'
 import type { Header } from '#schemas/frame.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { entitlementMisfit, type AnnouncedEvent, type InForce } from '#shared/core/entitlement.ts';
+import { decodeBody, isContentOf } from '#shared/crypto/audit-event.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import {
   disclose,
@@ -99,13 +100,20 @@ export class Receiver {
     return opening;
   }
 
-  /** Opens history: no check of time, address or replay. */
-  openRecord(frame: Uint8Array): AnyReceivedEvent | undefined {
+  /**
+   * Opens history: no check of time, address or replay. `kept`: salt and body as an auditor kept them,
+   * for when the epoch is over; they must be what the signed digest stands for.
+   */
+  openRecord(
+    frame: Uint8Array,
+    kept?: { readonly salt: Uint8Array; readonly body: Uint8Array },
+  ): AnyReceivedEvent | undefined {
     const parsed = parseFrame(frame);
     if (!parsed.ok) return undefined;
     const sender = this.#options.trust.agent(parsed.frame.header.sender);
     if (sender === undefined) return undefined;
-    const opening = this.#content(parsed.frame, sender, { sequence: 0, restoredBy: undefined });
+    const from = { sequence: 0, restoredBy: undefined, kept };
+    const opening = this.#content(parsed.frame, sender, from);
     return opening.status === 'opened' ? opening.event : undefined;
   }
 
@@ -144,7 +152,11 @@ export class Receiver {
   #content(
     frame: ParsedFrame,
     sender: Enrolled,
-    from: { readonly sequence: number; readonly restoredBy: string | undefined },
+    from: {
+      readonly sequence: number;
+      readonly restoredBy: string | undefined;
+      readonly kept?: { readonly salt: Uint8Array; readonly body: Uint8Array } | undefined;
+    },
   ): Opening {
     const { crypto, keyring } = this.#options;
     const { header } = frame;
@@ -152,8 +164,9 @@ export class Receiver {
     const verified = verifyFrame(crypto, frame, sender.verifyKey);
     if (!verified.ok) return refused(verified.code);
     const secret = keyring.secretOf({ channel: header.channel, epoch: header.epoch });
-    if (secret === undefined) return refused('EPOCH_UNKNOWN');
-    const opened = openFrame(crypto, frame, secret);
+    if (secret === undefined && from.kept === undefined) return refused('EPOCH_UNKNOWN');
+    const opened =
+      secret === undefined ? this.#kept(frame, from.kept) : openFrame(crypto, frame, secret);
     if (!opened.ok) return refused(opened.code);
     if (!eventTypes[header.type].body.check(opened.body)) return refused('BODY_MALFORMED');
     const event = {
@@ -168,6 +181,19 @@ export class Receiver {
       ...(from.restoredBy === undefined ? {} : { restoredBy: from.restoredBy }),
     } as unknown as AnyReceivedEvent;
     return { status: 'opened', event };
+  }
+
+  #kept(
+    frame: ParsedFrame,
+    kept: { readonly salt: Uint8Array; readonly body: Uint8Array } | undefined,
+  ): ReturnType<typeof openFrame> {
+    const { crypto } = this.#options;
+    if (kept === undefined || !isContentOf(crypto, frame, kept)) {
+      return { ok: false, code: 'DIGEST_MISMATCH' };
+    }
+    const body = decodeBody(kept.body);
+    if (body === undefined) return { ok: false, code: 'BODY_MALFORMED' };
+    return { ok: true, body, salt: kept.salt, bodyBytes: kept.body };
   }
 
   /** What the header may not say, apart from everything that only the content or a key can show. */

@@ -122,7 +122,8 @@ export class EpochWorld {
     const keyring = new EpochKeyring(crypto, world.mesh);
     const exchange = world.principal(agentId, { bus, keyring });
     const shared = { agentId, bus, exchange, keyring, crypto, trust, clock, subjects, log: quiet };
-    const epochs = new EpochMember({ ...shared, channels: channelsOf(self), hasPrekeys: true });
+    const mine = channelsOf(self);
+    const epochs = new EpochMember({ ...shared, channels: mine, hasPrekeys: true });
     const ports = { ...shared, epochs, takeoverMs: 300 };
     const driver = self.kind === 'orchestrator' ? new EpochDriver(ports) : undefined;
     this.actors.set(agentId, {

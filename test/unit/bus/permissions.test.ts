@@ -40,7 +40,7 @@ describe('who may publish', () => {
     [subjects.auditReceipt(), ['auditor']],
     [subjects.auditVerdict(), ['auditor']],
     [subjects.auditCheckpoint(), ['auditor']],
-    [subjects.query('signer'), ['orchestrator-1', 'auditor', 'op-1']],
+    [subjects.query('signer'), ['orchestrator-1', 'auditor', 'signer', 'layer-4', 'op-1']],
     [subjects.dead('layer-4'), ['layer-4']],
     [subjectsOf('other').sagaSlots(), []],
     [js.messageGet('GYRE_CONTROL'), ['orchestrator-1', 'auditor']],

@@ -27,7 +27,7 @@ test: setup ## run the tests (all but the long runs, test/**/*.long.test.ts)
 	@$(found) && exec vitest run
 
 vectors-long: setup ## check the test vectors that take minutes (ML-DSA-87 over 10,000 keys, SLH-DSA)
-	@echo "vectors-long: about five minutes"
+	@echo "vectors-long: some minutes, ten on a busy machine"
 	@exec vitest run --config vitest.long.config.ts test/vectors
 
 check: setup ## check format, lint, types and the rules of the house

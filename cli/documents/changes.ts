@@ -61,7 +61,7 @@ export function withChanges(body: Json, changes: readonly Change[]): Json {
   );
 }
 
-/** Every leaf that differs, in order of path; lists are compared as wholes. */
+/** Every leaf that differs, in order of path; lists of what has no name are compared as wholes. */
 export function differences(from: Json, to: Json): Difference[] {
   const left = leavesOf(from, '');
   const right = leavesOf(to, '');
@@ -109,11 +109,24 @@ function noSuchField(path: readonly string[]) {
 }
 
 function leavesOf(node: Json, path: string): Map<string, Json> {
-  if (node === null || typeof node !== 'object' || Array.isArray(node))
-    return new Map([[path, node]]);
+  const fields = fieldsOf(node);
+  if (fields === undefined) return new Map([[path, node]]);
   return new Map(
-    Object.entries(node).flatMap(([field, value]) => [
+    fields.flatMap(([field, value]) => [
       ...leavesOf(value, path === '' ? field : `${path}.${field}`),
     ]),
   );
+}
+
+/** Of an object its fields, of a list of named objects those by their names; else undefined. */
+function fieldsOf(node: Json): [string, Json][] | undefined {
+  if (node === null || typeof node !== 'object') return undefined;
+  if (!Array.isArray(node)) return Object.entries(node);
+  const named = node.flatMap((item): [string, Json][] => {
+    const isObject = item !== null && typeof item === 'object' && !Array.isArray(item);
+    const name = isObject ? item['name'] : undefined;
+    return typeof name === 'string' ? [[name, item]] : [];
+  });
+  const isNamed = node.length > 0 && new Set(named.map(([name]) => name)).size === node.length;
+  return isNamed ? named : undefined;
 }

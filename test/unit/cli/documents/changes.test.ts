@@ -46,6 +46,22 @@ describe('a changed body', () => {
   );
 });
 
+test('lists of named objects are compared by name', () => {
+  const from = {
+    kem: [
+      { name: 'a', level: 1 },
+      { name: 'b', level: 2 },
+    ],
+  };
+  const to = {
+    kem: [
+      { name: 'b', level: 3 },
+      { name: 'a', level: 1 },
+    ],
+  };
+  expect(differences(from, to)).toEqual([{ path: 'kem.b.level', from: 2, to: 3 }]);
+});
+
 test('differences are told by leaf, lists as wholes', () => {
   const from = { version: 1, a: { b: 1, list: [1, 2] }, gone: true };
   const to = { version: 2, a: { b: 1, list: [1, 3] }, came: null };

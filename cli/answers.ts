@@ -3,6 +3,7 @@
  * come from enrolled agents, but their shape is checked like everything from outside; fields that are
  * not named here are let through.
  */
+import { EpochStatusList } from '#schemas/epoch.ts';
 import type { Static, TProperties } from 'typebox';
 import { OrchestrationCodeName, RotationPhase } from '#schemas/saga.ts';
 import { RotationCommit, RotationPlan, RotationType } from '#schemas/plan.ts';
@@ -173,4 +174,5 @@ export const checks = {
   trustDocuments: compile(TrustDocuments),
   telemetryRecent: compile(TelemetryRecent),
   batchProof: batchProofValidator,
+  epochStatus: compile(EpochStatusList),
 };

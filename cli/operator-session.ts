@@ -116,6 +116,13 @@ export class OperatorSession {
     return this.#agent.crypto;
   }
 
+  /** Asks for channels to go on under fresh secrets; where they stand tells when they do. */
+  async rekey(body: EventBody<'epoch-rotation-requested'>): Promise<void> {
+    const { exchange, trust } = this.#agent;
+    const subject = subjectsOf(trust.mesh).request(this.operatorId);
+    await exchange.publish({ type: 'epoch-rotation-requested', subject, channel, body });
+  }
+
   /** Offers a signed document (UTF-8 JSON) to everyone; each verifies it by himself. */
   async offer(document: Uint8Array): Promise<void> {
     const { exchange, trust } = this.#agent;

@@ -8,6 +8,7 @@ import { exitCodes, usageFault, type ExitCode } from './fault.ts';
 import { auditCommands } from './audit/commands.ts';
 import { capabilitiesCommand } from './capabilities/commands.ts';
 import { documentCommands, revocationCommands } from './documents/commands.ts';
+import { epochCommands } from './epoch/commands.ts';
 import { doctorCommand } from './doctor/commands.ts';
 import { keysCommands } from './keys/commands.ts';
 import { down, up } from './mesh/commands.ts';
@@ -96,6 +97,12 @@ const groups: readonly {
     summary: 'look at the keys of the layers',
     example: 'gyre keys list',
     specs: keysCommands,
+  },
+  {
+    name: 'epoch',
+    summary: "look at the secrets' epochs of the mesh's own channels, and renew them",
+    example: 'gyre epoch show',
+    specs: epochCommands,
   },
   {
     name: 'audit',

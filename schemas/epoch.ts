@@ -195,3 +195,6 @@ export const EpochStatus = StrictObject({
   messages: Uint(),
 });
 export type EpochStatus = Static<typeof EpochStatus>;
+export const EpochStatusList = StrictObject({
+  channels: List(EpochStatus, { itemsMax: channelsMax }),
+});

@@ -303,7 +303,7 @@ export class EpochDriver {
     });
   }
 
-  /** Missing for longer than an acceptance may take: the signer and the others do not have it. */
+  /** Nobody had it when all were asked, or it is missing for longer than an acceptance may take. */
   #isLost(channel: Channel): boolean {
     const { keyring, clock, trust } = this.#ports;
     const { log } = channel;
@@ -315,6 +315,7 @@ export class EpochDriver {
       channel.lostSinceMs = undefined;
       return false;
     }
+    if (this.#ports.epochs.isWithout(log.channel)) return true;
     channel.lostSinceMs ??= clock.monotonicMs();
     const patienceMs = trust.policy.policies.channels.epoch_accept_ms;
     return clock.monotonicMs() - channel.lostSinceMs >= patienceMs;

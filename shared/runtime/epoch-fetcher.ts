@@ -44,6 +44,8 @@ export class EpochFetcher {
   readonly #wanted = new Map<string, EpochOf & { readonly untilMs: number }>();
   readonly #hopelessUntilMs = new Map<string, number>();
   #change = Promise.withResolvers<void>();
+  /** Channels that everyone was asked for, and nobody had a secret of. */
+  #without: ReadonlySet<string> = new Set();
   #asksAll = false;
   #asking: Promise<void> | undefined;
   #stopped = false;
@@ -79,6 +81,11 @@ export class EpochFetcher {
     const untilMs = this.#ports.clock.monotonicMs() + forMs;
     this.#wanted.set(textOf(name), { ...name, untilMs });
     this.#ask();
+  }
+
+  /** Whether everyone who could give the channel's secret answered, and had none. */
+  isWithout(channel: string): boolean {
+    return this.#without.has(channel) && this.#missing().includes(channel);
   }
 
   /** Resolves once every channel has an epoch in use, or at the end. */
@@ -122,12 +129,15 @@ export class EpochFetcher {
     for (let pauseMs = pauseMsMin; this.#lacks(); pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
       const asksAll = this.#asksAll;
       this.#asksAll = false;
+      let haveAnswered = true;
       for (const giver of giversOf(trust, agentId)) {
         if (this.#stopped || (!asksAll && !this.#lacks())) return;
         const given = await askEpochSecrets(this.#ports, known, giver);
         const isWhole = trust.agent(giver)?.kind === 'signer';
-        if (given !== undefined) await take(given, isWhole);
+        if (given === undefined) haveAnswered = false;
+        else await take(given, isWhole);
       }
+      this.#without = new Set(haveAnswered ? this.#missing() : []);
       if (!this.#lacks()) return;
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
     }

@@ -78,6 +78,11 @@ export class EpochMember {
     return this.#fetcher.complete();
   }
 
+  /** Whether everyone who could give the channel's secret answered, and had none. */
+  isWithout(channel: string): boolean {
+    return this.#fetcher.isWithout(channel);
+  }
+
   /** Resolves at the next change of what is held. */
   changed(): Promise<void> {
     return this.#fetcher.changed();

@@ -14,7 +14,7 @@ import type { SagaEntry } from '#schemas/saga.ts';
 import { Auditor, type AuditorPorts } from '#agents/auditor/auditor.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import { StaticKeyring } from '#shared/crypto/keyring.ts';
+import { noticesSecret, StaticKeyring } from '#shared/crypto/keyring.ts';
 import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { members, type Member } from '#cli/mesh/members.ts';
@@ -97,6 +97,7 @@ export class Stage {
     if (member === undefined) throw new Error(`${agentId} is not a member`);
     const archive = { channel: archiveChannel, epoch: archiveEpoch, secret: this.archiveKey };
     return new StaticKeyring([
+      noticesSecret(crypto, this.world.mesh),
       ...channelsOf(member).map((channel) => ({
         channel,
         epoch: 1,
@@ -214,12 +215,12 @@ export class Stage {
   }
 
   async #answerAsSigner(): Promise<void> {
-    const key = this.world.keys.get('audit');
-    if (key === undefined) throw new Error('no audit key');
     await this.principal('signer').answer(async (query) => {
       if (query.ask !== 'sign-statement' || query.statement.kind !== 'audit_checkpoint') {
         return { ok: false, code: 'ORCH-8015', reason: 'not asked in these stories' };
       }
+      const key = this.world.keys.get('audit');
+      if (key === undefined) throw new Error('no audit key');
       const document = await signDocument(query.statement, [localSigner(crypto, key)]);
       return { ok: true, result: document };
     });

@@ -276,11 +276,10 @@ class Telling {
       this.#state = beginRotation(opening, { index: 0, consumed, event });
       return;
     }
-    const step = stepRotation(
-      this.#now(),
-      { index, consumed, event },
-      this.#stage.world.trust.policy,
-    );
+    const begun = this.#now();
+    const policy = this.#stage.world.trust.policyFor(begun.plan.body.basis.policy_digest);
+    if (policy === undefined) throw new Error('the saga began under an unknown policy');
+    const step = stepRotation(begun, { index, consumed, event }, policy);
     if ('rejected' in step) throw new Error(`${event.type}: ${step.rejected} ${step.reason}`);
     this.#state = step.state;
   }

@@ -207,7 +207,7 @@ export function verifyProof(crypto: CryptoProvider, proof: unknown, key: VerifyK
   if (!namesKey(header, key)) return refused('SIGNATURE_INVALID');
   const [leaf] = leafHashes(crypto, [parts.event], parts.salt);
   invariant(leaf !== undefined, 'one event has one leaf');
-  const root = rootOfPath(crypto.sha256, { leaf, index, count, path });
+  const root = rootOfPath((input) => crypto.sha256(input), { leaf, index, count, path });
   if (root === undefined) return refused('PROOF_MALFORMED');
   const digest = batchDigest(crypto, root, count);
   const statement = statementOf(crypto, { ...parts, digest }, 'batch');
@@ -265,7 +265,7 @@ function treeOf(
   events: readonly Uint8Array[],
   salts: Uint8Array,
 ): TreeLevels {
-  return treeLevels(crypto.sha256, leafHashes(crypto, events, salts));
+  return treeLevels((input) => crypto.sha256(input), leafHashes(crypto, events, salts));
 }
 
 /** SHA-256(0x00 ‖ BLAKE3(salt_i ‖ event_i)) of each event; two buffers serve them all. */

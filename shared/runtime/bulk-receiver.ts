@@ -20,7 +20,7 @@ import {
   type ParsedBatch,
 } from '#shared/crypto/batch.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
-import { decodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
+import { readCanonical } from '#shared/crypto/canonical-reader.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { inForceLive } from '#shared/crypto/trust-in-force.ts';
@@ -146,8 +146,8 @@ function contentOf(crypto: CryptoProvider, batch: ParsedBatch, secret: Uint8Arra
 export function telemetryOf({ events }: OpenedBatch): TelemetryEvent[] | undefined {
   const telemetry: TelemetryEvent[] = [];
   for (const bytes of events) {
-    const decoded = decodeCanonical(bytes, { floats: true });
-    if (!decoded.ok || !telemetryEventCheck.check(decoded.value)) return undefined;
+    const decoded = readCanonical(bytes, { floats: true });
+    if (decoded === undefined || !telemetryEventCheck.check(decoded.value)) return undefined;
     telemetry.push(decoded.value);
   }
   return telemetry;

@@ -82,7 +82,9 @@ export function batchCases(): Case[] {
     list('cut', 'an event cut short', [0x91, 0xc4, 2, 1]),
     list('longer', 'a byte behind the list', [0x91, 0xc4, 1, 1, 1]),
     list('of-257', 'more events than there may be', [
-      ...[0xdc, 1, 1],
+      0xdc,
+      1,
+      1,
       ...Array.from({ length: 257 }, () => [0xc4, 1, 1]).flat(),
     ]),
     list('large-event', 'an event beyond 4 KiB', [0x91, 0xc5, 0x10, 1, ...new Uint8Array(4097)]),

@@ -300,9 +300,11 @@ describe('the bulk lane is no authority', () => {
     const opening = await reading().open({ subject, data: frame, sequence: 1 });
     if (opening.status !== 'opened') throw new Error(codeOf(opening));
     const proof = opening.batch.prove(0);
-    const { index, count, path, event, ...rest } = proof;
+    const { index, count, path, event, ciphertextHash: short, ...rest } = proof;
+    const ciphertextHash = new Uint8Array(64);
+    ciphertextHash.set(short);
     expect([index, count, path]).toEqual([0, 1, []]);
-    const asEvidence = world.trust.verifyEvidence({ ...rest, body: event });
+    const asEvidence = world.trust.verifyEvidence({ ...rest, ciphertextHash, body: event });
     expect(asEvidence).toEqual({ status: 'refused', code: 'LANE_MISMATCH' });
   });
 });

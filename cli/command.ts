@@ -37,7 +37,11 @@ export function addCommand(parent: Command, runtime: Runtime, spec: CommandSpec)
   for (const [syntax, meaning] of spec.arguments ?? []) command.argument(syntax, meaning);
   for (const [syntax, meaning, times] of spec.options ?? []) {
     if (times === undefined) command.option(syntax, meaning);
-    else command.option<string[]>(syntax, meaning, (value, earlier = []) => [...earlier, value]);
+    else
+      command.option<string[] | undefined>(syntax, meaning, (value, earlier = []) => [
+        ...earlier,
+        value,
+      ]);
   }
   const details = spec.details === undefined ? '' : `\n${spec.details}\n`;
   const examples = spec.examples.map((example) => `  ${example}`).join('\n');

@@ -115,10 +115,7 @@ export function rules(): NegotiationRules {
 
 /** 64 hexadecimal characters that differ by their letter. */
 export function digest(letter: string): string {
-  return [...letter]
-    .map((character) => character.charCodeAt(0).toString(16))
-    .join('')
-    .padStart(64, '0');
+  return Buffer.from(letter).toString('hex').padStart(64, '0');
 }
 
 const bytes = (count: number) => new Uint8Array(count);

@@ -22,19 +22,20 @@ import { TelemetryDesk } from '#agents/orchestrator/telemetry-desk.ts';
 import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { Signer } from '#agents/signer/signer.ts';
-import { TokenError, type Token } from '#agents/signer/token/token.ts';
 import type { AgentConfig } from '#schemas/config.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { Query } from '#schemas/queries.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import { concat } from '#shared/crypto/bytes.ts';
 import { BulkReceiver } from '#shared/runtime/bulk-receiver.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
 import { Notices } from '#shared/runtime/notices.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { TrustStore } from '#shared/runtime/trust-store.ts';
 import { TrustDesk } from '#shared/runtime/trust-desk.ts';
+import { learnFrom } from './documents.ts';
+import { KeysInMemory } from './keys-in-memory.ts';
 import { crypto, makeWorld, quiet, type World, type WorldOptions } from './world.ts';
 
 export interface MeshOptions extends WorldOptions {
@@ -63,6 +64,7 @@ export class InMemoryMesh {
   readonly #options: MeshOptions;
   readonly #running = new Map<string, Running>();
   readonly #operators = new Map<string, { bus: Bus; exchange: Principal }>();
+  readonly #views = new Map<string, { trust: TrustView; trustDesk: TrustDesk }>();
 
   private constructor(world: World, options: MeshOptions) {
     this.world = world;
@@ -117,9 +119,49 @@ export class InMemoryMesh {
     const known = this.#operators.get(id);
     if (known !== undefined) return known.exchange;
     const bus = this.world.bus(id);
-    const exchange = this.world.principal(id, { bus });
+    const trust = this.world.newTrust();
+    const catchUp = (): Promise<void> => this.#catchUp(id, trust);
+    const exchange = this.world.principal(id, { bus, trust, catchUp });
     this.#operators.set(id, { bus, exchange });
     return exchange;
+  }
+
+  /** What a running agent holds of trust. */
+  trustOf(agentId: string): TrustView {
+    return this.#viewOf(agentId).trust;
+  }
+
+  deskOf(agentId: string): TrustDesk {
+    return this.#viewOf(agentId).trustDesk;
+  }
+
+  /** The agents that run. */
+  running(): readonly string[] {
+    return [...this.#running.keys()];
+  }
+
+  /** Offers a document to everyone, in the name of an operator. */
+  async offer(operatorId: string, document: Uint8Array<ArrayBuffer>): Promise<void> {
+    const subject = subjectsOf(this.world.mesh).trust(operatorId);
+    const body = { document };
+    await this.operator(operatorId).publish({
+      type: 'document-offered',
+      subject,
+      channel: 'notices',
+      body,
+    });
+  }
+
+  #viewOf(agentId: string): { trust: TrustView; trustDesk: TrustDesk } {
+    const view = this.#views.get(agentId);
+    if (view === undefined) throw new Error(`${agentId} does not run`);
+    return view;
+  }
+
+  /** As the command line does: asks an orchestrator, and verifies what it tells. */
+  async #catchUp(operatorId: string, trust: TrustView): Promise<void> {
+    const agentId = ['orchestrator-a', 'orchestrator-b'].find((id) => this.#running.has(id)) ?? '';
+    await learnFrom(this.operator(operatorId), agentId, { trust, nowMs: this.world.clock.nowMs() });
   }
 
   /** Asks whichever orchestrator answers. */
@@ -215,6 +257,7 @@ export class InMemoryMesh {
     const admits = (id: string, atMs: number): boolean => trustDesk.admits(id, atMs);
     const notices = new Notices({ ...shared, kind, catchUp, admits });
     notices.on('document-offered', (event, storedAtMs) => trustDesk.offered(event, storedAtMs));
+    this.#views.set(agentId, { trust, trustDesk });
     return { ...shared, trustDesk, notices };
   }
 
@@ -253,7 +296,7 @@ export class InMemoryMesh {
       checkpoints,
       epochRecord,
       token,
-      isLockedOut: () => false,
+      isLockedOut: (id) => shared.trustDesk.isLockedOut(id),
       childRestarts: () => 0,
     });
     await shared.notices.start();
@@ -324,66 +367,5 @@ export class InMemoryMesh {
         database.close();
       },
     };
-  }
-}
-
-/** A token whose keys are those of the test's world: a fake, and no HSM. */
-class KeysInMemory implements Token {
-  readonly #world: World;
-
-  constructor(world: World) {
-    this.#world = world;
-  }
-
-  describe() {
-    const notice = 'keys in memory: a test, not an HSM';
-    return { kind: 'file', label: 'test', mode: 'file', isHsm: false, notice } as const;
-  }
-
-  generateKey(): Promise<{ publicKey: Uint8Array }> {
-    return Promise.reject(new TokenError('KEY_EXISTS', 'the keys are there'));
-  }
-
-  publicKey(keyName: string): Promise<Uint8Array> {
-    return Promise.resolve(this.#key(keyName).publicKey.raw);
-  }
-
-  sign(keyName: string, message: Uint8Array, context: Uint8Array): Promise<Uint8Array> {
-    return crypto.signAsync(this.#key(keyName), { message, context });
-  }
-
-  wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
-    const nonce = crypto.randomBytes(12);
-    const sealed = crypto.aeadSeal({ ...this.#wrapping(nonce, purpose), plaintext: bytes });
-    return Promise.resolve(concat(nonce, sealed));
-  }
-
-  unwrap(wrapped: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
-    const bytes = crypto.aeadOpen({
-      ...this.#wrapping(wrapped.subarray(0, 12), purpose),
-      ciphertext: wrapped.subarray(12),
-    });
-    return bytes === undefined
-      ? Promise.reject(new TokenError('WRAPPING_INVALID', 'not wrapped for this'))
-      : Promise.resolve(bytes);
-  }
-
-  canary() {
-    return Promise.resolve({ ok: true, durationMs: 0 } as const);
-  }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  #wrapping(nonce: Uint8Array, aad: Uint8Array) {
-    const key = crypto.sha3_256(this.#key('orchestration').publicKey.raw);
-    return { algorithm: 'AES-256-GCM', key, nonce, aad } as const;
-  }
-
-  #key(keyName: string) {
-    const key = this.#world.keys.get(keyName);
-    if (key === undefined) throw new TokenError('KEY_UNKNOWN', keyName);
-    return key;
   }
 }

@@ -1,0 +1,126 @@
+/** Documents that change while a rotation runs: it ends as it began, and everything else moves on. */
+
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import type { LayerAdapter } from '#agents/layers/adapter.ts';
+import { adopt, amended } from '../support/documents.ts';
+import { InMemoryMesh, type RotationView } from '../support/in-memory-mesh.ts';
+
+let mesh: InMemoryMesh;
+let gate: PromiseWithResolvers<void>;
+
+const ended = ['committed', 'retiring', 'retired'] as const;
+
+/** Layer 4 prepares once the gate is open. */
+function gated(adapter: LayerAdapter): LayerAdapter {
+  return new Proxy(adapter, {
+    get: (target, property) => {
+      const value: unknown = Reflect.get(target, property, target);
+      if (typeof value !== 'function') return value;
+      if (property !== 'prepare') return value.bind(target) as unknown;
+      return async (slot: string, version: number) => {
+        await gate.promise;
+        return target.prepare(slot, version);
+      };
+    },
+  });
+}
+
+beforeEach(async () => {
+  gate = Promise.withResolvers();
+  mesh = await InMemoryMesh.start({
+    adapterOf: (layer, adapter) => (layer === 4 ? gated(adapter) : adapter),
+  });
+});
+
+afterEach(async () => {
+  gate.resolve();
+  await mesh.stop();
+});
+
+async function preparing(): Promise<RotationView> {
+  const plan = await mesh.approvedPlan([1, 4]);
+  expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
+  await mesh.until(plan.planId, ['preparing']);
+  return plan;
+}
+
+it('policy and registry amended in the middle: the rotation commits, a plan made before does not run', async () => {
+  const waiting = await mesh.approvedPlan([2]);
+  const { policy, registry } = mesh.world.trust;
+  const stricter = await amended(mesh.world, policy, (draft) => {
+    draft.policies.rotation.approvals.scheduled = 2;
+  });
+  const other = await amended(mesh.world, registry);
+  const running = await preparing();
+  await adopt(mesh, 'op-1', stricter);
+  await adopt(mesh, 'op-2', other);
+  gate.resolve();
+  await mesh.until(running.planId, [...ended]);
+  await mesh.execute(waiting);
+  const details = (await mesh.until(waiting.planId, ['refused', 'approved'])) as RotationView & {
+    state: { refusal: { code: string } | null };
+  };
+  expect(details.state.refusal).toMatchObject({ code: 'ORCH-8004' });
+  const fresh = await mesh.plan([2]);
+  expect(fresh.phase).toBe('validated');
+});
+
+it('a root amended in the middle: the rotation commits', async () => {
+  const successor = await amended(mesh.world, mesh.world.trust.root);
+  const running = await preparing();
+  await adopt(mesh, 'op-1', successor);
+  gate.resolve();
+  await mesh.until(running.planId, [...ended]);
+});
+
+it('a policy that applies at once is what the running rotation is judged by', async () => {
+  const document = await amended(mesh.world, mesh.world.trust.policy, (draft) => {
+    draft.applies = 'at-once';
+  });
+  const running = await preparing();
+  await adopt(mesh, 'op-1', document);
+  const basis = mesh.world.trust.policyDigest;
+  for (const agentId of mesh.running()) {
+    expect([agentId, mesh.trustOf(agentId).policyFor(basis)?.version]).toEqual([agentId, 2]);
+  }
+  gate.resolve();
+  await mesh.until(running.planId, [...ended]);
+});
+
+it('an agent that was away learns of everything before it works again', async () => {
+  await mesh.stopAgent('encryption-a');
+  await mesh.stopAgent('orchestrator-b');
+  const { policy, registry } = mesh.world.trust;
+  await adopt(mesh, 'op-1', await amended(mesh.world, registry));
+  await adopt(mesh, 'op-1', await amended(mesh.world, policy));
+  await mesh.startAgent('encryption-a');
+  await mesh.startAgent('orchestrator-b');
+  for (const agentId of ['encryption-a', 'orchestrator-b']) {
+    const { root, registry: newest, policy: own } = mesh.trustOf(agentId).highest();
+    expect([root.version, newest.version, own.version]).toEqual([1, 2, 2]);
+  }
+  gate.resolve();
+  const plan = await mesh.approvedPlan([1, 4]);
+  expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
+  await mesh.until(plan.planId, [...ended]);
+});
+
+it('expired documents begin nothing, and what runs ends', async () => {
+  const running = await preparing();
+  const soon = await amended(mesh.world, mesh.world.trust.policy, (draft) => {
+    draft.expires_at = new Date(mesh.world.clock.nowMs() + 1_500).toISOString();
+  });
+  await adopt(mesh, 'op-1', soon);
+  await expect
+    .poll(() => mesh.trustOf('orchestrator-a').staleness(mesh.world.clock.nowMs()), {
+      timeout: 5_000,
+    })
+    .toEqual(['policy']);
+  const body = { requestId: 'late', rotationType: 'scheduled', layers: [2], reason: 'test' };
+  expect(await mesh.request('op-1', 'rotation-requested', body)).toMatchObject({
+    status: 'refused',
+    code: 'ORCH-8011',
+  });
+  gate.resolve();
+  await mesh.until(running.planId, [...ended]);
+});

@@ -6,7 +6,7 @@
  * OpenSSL draws its own randomness for keys, signatures and encapsulations; the entropy port supplies
  * `randomBytes` only.
  */
-import { createHash, createHmac, hkdfSync } from 'node:crypto';
+import { createHmac, hash, hkdfSync } from 'node:crypto';
 import { systemEntropy } from './entropy.ts';
 import type { EntropyPort } from './entropy.ts';
 import { aeadOpen, aeadSeal } from './native/aead.ts';
@@ -43,6 +43,7 @@ export function createNativeProvider(entropy: EntropyPort = systemEntropy): Cryp
   };
 }
 
+/** In one call, without an object per hash: trees of batches are made of small ones. */
 function hashing(name: string): (message: Uint8Array) => Uint8Array {
-  return (message) => plain(createHash(name).update(message).digest());
+  return (message) => plain(hash(name, message, 'buffer'));
 }

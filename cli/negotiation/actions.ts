@@ -124,15 +124,22 @@ function flawOf(
   { log, unreadable, isRequestRecorded }: NegotiationReplay,
   audit: AuditVerdict,
 ): string | undefined {
-  if (!audit.ok) return 'the audit does not hold';
+  if (!audit.ok) return auditFlaw(audit);
   if (unreadable > 0) return `the audit does not disclose ${unreadable} of its events`;
   if (log.state === null) return 'the audit has no such negotiation';
   if (!isRequestRecorded) return 'the request of the operator is not in the audit';
   return log.isOver ? undefined : 'the negotiation has not ended in this audit';
 }
 
+/** The first of the three results that does not hold. */
+function auditFlaw({ integrity, content, meaning }: AuditVerdict): string {
+  const failure = [integrity, content, meaning].find(({ ok }) => !ok);
+  const why = failure === undefined || failure.ok ? '' : ` (${failure.code}: ${failure.reason})`;
+  return `the audit does not hold${why}`;
+}
+
 function unfounded(negotiationId: string, audit: AuditVerdict): Recomputation {
-  return { negotiationId, ok: false, reason: 'the audit does not hold', audit };
+  return { negotiationId, ok: false, reason: auditFlaw(audit), audit };
 }
 
 function replayOf(

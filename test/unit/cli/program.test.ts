@@ -40,7 +40,11 @@ describe('help', () => {
   const leaves = (command: Command, path: string[] = []): string[][] =>
     command.commands.length === 0
       ? [path]
-      : command.commands.flatMap((each) => leaves(each, [...path, each.name()]));
+      : [
+          // A group that takes arguments is a command too.
+          ...(command.registeredArguments.length === 0 ? [] : [path]),
+          ...command.commands.flatMap((each) => leaves(each, [...path, each.name()])),
+        ];
 
   test('the commands are those of the README', () => {
     expect(leaves(program).map((path) => path.join(' '))).toEqual([
@@ -48,6 +52,9 @@ describe('help', () => {
       'down',
       'status',
       'doctor',
+      'capabilities',
+      'negotiate',
+      'negotiate verify',
       'rotation plan',
       'rotation approve',
       'rotation execute',
@@ -57,8 +64,32 @@ describe('help', () => {
       'rotation rollback',
       'rotation recover',
       'keys list',
+      'epoch show',
+      'epoch rotate',
       'audit export',
       'audit verify',
+      'policy show',
+      'policy verify',
+      'policy diff',
+      'policy propose',
+      'policy sign',
+      'policy offer',
+      'registry show',
+      'registry verify',
+      'registry diff',
+      'registry propose',
+      'registry sign',
+      'registry offer',
+      'root show',
+      'root verify',
+      'root diff',
+      'root propose',
+      'root sign',
+      'root offer',
+      'revocation propose',
+      'revocation verify',
+      'revocation sign',
+      'revocation offer',
       'telemetry recent',
       'telemetry prove',
       'telemetry verify',

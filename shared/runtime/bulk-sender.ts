@@ -140,20 +140,36 @@ export class BulkSender {
   }
 
   async #sealOne(events: readonly Uint8Array[]): Promise<void> {
-    const { subject, outbox, log } = this.#ports;
-    const batch = await this.#seal(events);
+    const { subject, outbox } = this.#ports;
+    const batch = await this.#sealed(events);
+    if (batch === undefined) return;
     try {
       outbox.enqueue({ subject, data: batch.frame, messageId: batch.messageId });
     } catch (error) {
       batch.refused();
       if (!(error instanceof OutboxError)) throw error;
-      this.#counts.dropped += events.length;
-      log.warn({ code: error.code, events: events.length }, 'telemetry gave way');
+      this.#giveWay(error.code, events.length);
       return;
     }
     batch.accepted();
     this.#counts.batches += 1;
     this.#counts.events += events.length;
+  }
+
+  #giveWay(code: string, events: number): void {
+    this.#counts.dropped += events;
+    this.#ports.log.warn({ code, events }, 'telemetry gave way');
+  }
+
+  /** Undefined where the channel's secret went in the meantime. */
+  async #sealed(events: readonly Uint8Array[]) {
+    try {
+      return await this.#seal(events);
+    } catch (error) {
+      if (!(error instanceof CryptoError && error.code === 'CHANNEL_UNKNOWN')) throw error;
+      this.#giveWay(error.code, events.length);
+      return undefined;
+    }
   }
 
   async #seal(events: readonly Uint8Array[]) {

@@ -9,7 +9,7 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import { encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { SenderChain } from '#shared/crypto/sender-chain.ts';
 import { fromHex } from '#shared/crypto/bytes.ts';
-import { StaticKeyring } from '#shared/crypto/keyring.ts';
+import { StaticKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
 import { BulkReceiver, type BatchOpening } from '#shared/runtime/bulk-receiver.ts';
 import { BulkSender, queueEventsMax } from '#shared/runtime/bulk-sender.ts';
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
@@ -33,7 +33,7 @@ interface Row {
 
 const heartbeat = (sequence: number): TelemetryEvent => ({ kind: 'heartbeat', atMs: 1, sequence });
 
-function sending(options: { keyring?: StaticKeyring; enqueue?: (row: Row) => void } = {}) {
+function sending(options: { keyring?: ChannelKeyring; enqueue?: (row: Row) => void } = {}) {
   const rows: Row[] = [];
   const clock = new ManualClock();
   const agentId = 'database-a';
@@ -150,6 +150,14 @@ describe('a bulk sender', () => {
     });
     // Sealed under a clock that stands in 1970: expired, but of the right chain.
     expect(codeOf(opening)).toBe('SENDER_EXPIRED');
+  });
+
+  it('gives way: a secret that goes while a batch fills costs the batch, not the agent', async () => {
+    const gone = { currentEpoch: () => 1, secretOf: () => undefined };
+    const { sender } = sending({ keyring: gone });
+    sender.offer(heartbeat(1));
+    await sender.stop();
+    expect(sender.counts()).toEqual({ queued: 0, batches: 0, events: 0, dropped: 1 });
   });
 
   it('writes what waits when it stops, and takes nothing more', async () => {

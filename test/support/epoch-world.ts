@@ -6,16 +6,17 @@
 
 import { EpochDesk } from '#agents/orchestrator/epoch-desk.ts';
 import { EpochDriver } from '#agents/orchestrator/epoch-driver.ts';
-import type { EpochAnnouncementBody } from '#schemas/epoch.ts';
+import type { EpochAnnouncement, EpochAnnouncementBody, EpochCapsule } from '#schemas/epoch.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
-import { channelsOf } from '#shared/core/channels.ts';
+import { channelsOf, noticesChannel } from '#shared/core/channels.ts';
+import { openSecrets, type HybridKeyPair } from '#shared/crypto/epoch-capsule.ts';
 import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import { giveEpochSecrets } from '#shared/runtime/epoch-questions.ts';
 import { EpochMember } from '#shared/runtime/epoch-member.ts';
 import type { EpochStore, HeldEpoch } from '#shared/runtime/epoch-store.ts';
-import type { Exchange } from '#shared/runtime/exchange.ts';
+import type { AnyReceivedEvent, Answer, Exchange } from '#shared/runtime/exchange.ts';
 import { Notices } from '#shared/runtime/notices.ts';
 import { crypto, makeWorld, quiet, type World, type WorldOptions } from './world.ts';
 
@@ -111,6 +112,92 @@ export class EpochWorld {
     if (key === undefined) throw new Error('no orchestration key');
     this.stated.push(body);
     return signDocument(body, [localSigner(crypto, key)]);
+  }
+
+  /** An operator's request, as the orchestrators would be given it. */
+  async rekey(channel: string): Promise<void> {
+    const { bus, exchange } = this.#operator();
+    const sent = await exchange.publish({
+      type: 'epoch-rotation-requested',
+      subject: this.subjects.request('op-1'),
+      channel: noticesChannel,
+      body: { requestId: 'test', channel, cause: 'operator', reason: 'test' },
+    } as never);
+    await bus.close();
+    for (const { driver, exchange: theirs } of this.actors.values()) {
+      const event = driver === undefined ? undefined : theirs.openRecord(sent.frame);
+      if (event?.type === 'epoch-rotation-requested') driver?.request(event);
+    }
+  }
+
+  /** Appends an announcement, whoever vouches for it. */
+  async announce(
+    agentId: string,
+    announcement: EpochAnnouncement,
+    capsules: readonly EpochCapsule[],
+  ): Promise<void> {
+    const { exchange, bus } = this.actor(agentId);
+    const { channel, epoch } = announcement.body;
+    const subject = this.subjects.sagaEpoch(channel);
+    const last = await bus.lastMessage('GYRE_CONTROL', subject);
+    const event = { type: 'epoch-announced' as const, announcement, capsules: [...capsules] };
+    await exchange.append(
+      { type: 'epoch-entry', subject, channel: noticesChannel, body: { channel, epoch, event } },
+      last?.sequence ?? 0,
+    );
+  }
+
+  /** Who announced the last epoch of a channel. */
+  authorOf(channel: string): string {
+    for (const { driver } of this.actors.values()) {
+      const log = driver?.logs().find((each) => each.channel === channel);
+      if (log?.author !== undefined) return log.author;
+    }
+    throw new Error(`no orchestrator knows who announced ${channel}`);
+  }
+
+  /** What an agent offers for a channel now. */
+  prekeyOf(agentId: string, channel: string): { prekeyId: string; publicKey: Uint8Array } {
+    const found = this.#events(this.subjects.prekey(agentId)).findLast(
+      (event) => event.type === 'prekeys-published',
+    );
+    const prekey = found?.body.prekeys.find((each) => each.channel === channel);
+    if (prekey === undefined) throw new Error(`${agentId} offers nothing for ${channel}`);
+    return prekey;
+  }
+
+  /** Types of the entries of a channel's log. */
+  entriesOf(channel: string): string[] {
+    return this.#events(this.subjects.sagaEpoch(channel)).flatMap((event) =>
+      event.type === 'epoch-entry' ? [event.body.event.type] : [],
+    );
+  }
+
+  /** The channels that an answer to `epoch-secrets` gives. */
+  channelsIn(answer: Answer, asker: string, key: HybridKeyPair): string[] {
+    if (!answer.ok) throw new Error(answer.reason);
+    const { mesh } = this.world;
+    const given = openSecrets(crypto, { mesh, asker, key, answer: answer.result as never });
+    return (given ?? []).map(({ channel }) => channel).toSorted();
+  }
+
+  /** Everything on a subject, opened as history. */
+  #events(subject: string): AnyReceivedEvent[] {
+    const { exchange } = this.actor('auditor');
+    const stream = this.world.broker.stream('GYRE_CONTROL');
+    const found: AnyReceivedEvent[] = [];
+    for (let sequence = 1; sequence <= stream.lastSequence; sequence += 1) {
+      const message = stream.get(sequence);
+      const event = message?.subject === subject ? exchange.openRecord(message.data) : undefined;
+      if (event !== undefined) found.push(event);
+    }
+    return found;
+  }
+
+  #operator() {
+    const bus = this.world.bus('op-1');
+    const keyring = new EpochKeyring(crypto, this.world.mesh);
+    return { bus, exchange: this.world.principal('op-1', { bus, keyring }) };
   }
 
   async #begin(agentId: string): Promise<void> {

@@ -27,7 +27,7 @@ export function describePermissions(given: Given): void {
       ]) {
         await expect(layer.publish(message(subject))).rejects.toMatchObject({ code: 'BUS_DENIED' });
       }
-      const asking = layer.request(subjects.query('signer'), bytes('sign this'), 1_000);
+      const asking = layer.request(subjects.request('op-1'), bytes('in another name'), 1_000);
       await expect(asking).rejects.toMatchObject({ code: 'BUS_DENIED' });
       const foreign = {
         stream: 'GYRE_CONTROL',

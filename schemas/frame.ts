@@ -9,7 +9,6 @@
 import {
   AgentId,
   Bytes,
-  BytesMax,
   BytesRange,
   compile,
   Identifier,
@@ -124,15 +123,7 @@ export const BatchProof = StrictObject({
 });
 export type BatchProof = Static<typeof BatchProof>;
 
-/** Channel secrets for one recipient, encapsulated to its ML-KEM-1024 key. */
-export const WrappedKeyring = StrictObject({
-  kemCiphertext: Bytes(1568, { description: 'ML-KEM-1024 ciphertext (FIPS 203)' }),
-  ciphertext: BytesMax(64 * 1024, { description: 'ChaCha20-Poly1305 of the secrets' }),
-});
-export type WrappedKeyring = Static<typeof WrappedKeyring>;
-
 export const headerValidator = compile(Header);
 export const frameValidator = compile(Frame);
 export const disclosureValidator = compile(Disclosure);
 export const batchProofValidator = compile(BatchProof);
-export const wrappedKeyringValidator = compile(WrappedKeyring);

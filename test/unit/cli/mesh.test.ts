@@ -41,12 +41,13 @@ describe('members', () => {
 
   test('a layer agent holds the channel of its own layer and no other', () => {
     for (const agent of agents.filter(({ kind }) => kind === 'layer')) {
-      expect(channelsOf(agent)).toEqual(['mesh', `layer-${agent.layer}`]);
+      expect(channelsOf(agent)).toEqual(['mesh', 'telemetry', `layer-${agent.layer}`]);
     }
     expect(channelsOf({ kind: 'operator' })).toEqual(['mesh', 'operators']);
-    for (const kind of ['orchestrator', 'signer', 'auditor'] as const) {
+    for (const kind of ['orchestrator', 'auditor'] as const) {
       expect(channelsOf({ kind })).toEqual(channels);
     }
+    expect(channelsOf({ kind: 'signer' })).toEqual(channels.filter((name) => name !== 'telemetry'));
   });
 });
 

@@ -1,14 +1,10 @@
-/** Keyrings: the newest epoch is current; a wrapped keyring opens for its recipient only. */
+/** Keyrings: fixed ones, and those whose epochs come into use, are superseded and are wiped. */
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
-import {
-  keyringEntriesMax,
-  StaticKeyring,
-  unwrapKeyring,
-  wrapKeyring,
-} from '#shared/crypto/keyring.ts';
+import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
+import { StaticKeyring, noticesSecret } from '#shared/crypto/keyring.ts';
 import type { ChannelSecret } from '#shared/crypto/keyring.ts';
-import { createNobleProvider } from '#shared/crypto/noble-provider.ts';
+import { SenderChain } from '#shared/crypto/sender-chain.ts';
 import { crypto, filled } from './fixtures.ts';
 
 const entries: ChannelSecret[] = [
@@ -50,76 +46,101 @@ describe('StaticKeyring', () => {
   });
 });
 
-describe('a wrapped keyring', () => {
-  const key = crypto.importKemSeed(filled(0x71, 64));
-  const other = crypto.importKemSeed(filled(0x72, 64));
-  const recipient = 'layer-1-identity';
-  const wrapped = wrapKeyring(crypto, { entries, recipient, recipientKey: key.publicKey });
-  const unwrap = (value: unknown, recipientKey = key, name = recipient) => {
-    const result = unwrapKeyring(crypto, { wrapped: value, recipient: name, recipientKey });
-    return result.ok ? 'ok' : result.code;
-  };
-
-  test('opens for its recipient, with either provider on either side', () => {
-    const providers = [crypto, createNobleProvider()];
-    for (const wrapper of providers) {
-      for (const opener of providers) {
-        const recipientKey = opener.importKemSeed(filled(0x71, 64));
-        const result = unwrapKeyring(opener, {
-          wrapped: wrapKeyring(wrapper, {
-            entries,
-            recipient,
-            recipientKey: wrapper.importKemPublicKey(recipientKey.publicKey.raw),
-          }),
-          recipient,
-          recipientKey,
-        });
-        if (!result.ok) throw new Error(result.code);
-        for (const { secret, ...name } of entries) {
-          expect(result.keyring.secretOf(name)).toEqual(secret);
-        }
-      }
-    }
+describe('EpochKeyring', () => {
+  const held = (epoch: number, standing: 'announced' | 'active' | 'superseded' = 'announced') => ({
+    channel: 'saga',
+    epoch,
+    standing,
+    secret: filled(epoch),
   });
 
-  test('does not open for another key or under another name', () => {
-    expect(unwrap(wrapped)).toBe('ok');
-    expect(unwrap(wrapped, other)).toBe('UNWRAP_FAILED');
-    expect(unwrap(wrapped, key, 'layer-2-authorization')).toBe('UNWRAP_FAILED');
+  test('always holds the notices, which anyone can derive', () => {
+    const keyring = new EpochKeyring(crypto, 'test');
+    const { secret } = noticesSecret(crypto, 'test');
+    expect(keyring.secretOf({ channel: 'notices', epoch: 0 })).toEqual(secret);
+    expect(keyring.secretOf({ channel: 'notices', epoch: 1 })).toBeUndefined();
+    expect(keyring.currentEpoch('notices')).toBe(0);
+    keyring.wipe();
+    expect(keyring.secretOf({ channel: 'notices', epoch: 0 })).toEqual(secret);
   });
 
-  test('every changed byte is refused', () => {
-    for (const part of ['kemCiphertext', 'ciphertext'] as const) {
-      const bytes = wrapped[part];
-      for (let at = 0; at < bytes.length; at += 1) {
-        const changed = { ...wrapped, [part]: bytes.with(at, (bytes[at] ?? 0) ^ 1) };
-        expect(unwrap(changed), `${part} at ${at}`).toBe('UNWRAP_FAILED');
-      }
-    }
+  test('seals under an epoch once it is in use, and never goes back', () => {
+    const keyring = new EpochKeyring(crypto, 'test');
+    expect(keyring.hold(held(1))).toBe(true);
+    expect(keyring.currentEpoch('saga')).toBeUndefined();
+    expect(keyring.secretOf({ channel: 'saga', epoch: 1 })).toEqual(filled(1));
+    expect(keyring.activate('saga', 1)).toBe(true);
+    keyring.hold(held(2, 'active'));
+    expect(keyring.currentEpoch('saga')).toBe(2);
+    expect(keyring.activate('saga', 1)).toBe(false);
+    expect(keyring.activate('saga', 3)).toBe(false);
+    expect(keyring.currentEpoch('saga')).toBe(2);
+    expect(keyring.held().map(({ epoch, standing }) => [epoch, standing])).toEqual([
+      [2, 'active'],
+      [1, 'superseded'],
+    ]);
   });
 
-  test('other shapes are malformed', () => {
-    for (const value of [
-      null,
-      {},
-      { ...wrapped, extra: 1 },
-      { ...wrapped, kemCiphertext: filled(0) },
-    ]) {
-      expect(unwrap(value)).toBe('KEYRING_MALFORMED');
-    }
-    expect(unwrap({ ...wrapped, ciphertext: filled(0, 64 * 1024 + 1) })).toBe('KEYRING_MALFORMED');
-    expect(unwrap({ ...wrapped, ciphertext: new Uint8Array() })).toBe('UNWRAP_FAILED');
+  test('overwrites what is closed, with all before it, and takes nothing of it again', () => {
+    const keyring = new EpochKeyring(crypto, 'test');
+    keyring.hold(held(1, 'superseded'));
+    keyring.hold(held(2, 'superseded'));
+    keyring.hold(held(3, 'active'));
+    const secrets = [1, 2].map((epoch) => keyring.secretOf({ channel: 'saga', epoch }));
+    keyring.close('saga', 2);
+    expect(secrets).toEqual([filled(0), filled(0)]);
+    expect(keyring.hold(held(1))).toBe(false);
+    expect(keyring.knows({ channel: 'saga', epoch: 2 })).toBe('over');
+    expect(keyring.knows({ channel: 'saga', epoch: 3 })).toBe('held');
+    expect(keyring.knows({ channel: 'saga', epoch: 4 })).toBe('unknown');
   });
 
-  test('the largest one fits its bounds, a larger one is asserted', () => {
-    const many = Array.from({ length: keyringEntriesMax + 1 }, (_, epoch) => ({
-      channel: 'a'.repeat(63),
-      epoch: Number.MAX_SAFE_INTEGER - epoch,
-      secret: filled(1),
-    }));
-    const wrap = (list: ChannelSecret[]) =>
-      wrapKeyring(crypto, { entries: list, recipient, recipientKey: key.publicKey });
-    expect(unwrap(wrap(many.slice(1)))).toBe('ok');
-    expect(() => wrap(many)).toThrow('invariant');
+  test('forgets an abandoned epoch, and keeps the one in use', () => {
+    const keyring = new EpochKeyring(crypto, 'test');
+    keyring.hold(held(1, 'active'));
+    keyring.hold(held(2));
+    keyring.abandon('saga', 2);
+    expect(keyring.hold(held(2))).toBe(false);
+    expect(keyring.currentEpoch('saga')).toBe(1);
+    expect(keyring.knows({ channel: 'saga', epoch: 3 })).toBe('unknown');
+  });
+
+  test('has one secret per epoch', () => {
+    const keyring = new EpochKeyring(crypto, 'test');
+    expect(keyring.hold(held(1))).toBe(true);
+    expect(keyring.hold(held(1))).toBe(true);
+    expect(keyring.hold({ ...held(1), secret: filled(9) })).toBe(false);
+    expect(keyring.secretOf({ channel: 'saga', epoch: 1 })).toEqual(filled(1));
+  });
+
+  test('keeps counters rising in a chain across epochs: no nonce repeats', () => {
+    const keyring = new EpochKeyring(crypto, 'test');
+    keyring.hold(held(1, 'active'));
+    const signingKey = crypto.importSigningSeed(filled(7));
+    const chain = new SenderChain({ crypto, sender: 'auditor', signingKey, keyring });
+    const header = {
+      lane: 'control' as const,
+      audience: 'saga',
+      subject: 'gyre.v1.test.saga.slots',
+      channel: 'saga',
+      registryVersion: 1,
+      registryDigest: filled(1),
+      policyVersion: 1,
+      policyDigest: filled(2),
+      type: 'saga-entry',
+      schemaVersion: 1,
+      timeMs: 1,
+      expiresMs: 2,
+      eventId: 'one',
+      body: {},
+    };
+    const first = chain.seal(header);
+    first.accepted();
+    keyring.hold(held(2, 'active'));
+    const second = chain.seal(header);
+    expect([first.header.epoch, first.header.counter]).toEqual([1, 1]);
+    expect([second.header.epoch, second.header.counter]).toEqual([2, 2]);
+    expect(second.header.previous).toEqual(first.statementHash);
+    expect(second.header.incarnation).toEqual(first.header.incarnation);
   });
 });

@@ -165,8 +165,12 @@ export class EpochMember {
     const isRising = epoch > this.announcements.highest(channel);
     if (!this.announcements.note(announcement) || !this.#mine.has(channel)) return;
     // What is read again (another follow, a restart) is known; below it only ancient ones stand.
-    if (!isRising || keyring.knows({ channel, epoch }) !== 'unknown') return;
     const capsule = capsules.find((each) => each.agentId === agentId);
+    if (!isRising || keyring.knows({ channel, epoch }) !== 'unknown') {
+      // Given on asking before the log came by: the prekey is used up all the same.
+      if (capsule !== undefined) this.#prekeys.take(channel, capsule.prekeyId)?.secret.fill(0);
+      return;
+    }
     const secret = capsule === undefined ? undefined : this.#opened(announcement, capsule);
     if (secret === undefined) {
       this.#fetcher.want({ channel, epoch });

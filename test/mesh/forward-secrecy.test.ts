@@ -1,0 +1,287 @@
+/**
+ * Forward secrecy, by a thief who has recorded all traffic and takes everything: all files of all
+ * members, the token with its PIN, every secret that either of them opens. While an epoch is open the
+ * thief reads it; once it is closed nothing reads it, but the archive key what the archive holds.
+ */
+
+import { mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openLogFile } from '#agents/auditor/log-file.ts';
+import { AuditLog, type LogRecord } from '#agents/auditor/log.ts';
+import { EpochRecord } from '#agents/signer/epoch-record.ts';
+import { EpochVault } from '#agents/signer/epoch-vault.ts';
+import { openFileToken } from '#agents/signer/token/file-token.ts';
+import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
+import type { Token } from '#agents/signer/token/token.ts';
+import { EpochEntry, type EpochCapsule } from '#schemas/epoch.ts';
+import { compile } from '#schemas/primitives.ts';
+import { archiveChannel, noticesChannel } from '#shared/core/channels.ts';
+import { openArchived } from '#shared/crypto/audit-archive.ts';
+import { isContentOf } from '#shared/crypto/audit-event.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
+import {
+  openFrame,
+  parseFrame,
+  statementHashOf,
+  type ParsedFrame,
+} from '#shared/crypto/envelope.ts';
+import { secretCommitment } from '#shared/crypto/epoch-capsule.ts';
+import { hybridPublicKey } from '#shared/crypto/hybrid-kem.ts';
+import { noticesSecret } from '#shared/crypto/keyring.ts';
+import type { HeldEpoch } from '#shared/runtime/epoch-store.ts';
+import { SecrecyMesh } from '../support/secrecy-mesh.ts';
+import { makeSoftHsmToken, softHsm } from '../support/softhsm.ts';
+import { crypto, quiet } from '../support/world.ts';
+
+const agents = ['signer', 'auditor', 'orchestrator-a', 'orchestrator-b', 'identity-a', 'network-a'];
+const secretWords = 'what identity-a said in the first epoch';
+const hourMs = 3_600_000;
+const entryCheck = compile(EpochEntry);
+
+interface TokenPlace {
+  readonly open: () => Promise<Token>;
+  readonly directory: string;
+  readonly remove: () => Promise<void> | void;
+}
+
+async function tokenPlace(): Promise<TokenPlace> {
+  if ('libraryPath' in softHsm) {
+    const { options, dir, remove } = await makeSoftHsmToken();
+    return { open: () => openPkcs11Token(options), directory: dir, remove };
+  }
+  const directory = mkdtempSync(path.join(tmpdir(), 'gyre-secrecy-token-'));
+  const pin = () => Buffer.from('a-pin');
+  const open = () => openFileToken({ label: 'secrecy', directory, pin });
+  return { open, directory, remove: () => rmSync(directory, { recursive: true }) };
+}
+
+let place: TokenPlace;
+let mesh: SecrecyMesh;
+
+beforeAll(async () => {
+  place = await tokenPlace();
+  mesh = await SecrecyMesh.start(agents, place.open);
+});
+
+afterAll(async () => {
+  await mesh.end();
+  await place.remove();
+});
+
+/** Recorded frames that are sealed under the first epoch of a channel that has secrets. */
+function framesOfFirstEpoch(): ParsedFrame[] {
+  return mesh.traffic.flatMap((bytes) => {
+    const parsed = parseFrame(bytes);
+    if (!parsed.ok) return [];
+    const { channel, epoch } = parsed.frame.header;
+    return channel !== noticesChannel && epoch === 1 ? [parsed.frame] : [];
+  });
+}
+
+/** What the epoch logs say in public: commitments and capsules of the first epoch. */
+function announcedFirst(): { channel: string; commitment: string; capsules: EpochCapsule[] }[] {
+  const { secret } = noticesSecret(crypto, mesh.world.mesh);
+  return mesh.traffic.flatMap((bytes) => {
+    const parsed = parseFrame(bytes);
+    if (!parsed.ok || parsed.frame.header.type !== 'epoch-entry') return [];
+    const opened = openFrame(crypto, parsed.frame, secret);
+    if (!opened.ok || !entryCheck.check(opened.body)) return [];
+    const { channel, epoch, event } = opened.body;
+    if (epoch !== 1 || event.type !== 'epoch-announced') return [];
+    const { secret_commitment: commitment } = event.announcement.body;
+    return [{ channel, commitment, capsules: [...event.capsules] }];
+  });
+}
+
+function filesUnder(folder: string): { file: string; bytes: Buffer }[] {
+  return readdirSync(folder).flatMap((name) => {
+    const file = path.join(folder, name);
+    return statSync(file).isDirectory() ? filesUnder(file) : [{ file, bytes: readFileSync(file) }];
+  });
+}
+
+/** All that lies on disks: of every member, and of the token. */
+function allFiles() {
+  return [...filesUnder(mesh.folder), ...filesUnder(place.directory)];
+}
+
+/** What the token unwraps of the vault, for a thief who has both. */
+async function unwrapped(): Promise<readonly HeldEpoch[]> {
+  const token = await place.open();
+  const database = new DatabaseSync(':memory:');
+  try {
+    const vault = await EpochVault.open({
+      directory: path.join(mesh.folder, 'signer', 'vault'),
+      mesh: mesh.world.mesh,
+      token,
+      record: new EpochRecord(database),
+      log: quiet,
+    });
+    return await vault.load();
+  } finally {
+    database.close();
+    await token.close();
+  }
+}
+
+/** The secrets that were: of everything drawn, what the announcements commit to. */
+function trueSecrets(): Map<string, Uint8Array> {
+  const secrets = new Map<string, Uint8Array>();
+  for (const { channel, commitment } of announcedFirst()) {
+    const name = { mesh: mesh.world.mesh, channel, epoch: 1 };
+    const found = mesh.drawn.find(
+      (bytes) => bytes.length === 32 && secretCommitment(crypto, name, bytes) === commitment,
+    );
+    if (found !== undefined) secrets.set(channel, found);
+  }
+  return secrets;
+}
+
+/** Hybrid keys that open a capsule of the first epoch. */
+function truePrekeys(): Uint8Array[] {
+  const ids = new Set(announcedFirst().flatMap(({ capsules }) => capsules.map((c) => c.prekeyId)));
+  return mesh.drawn.filter(
+    (bytes) =>
+      bytes.length === 96 && ids.has(toHex(crypto.sha3_256(hybridPublicKey(crypto, bytes)))),
+  );
+}
+
+/**
+ * Whether one of these needles stands anywhere in a file: the same as trying every window of the file
+ * as a key, since a window opens a frame only if it is the key.
+ */
+function standsIn(files: readonly { bytes: Buffer }[], needles: readonly Uint8Array[]): boolean {
+  return files.some(({ bytes }) => needles.some((needle) => bytes.includes(needle)));
+}
+
+/** The frames that a candidate opens as a channel secret: its commitment is checked first. */
+function openedBy(candidates: readonly Uint8Array[], frames: readonly ParsedFrame[]): number {
+  return frames.filter((frame) =>
+    candidates.some((candidate) => openFrame(crypto, frame, candidate).ok),
+  ).length;
+}
+
+/** Every 32-byte window of the small files: seeds, PINs, wrapped secrets, token objects. */
+function windowsOfSmallFiles(): Uint8Array[] {
+  return allFiles()
+    .filter(({ bytes }) => bytes.length <= 512)
+    .flatMap(({ bytes }) =>
+      Array.from(
+        { length: Math.max(0, bytes.length - 31) },
+        (_, at) => new Uint8Array(bytes.subarray(at, at + 32)),
+      ),
+    );
+}
+
+/** One recorded frame of each channel: what opens one opens all of its channel and epoch. */
+function oneOfEach(frames: readonly ParsedFrame[]): ParsedFrame[] {
+  return [...new Map(frames.map((frame) => [frame.header.channel, frame])).values()];
+}
+
+describe('a thief with all disks, the token and all traffic', () => {
+  it('reads an epoch that is open: the search finds what is there', async () => {
+    await mesh.report('identity-a', 'command-1', secretWords);
+    await mesh.report('network-a', 'command-2', secretWords);
+    await mesh.until('receipts', () =>
+      framesOfFirstEpoch().some(({ header }) => header.type === 'receipts-issued'),
+    );
+    const frames = framesOfFirstEpoch();
+    const channels = new Set(frames.map(({ header }) => header.channel));
+    for (const channel of ['layer-1', 'layer-3', 'mesh']) expect(channels).toContain(channel);
+    const vault = await unwrapped();
+    const secrets = vault.map(({ secret }) => secret);
+    expect(openedBy(secrets, frames)).toBe(frames.length);
+    // The oracle is complete: every secret and every prekey of the epoch is known to this test.
+    const announced = announcedFirst();
+    expect(trueSecrets().size).toBe(new Set(announced.map(({ channel }) => channel)).size);
+    const capsules = announced.flatMap((each) => each.capsules);
+    expect(truePrekeys().length).toBe(new Set(capsules.map((each) => each.prekeyId)).size);
+    expect(openedBy([...trueSecrets().values()], frames)).toBe(frames.length);
+    // And the search by windows finds a secret that lies somewhere.
+    const planted = path.join(mesh.folder, 'planted');
+    const found = trueSecrets().get('layer-1') ?? new Uint8Array(0);
+    writeFileSync(planted, Buffer.concat([Buffer.alloc(7, 1), found, Buffer.alloc(9, 2)]));
+    expect(standsIn(allFiles(), [found])).toBe(true);
+    expect(openedBy(windowsOfSmallFiles(), oneOfEach(frames))).toBe(1);
+    rmSync(planted);
+  });
+
+  it('reads nothing of it once it is closed, but by the archive key what is archived', async () => {
+    const secrets = [...trueSecrets().values()];
+    const prekeys = truePrekeys();
+    mesh.pass(hourMs + 15_000);
+    await mesh.until('the second epochs', () => mesh.isEverywhere(2));
+    const after = await mesh.report('identity-a', 'command-3', 'said in the second epoch');
+    await mesh.until('the receipt', () =>
+      mesh.traffic.some((bytes) => {
+        const parsed = parseFrame(bytes);
+        return (
+          parsed.ok &&
+          parsed.frame.header.type === 'receipts-issued' &&
+          parsed.frame.header.epoch === 2
+        );
+      }),
+    );
+    expect(after.hash).toHaveLength(64);
+    mesh.pass(600_000 + 15_000);
+    await mesh.until('the first epochs are closed', () => mesh.isGone(1));
+    await mesh.stopAgents();
+    const frames = framesOfFirstEpoch();
+    expect(frames.length).toBeGreaterThan(10);
+
+    const vault = await unwrapped();
+    expect(vault.some(({ epoch }) => epoch === 2)).toBe(true);
+    const old = vault.filter(({ channel, epoch }) => epoch === 1 && channel !== archiveChannel);
+    expect(old.map(({ channel }) => channel)).toEqual([]);
+    const stolen = [...vault.map(({ secret }) => secret), ...windowsOfSmallFiles()];
+    expect(openedBy(stolen, oneOfEach(frames))).toBe(0);
+    expect(
+      openedBy(
+        vault.map(({ secret }) => secret),
+        frames,
+      ),
+    ).toBe(0);
+    const halves = prekeys.flatMap((key) => [key, key.subarray(0, 64), key.subarray(64)]);
+    expect(standsIn(allFiles(), [...secrets, ...halves])).toBe(false);
+    const archiveKey = vault.find(({ channel }) => channel === archiveChannel)?.secret;
+    const records = await readLog();
+    expect(said(records, archiveKey ?? new Uint8Array(32), frames)).toContain(secretWords);
+    for (const { channel, secret } of vault) {
+      if (channel !== archiveChannel) expect(said(records, secret, frames)).toBe('');
+    }
+    expect(standsIn(allFiles(), [Buffer.from(secretWords)])).toBe(false);
+  }, 150_000);
+});
+
+async function readLog(): Promise<LogRecord[]> {
+  const records: LogRecord[] = [];
+  const file = path.join(mesh.folder, 'auditor', 'audit.log');
+  const log = await AuditLog.open(await openLogFile(file), (record) => records.push(record));
+  await log.close();
+  return records;
+}
+
+/** What a key opens of the archived content of these frames, as text. */
+function said(
+  records: readonly LogRecord[],
+  key: Uint8Array,
+  frames: readonly ParsedFrame[],
+): string {
+  const wanted = new Set(frames.map((frame) => toHex(statementHashOf(crypto, frame))));
+  return records
+    .flatMap(({ archived, leafIndex, frame }) => {
+      const parsed = parseFrame(frame);
+      if (!parsed.ok || archived === undefined) return [];
+      const hash = toHex(statementHashOf(crypto, parsed.frame));
+      if (!wanted.has(hash)) return [];
+      const content = openArchived(crypto, key, { auditor: 'auditor', leafIndex, hash }, archived);
+      if (content === undefined) return [];
+      const { salt, bodyBytes: body } = content;
+      expect(isContentOf(crypto, parsed.frame, { salt, body })).toBe(true);
+      return [Buffer.from(body).toString('latin1')];
+    })
+    .join('\n');
+}

@@ -3,7 +3,7 @@
  * measured on. Every part is bounded by runs and by time; what was started is stopped, also when the
  * run is interrupted or a part fails.
  *
- *   node bench/run.ts [--only seal|lanes|publish|core|token|rotation] [--runs N] [--json] [--token softhsm|file]
+ *   node bench/run.ts [--only seal|lanes|publish|core|epochs|token|rotation] [--runs N] [--json] [--token softhsm|file]
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,9 +17,10 @@ import { publishingRows } from './publishing.ts';
 import { machineText, rowsText, type Row } from './report.ts';
 import { rotationRows, rotationRunsMax } from './rotation.ts';
 import { sealingRows } from './sealing.ts';
+import { epochRows } from './epochs.ts';
 import { tokenRows } from './token.ts';
 
-const parts = ['seal', 'lanes', 'publish', 'core', 'token', 'rotation'] as const;
+const parts = ['seal', 'lanes', 'publish', 'core', 'epochs', 'token', 'rotation'] as const;
 type Part = (typeof parts)[number];
 
 interface Choices {
@@ -35,6 +36,7 @@ const runsOf: Readonly<Record<Part, number>> = {
   lanes: 100,
   publish: 20,
   core: 1000,
+  epochs: 500,
   token: 200,
   rotation: 20,
 };
@@ -99,6 +101,8 @@ function rowsOf(
       return publishingRows(runs);
     case 'core':
       return decidingRows(runs);
+    case 'epochs':
+      return epochRows(runs);
     case 'token':
       return tokenRows(runs);
     case 'rotation':

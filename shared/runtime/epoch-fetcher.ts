@@ -47,7 +47,7 @@ export class EpochFetcher {
   /** Channels that everyone was asked for, and nobody had a secret of. */
   #without: ReadonlySet<string> = new Set();
   #asksAll = false;
-  #asking: Promise<void> | undefined;
+  #isAsking = false;
   #stopped = false;
 
   constructor(ports: FetcherPorts) {
@@ -119,8 +119,12 @@ export class EpochFetcher {
   }
 
   #ask(): void {
-    this.#asking ??= this.#askUntilThere().finally(() => {
-      this.#asking = undefined;
+    if (this.#isAsking) return;
+    this.#isAsking = true;
+    void this.#askUntilThere().finally(() => {
+      this.#isAsking = false;
+      // What was wanted while the last answer was taken in.
+      if (this.#lacks()) this.#ask();
     });
   }
 

@@ -130,6 +130,26 @@ export class EpochWorld {
     }
   }
 
+  /** Everyone learns at once that an agent is revoked. */
+  async revoke(agentId: string): Promise<void> {
+    const { trust, keys, mesh, clock } = this.world;
+    const operators = trust.agents().filter(({ kind }) => kind === 'operator');
+    const signers = operators.flatMap((operator) => {
+      const key = keys.get(operator.agentId);
+      return key === undefined ? [] : [localSigner(crypto, key)];
+    });
+    const body = {
+      kind: 'revocation' as const,
+      mesh,
+      agent_id: agentId,
+      key_id: trust.agent(agentId)?.keyId ?? '',
+      reason: 'test',
+      issued_at: new Date(clock.nowMs()).toISOString(),
+    };
+    const adoption = trust.adopt(await signDocument(body, signers), clock.nowMs());
+    if (adoption.status !== 'adopted') throw new Error(`not revoked: ${JSON.stringify(adoption)}`);
+  }
+
   /** Appends an announcement, whoever vouches for it. */
   async announce(
     agentId: string,

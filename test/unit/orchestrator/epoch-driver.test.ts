@@ -166,3 +166,34 @@ describe('a member that comes late', () => {
     expect(world.channelsIn(answer, 'identity-a', key)).toEqual(['layer-1', 'mesh']);
   });
 });
+
+describe('a member that is revoked', () => {
+  it('is given no further secret, and what it holds opens nothing that is said from then on', async () => {
+    await started();
+    const { keyring, exchange } = world.actor('identity-a');
+    await world.revoke('identity-a');
+    const others = running.filter((id) => id !== 'identity-a');
+    await world.until('its channels are rekeyed', () =>
+      others.every((id) => world.actor(id).keyring.currentEpoch('mesh') === 2),
+    );
+    const second = world.stated.findLast(({ channel }) => channel === 'mesh');
+    expect(second?.cause).toBe('membership');
+    expect(second?.members.map(({ agent_id: id }) => id)).not.toContain('identity-a');
+    const said = world.actor('auditor').exchange.seal({
+      type: 'receipts-issued',
+      subject: world.subjects.auditReceipt(),
+      channel: 'mesh',
+      body: {
+        treeSize: 1,
+        rootHash: '0'.repeat(64),
+        entries: [{ statementHash: '0'.repeat(64), leafIndex: 0, verdict: 'accepted' }],
+      },
+    });
+    expect(keyring.knows({ channel: 'mesh', epoch: 2 })).toBe('unknown');
+    expect(exchange.openRecord(said.frame)).toBeUndefined();
+    expect(world.actor('signer').exchange.openRecord(said.frame)?.type).toBe('receipts-issued');
+    const query = { ask: 'epoch-secrets', publicKey: newHybridKey(crypto).publicKey } as const;
+    const asked = exchange.ask({ agentId: 'signer', channel: 'notices' }, query, 500);
+    await expect(asked).rejects.toThrow();
+  });
+});

@@ -194,6 +194,6 @@ describe('a member that is revoked', () => {
     expect(world.actor('signer').exchange.openRecord(said.frame)?.type).toBe('receipts-issued');
     const query = { ask: 'epoch-secrets', publicKey: newHybridKey(crypto).publicKey } as const;
     const asked = exchange.ask({ agentId: 'signer', channel: 'notices' }, query, 500);
-    await expect(asked).rejects.toThrow();
+    await expect(asked).rejects.toMatchObject({ name: 'BusError' });
   });
 });

@@ -96,10 +96,13 @@ export class OperatorSession {
     const config = layout.configFile({ id: operatorId, kind: 'operator' });
     const connectTimeoutMs = Math.min(timeoutMs, connectMsMax);
     try {
-      const agent = await bootAgent(config, { connectTimeoutMs });
-      await joinChannels(agent, timeoutMs);
+      let learn = (): Promise<void> => Promise.resolve();
+      const agent = await bootAgent(config, { connectTimeoutMs, catchUp: () => learn() });
       const session = new OperatorSession(agent, options);
-      await session.#catchUp();
+      learn = () => session.#catchUp();
+      // Documents first: the secrets come in answers that are sealed under the newest ones.
+      await learn();
+      await joinChannels(agent, timeoutMs);
       return session;
     } catch (error) {
       const isSilent = error instanceof BusError && error.code === 'BUS_UNREACHABLE';

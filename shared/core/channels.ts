@@ -30,9 +30,8 @@ export function channelsOf(member: {
   switch (member.kind) {
     case 'orchestrator':
     case 'auditor':
-      return channels;
     case 'signer':
-      return channels.filter((channel) => channel !== 'telemetry');
+      return channels;
     case 'operator':
       return ['mesh', 'operators'];
     case 'layer':

@@ -82,6 +82,8 @@ export interface BootOptions {
   readonly observesAll?: boolean;
   /** How long the bus may take to answer; what `connectNatsBus` allows unless told. */
   readonly connectTimeoutMs?: number;
+  /** How to learn of newer documents, for those who may not read what is kept for late comers. */
+  readonly catchUp?: () => Promise<void>;
 }
 
 /** @throws BootError */
@@ -121,7 +123,7 @@ export async function bootAgent(
   const store = openTrustStore({ directory: stateDirectory, crypto: identity.crypto, trust });
   warnOfStale(identity);
   const seed = readSecret(resolve(config.nkeySeedFile), undefined);
-  const { connectTimeoutMs, ...principalOptions } = options;
+  const { connectTimeoutMs, catchUp: ownCatchUp, ...principalOptions } = options;
   const connected = await connectNatsBus({
     servers: config.natsUrl,
     mesh: trust.mesh,
@@ -139,7 +141,7 @@ export async function bootAgent(
   const whenReadable = (name: { channel: string; epoch: number }) => epochs.whenReadable(name);
   const bus = gatedBus(connected, { ...identity, epochs: { whenReadable } });
   const trustDesk = new TrustDesk({ ...identity, agentId, kind, bus, store });
-  const catchUp = (): Promise<void> => trustDesk.catchUp();
+  const catchUp = ownCatchUp ?? ((): Promise<void> => trustDesk.catchUp());
   const exchange = new Principal({
     ...identity,
     ...principalOptions,
@@ -233,7 +235,7 @@ function readConfig(configPath: string): AgentConfig {
 
 function readTrust(crypto: CryptoProvider, config: AgentConfig, bundlePath: string): TrustView {
   const opening = openTrust(crypto, {
-    bundle: JSON.parse(readSecret(bundlePath, undefined).toString()),
+    bundle: parsedBundle(readSecret(bundlePath, undefined).toString()),
     rootDigest: config.rootDigest,
     nowMs: systemClock.nowMs(),
   });
@@ -243,6 +245,16 @@ function readTrust(crypto: CryptoProvider, config: AgentConfig, bundlePath: stri
     `the trust bundle is refused (${opening.code}): ${opening.reason}`,
     'restore the bundle that belongs to the pinned root',
   );
+}
+
+/** Undefined, which is no bundle, for what is not JSON. */
+function parsedBundle(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }
 
 function openTrustStore(options: TrustStoreOptions): TrustStore {

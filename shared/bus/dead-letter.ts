@@ -1,8 +1,7 @@
 /**
  * What is kept of a message that nobody could work off: where it came from, why it was given up,
- * and its bytes as they were. MessagePack, at most `messageBytesMax` plus 4 KiB.
+ * and its bytes as they were. Canonical MessagePack, at most `messageBytesMax` plus 4 KiB.
  */
-import { decode, encode } from '@msgpack/msgpack';
 import {
   BytesMax,
   compile,
@@ -14,6 +13,7 @@ import {
   Uint,
 } from '#schemas/primitives.ts';
 import type { Static } from '#schemas/primitives.ts';
+import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { messageBytesMax, publishBytesMax, streamNames } from './bus.ts';
 
 const reasonCharsMax = 200;
@@ -34,21 +34,19 @@ const validator = compile(DeadLetter);
 /** The reason given when a message was delivered too often. */
 export const attemptsExhausted = 'ATTEMPTS_EXHAUSTED';
 
-/** A longer reason is cut, and its control characters are replaced: a handler made it. */
+/** A longer reason is cut, and what is no text is replaced: a handler made it, and a sender the id. */
 export function encodeDeadLetter(letter: DeadLetter): Uint8Array {
-  const reason = letter.reason.replace(/\p{Cc}/gu, ' ').slice(0, reasonCharsMax);
-  return encode({ ...letter, reason }, { sortKeys: true });
+  const reason = letter.reason.replace(/[\p{Cc}\ufeff]/gu, ' ').slice(0, reasonCharsMax);
+  return encodeCanonical({
+    ...letter,
+    reason: reason.toWellFormed(),
+    messageId: letter.messageId.replace(/^\ufeff+/u, '').toWellFormed(),
+  });
 }
 
 /** The dead letter in the bytes, or null when they hold none. */
 export function decodeDeadLetter(bytes: Uint8Array): DeadLetter | null {
   if (bytes.length > publishBytesMax) return null;
-  let value: unknown;
-  try {
-    value = decode(bytes);
-  } catch (cause) {
-    if (cause instanceof Error) return null;
-    throw cause;
-  }
-  return validator.check(value) ? value : null;
+  const decoded = decodeCanonical(bytes);
+  return decoded.ok && validator.check(decoded.value) ? decoded.value : null;
 }

@@ -30,6 +30,18 @@ describe('dead letters', () => {
     expect(decoded?.reason).toBe(`two lines ${'x'.repeat(190)}`);
   });
 
+  it('take a reason and an id that are no text', () => {
+    const odd = { ...letter, reason: '\ufeffcut \ud800', messageId: '\ufeff\udc00' };
+    const decoded = decodeDeadLetter(encodeDeadLetter(odd));
+    expect(decoded).toEqual({ ...letter, reason: ' cut \ufffd', messageId: '\ufffd' });
+  });
+
+  it('cost no memory for a list that is declared and not there', () => {
+    const before = process.memoryUsage().heapTotal;
+    expect(decodeDeadLetter(Uint8Array.of(0xdd, 0x01, 0xff, 0xff, 0xff))).toBeNull();
+    expect(process.memoryUsage().heapTotal - before).toBeLessThan(32 * 1024 * 1024);
+  });
+
   it.each([
     ['nothing', new Uint8Array()],
     ['noise', Uint8Array.of(0xc1, 0xff)],

@@ -23,12 +23,21 @@ export const DocumentSignature = StrictObject({
 });
 export type DocumentSignature = Static<typeof DocumentSignature>;
 
-/** A moment as documents write it: RFC 3339, UTC, milliseconds (`2026-01-31T12:00:00.000Z`). */
+/**
+ * A moment as documents write it: RFC 3339, UTC, milliseconds (`2026-01-31T12:00:00.000Z`). There is such
+ * a moment, and this is its one text: no 31 February, and no month 13, which no time would ever be after.
+ */
 export function Instant() {
-  return Type.String({
+  const schema = Type.String({
     pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d\\.\\d{3}Z$',
     maxLength: 24,
   });
+  return Type.Refine(schema, isMoment, () => 'must be a moment from 1970 on');
+}
+
+function isMoment(text: string): boolean {
+  const timeMs = Date.parse(text);
+  return timeMs >= 0 && new Date(timeMs).toISOString() === text;
 }
 
 /** A document over one body schema. */

@@ -174,7 +174,11 @@ describe('freeze', () => {
     const nonsense = await offerPolicy(fresh(), (body) => {
       body.expires_at = '2026-99-99T99:99:99.999Z';
     });
-    expect(nonsense).toBe('ORCH-8011 DATES_INVALID');
+    expect(nonsense).toBe('ORCH-8011 MALFORMED');
+    const february = await offerPolicy(fresh(), (body) => {
+      body.issued_at = '2026-02-31T00:00:00.000Z';
+    });
+    expect(february).toBe('ORCH-8011 MALFORMED');
   });
 });
 
@@ -338,7 +342,7 @@ describe('a revocation', () => {
       [{ agent_id: 'nobody' }, 'AGENT_UNKNOWN'],
       [{ key_id: '0'.repeat(64) }, 'AGENT_UNKNOWN'],
       [{ issued_at: instant(nowMs() + 60_000) }, 'ISSUED_IN_FUTURE'],
-      [{ issued_at: '2026-99-99T99:99:99.999Z' }, 'DATES_INVALID'],
+      [{ issued_at: '2026-99-99T99:99:99.999Z' }, 'MALFORMED'],
       [{ mesh: 'elsewhere' }, 'OTHER_MESH'],
     ] as const) {
       const document = await signedBy(world, revocationOf(world, 'phi-a', change));

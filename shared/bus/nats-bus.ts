@@ -3,7 +3,6 @@
  * back-pressure of its own), reads go to the stream's leader where the agent may ask it, and every
  * fault is a `BusError`.
  */
-import { MsgHdrsImpl } from '@nats-io/transport-node';
 import type { Msg } from '@nats-io/transport-node';
 import { BusError, respondInFlightMax } from './bus.ts';
 import type {
@@ -26,10 +25,11 @@ import { NatsBucket } from './nats-bucket.ts';
 import { consumeNats } from './nats-consume.ts';
 import { apiCodes, apiFault, translate, wrongSequenceCodes } from './nats-errors.ts';
 import { Followers } from './nats-follow.ts';
-import { isRecord, NatsLink, publishHeaders } from './nats-link.ts';
+import { isRecord, jsonOf, NatsLink, publishHeaders } from './nats-link.ts';
+import { directMessage, storedMessage } from './nats-messages.ts';
 import { readScopeOf } from './permissions.ts';
 import type { ReadScope } from './permissions.ts';
-import { messageIdOf, Publisher, publisherLimits } from './publisher.ts';
+import { Publisher, publisherLimits } from './publisher.ts';
 import type { PublisherLimits, PublishTransport, SendAnswer } from './publisher.ts';
 import type { BusPrincipal } from './streams.ts';
 import { jetstreamSubjects, streamOf, subjectsOf } from './subjects.ts';
@@ -207,9 +207,7 @@ class NatsBus implements Bus, PublishTransport {
       stream: this.#streamOf(subject),
       ...(expectLastSubjectSequence === undefined ? {} : { expectLastSubjectSequence }),
     });
-    const answer: unknown = (
-      await this.#link.request(subject, data, { timeoutMs, headers })
-    ).json();
+    const answer = jsonOf((await this.#link.request(subject, data, { timeoutMs, headers })).data);
     if (!isRecord(answer)) throw new BusError('BUS_REJECTED', 'the bus acknowledged nonsense');
     const { error } = answer;
     if (!isRecord(error)) {
@@ -278,14 +276,7 @@ class NatsBus implements Bus, PublishTransport {
     );
     const { headers } = answer;
     if (headers === undefined || headers.code === 404) return null;
-    return {
-      subject: headers.get('Nats-Subject'),
-      data: new Uint8Array(answer.data),
-      messageId: messageIdOf(headers.get('Nats-Msg-Id')),
-      sequence: Number(headers.get('Nats-Sequence')),
-      deliveryCount: 1,
-      timeMs: Date.parse(headers.get('Nats-Time-Stamp')),
-    };
+    return directMessage(answer.data, headers);
   }
 
   #streamOf(subject: string): StreamName {
@@ -299,22 +290,4 @@ class NatsBus implements Bus, PublishTransport {
     life.onEnd(() => this.#subscriptions.delete(life));
     return life;
   }
-}
-
-function storedMessage(stored: unknown): BusMessage {
-  if (!isRecord(stored)) throw new BusError('BUS_REJECTED', 'the JetStream API answered nonsense');
-  const bytes = (key: string): Uint8Array => {
-    const text = stored[key];
-    return Uint8Array.from(Buffer.from(typeof text === 'string' ? text : '', 'base64'));
-  };
-  const encoded = bytes('hdrs');
-  const messageId = encoded.length === 0 ? '' : MsgHdrsImpl.decode(encoded).get('Nats-Msg-Id');
-  return {
-    subject: String(stored['subject']),
-    data: bytes('data'),
-    messageId: messageIdOf(messageId),
-    sequence: Number(stored['seq']),
-    deliveryCount: 1,
-    timeMs: Date.parse(String(stored['time'])),
-  };
 }

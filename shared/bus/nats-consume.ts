@@ -7,7 +7,7 @@ import { apiFault } from './nats-errors.ts';
 import { isRecord, nanos } from './nats-link.ts';
 import type { NatsLink } from './nats-link.ts';
 import { Pull } from './nats-pull.ts';
-import type { Delivered } from './nats-pull.ts';
+import type { Delivered } from './nats-messages.ts';
 import { jetstreamSubjects } from './subjects.ts';
 import type { BusTimer } from './timers.ts';
 

@@ -10,7 +10,7 @@ import { apiCodes, apiFault, translate } from './nats-errors.ts';
 import { nanos } from './nats-link.ts';
 import type { NatsLink } from './nats-link.ts';
 import { Pull } from './nats-pull.ts';
-import type { Delivered } from './nats-pull.ts';
+import type { Delivered } from './nats-messages.ts';
 import { followConsumerName, followSlotsMax, jetstreamSubjects } from './subjects.ts';
 import { sleep } from './timers.ts';
 

@@ -121,7 +121,7 @@ export class NatsLink {
   /** One question to the JetStream API. */
   async api(subject: string, body: Readonly<Record<string, unknown>> = {}): Promise<ApiAnswer> {
     const answer = await this.request(subject, jsonBytes(body), { timeoutMs: apiTimeoutMs });
-    const value: unknown = answer.json();
+    const value = jsonOf(answer.data);
     if (!isRecord(value)) throw new BusError('BUS_REJECTED', 'the JetStream API answered nonsense');
     const { error } = value;
     if (!isRecord(error)) return { ok: true, value };
@@ -155,6 +155,16 @@ export class NatsLink {
     }
     this.onTrouble(tooOld(version));
     void this.connection.close();
+  }
+}
+
+/** Undefined for what is not JSON. */
+export function jsonOf(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
   }
 }
 

@@ -5,21 +5,14 @@
  */
 import type { Msg, Subscription as NatsSubscription } from '@nats-io/transport-node';
 import { createInbox } from '@nats-io/transport-node';
-import type { BusMessage } from './bus.ts';
+import { BusError } from './bus.ts';
 import { jsonBytes, nanos } from './nats-link.ts';
 import type { NatsLink } from './nats-link.ts';
 import { translate } from './nats-errors.ts';
-import { messageIdOf } from './publisher.ts';
+import { deliveredOf } from './nats-messages.ts';
+import type { Delivered } from './nats-messages.ts';
 import { inboxPrefix, jetstreamSubjects } from './subjects.ts';
 import type { BusTimer } from './timers.ts';
-
-export interface Delivered {
-  readonly message: BusMessage;
-  /** Position among all deliveries of this consumer, from 1. */
-  readonly deliverySequence: number;
-  /** Subject on which the delivery is settled. */
-  readonly reply: string;
-}
 
 export interface PullOptions {
   readonly stream: string;
@@ -113,7 +106,9 @@ export class Pull {
     this.#left = Math.max(0, this.#left - 1);
     this.#received += 1;
     this.#heard();
-    this.#options.onMessage(delivered(message));
+    const delivered = deliveredOf(message);
+    if (delivered !== undefined) this.#options.onMessage(delivered);
+    else this.#link.onTrouble(new BusError('BUS_REJECTED', 'the bus delivered nonsense'));
   }
 
   #status(serial: number, code: number): void {
@@ -136,27 +131,4 @@ export class Pull {
       this.#options.onLost();
     });
   }
-}
-
-/**
- * A delivery from its settlement subject: `$JS.ACK.<stream>.<consumer>.<count>.<sequence>.<delivery
- * sequence>.<nanoseconds>.<pending>`, or the longer form with domain and account hash in front.
- */
-function delivered(message: Msg): Delivered {
-  const reply = message.reply ?? '';
-  const tokens = reply.split('.');
-  const from = tokens.length === 9 ? 4 : 6;
-  const number = (index: number): number => Number(tokens[from + index]);
-  return {
-    message: {
-      subject: message.subject,
-      data: new Uint8Array(message.data),
-      messageId: messageIdOf(message.headers?.get('Nats-Msg-Id') ?? ''),
-      deliveryCount: number(0),
-      sequence: number(1),
-      timeMs: Math.floor(number(3) / 1_000_000),
-    },
-    deliverySequence: number(2),
-    reply,
-  };
 }

@@ -23,6 +23,7 @@ import { BoundedMap } from './bounded-map.ts';
 import { toHex, utf8 } from './bytes.ts';
 import type { AdoptedDocument, DatedBody, VersionStanding } from './document-history.ts';
 import { Enrolments, enrolledFrom, type Enrolled } from './enrolments.ts';
+import { CryptoError } from './errors.ts';
 import { EvidenceCheck, type EvidenceOpening } from './evidence-check.ts';
 import {
   LivingDocuments,
@@ -80,12 +81,25 @@ export interface Versioned {
 
 export type Adopted = Extract<Adoption, { status: 'adopted' }>;
 
-/** Checks a bundle against the pinned root. */
+/** Checks a bundle of any origin against the pinned root. Never throws for what is in it. */
 export function openTrust(crypto: CryptoProvider, input: TrustInput): TrustOpening {
-  const { bundle, rootDigest } = input;
+  const { bundle } = input;
   if (!trustBundleCheck.check(bundle)) {
     return refused('BUNDLE_MALFORMED', trustBundleCheck.errors(bundle).join('; '));
   }
+  try {
+    return opened(crypto, bundle, input);
+  } catch (fault) {
+    if (!(fault instanceof CryptoError) || fault.code !== 'NOT_ENCODABLE') throw fault;
+    return refused('BUNDLE_MALFORMED', 'a document has no canonical form');
+  }
+}
+
+function opened(
+  crypto: CryptoProvider,
+  bundle: TrustBundle,
+  { rootDigest, nowMs }: TrustInput,
+): TrustOpening {
   if (documentDigest(crypto, bundle.root.body) !== rootDigest) {
     return refused('ROOT_NOT_PINNED', 'the root document is not the pinned one');
   }
@@ -97,7 +111,7 @@ export function openTrust(crypto: CryptoProvider, input: TrustInput): TrustOpeni
     enrolmentsDigest: enrolmentsDigestOf(crypto, bundle),
     evidence: new EvidenceCheck(crypto),
   });
-  return checkBundle(view, input.nowMs) ?? { status: 'ok', trust: view };
+  return checkBundle(view, nowMs) ?? { status: 'ok', trust: view };
 }
 
 interface Genesis {

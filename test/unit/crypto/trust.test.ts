@@ -111,6 +111,13 @@ describe('a trust bundle', () => {
     expect(opening).toMatchObject({ status: 'refused', code: 'TRUST_NOT_YET_VALID' });
   });
 
+  it('is refused when a text in it has no canonical form', () => {
+    const bundle = structuredClone(world.bundle);
+    bundle.policy.body.policies.rotation.rollback_triggers = ['\ud800'];
+    const opening = openTrust(crypto, { bundle, rootDigest: world.rootDigest });
+    expect(opening).toMatchObject({ status: 'refused', code: 'BUNDLE_MALFORMED' });
+  });
+
   it('is refused when it is something else, without throwing', () => {
     for (const bundle of [null, 1, 'x', [], {}, { root: {} }]) {
       const opening = openTrust(crypto, { bundle, rootDigest: world.rootDigest });

@@ -19,8 +19,8 @@ import { Type } from 'typebox';
 import { orchCodes } from '#schemas/errors.ts';
 import { OfferedDocument } from '#schemas/trust.ts';
 import { lockoutsMax, type Lockout } from '#shared/core/lockout.ts';
+import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
-import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import { readStateFile, replaceStateFile } from './state-file.ts';
 
@@ -142,8 +142,9 @@ function readState(crypto: CryptoProvider, file: string, content: Buffer): Trust
   return parsed.state;
 }
 
-function digestOf(crypto: CryptoProvider, state: TrustState): string {
-  return documentDigest(crypto, state);
+/** Of the text as it is written: a state outgrows what one document may have. */
+export function digestOf(crypto: CryptoProvider, state: TrustState): string {
+  return toHex(crypto.sha3_256(utf8(JSON.stringify(state))));
 }
 
 function parse(text: string): unknown {

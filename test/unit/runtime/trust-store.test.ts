@@ -5,8 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { OfferedDocument } from '#schemas/trust.ts';
-import { documentDigest } from '#shared/crypto/signed-document.ts';
-import { TrustStore, type TrustStateError } from '#shared/runtime/trust-store.ts';
+import { digestOf, TrustStore, type TrustStateError } from '#shared/runtime/trust-store.ts';
 import { amended } from '../../support/documents.ts';
 import { crypto, makeWorld, type World } from '../../support/world.ts';
 
@@ -42,7 +41,7 @@ function keep(...documents: OfferedDocument[]): void {
 function rewrite(change: (state: { documents: { document: OfferedDocument }[] }) => void): void {
   const content = JSON.parse(readFileSync(file(), 'utf8')) as { state: never };
   change(content.state);
-  const digest = documentDigest(crypto, content.state);
+  const digest = digestOf(crypto, content.state);
   writeFileSync(file(), JSON.stringify({ ...content, digest }));
 }
 
@@ -105,6 +104,13 @@ describe('a stored copy', () => {
       first.document.body.issued_at = new Date(Date.now() - 1).toISOString();
     });
     expect(refusal()).toEqual({ code, file: file() });
+  });
+
+  it('may be larger than any one document', () => {
+    const copies = Math.ceil((3 * 1024 * 1024) / JSON.stringify(policy).length);
+    keep(...Array.from({ length: copies }, () => policy));
+    expect(readFileSync(file()).length).toBeGreaterThan(3 * 1024 * 1024);
+    expect(open().documents).toHaveLength(copies);
   });
 
   it('of another mesh is refused', () => {

@@ -12,6 +12,8 @@ import {
   DurationMs,
   IntegerRange,
   KebabName,
+  List,
+  OneOf,
   StrictObject,
   Text,
   Uint,
@@ -37,6 +39,10 @@ export const TokenConfig = Type.Union([
 ]);
 export type TokenConfig = Static<typeof TokenConfig>;
 
+/** Implementations of the algorithms that an agent takes, best first. */
+export const ProviderPreference = List(OneOf(['native', 'noble']), { itemsMin: 1, itemsMax: 2 });
+export type ProviderPreference = Static<typeof ProviderPreference>;
+
 export const AgentConfig = StrictObject({
   mesh: KebabName(),
   agentId: AgentId(),
@@ -51,6 +57,8 @@ export const AgentConfig = StrictObject({
   /** 64-byte seed of the ML-KEM-1024 key. */
   kemSeedFile: Path,
   nkeySeedFile: Path,
+  /** Native alone unless told: a runtime without it is refused rather than slowed down. */
+  providers: Type.Optional(ProviderPreference),
   /** Where the agent keeps its databases. */
   stateDirectory: Path,
   logLevel: Type.Optional(Text(10)),

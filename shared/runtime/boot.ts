@@ -11,10 +11,8 @@ import type { Bus } from '#shared/bus/bus.ts';
 import { connectNatsBus } from '#shared/bus/nats-bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { archiveChannel, channelsOf } from '#shared/core/channels.ts';
-import { systemEntropy } from '#shared/crypto/entropy.ts';
 import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
-import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
 import { gatedBus } from './epoch-gate.ts';
@@ -22,6 +20,7 @@ import { EpochMember } from './epoch-member.ts';
 import { Notices } from './notices.ts';
 import { Principal } from './principal.ts';
 import type { Clock, Log } from './ports.ts';
+import { preferenceDefault, suiteFault, testedProvider, type TestedProvider } from './providers.ts';
 import { processLog, systemClock } from './system.ts';
 import { TrustDesk } from './trust-desk.ts';
 import { TrustStateError, TrustStore, type TrustStoreOptions } from './trust-store.ts';
@@ -34,7 +33,12 @@ export type BootErrorCode =
   /** A stored document is not what was adopted once. */
   | 'ORCH-8010'
   | 'ORCH-8011'
-  | 'NOT_ENROLLED';
+  | 'NOT_ENROLLED'
+  /** No listed provider passed its self-tests. */
+  | 'PROVIDER_REFUSED'
+  /** The provider lacks what the mesh needs, or the policy forbids it. */
+  | 'ORCH-8002'
+  | 'ORCH-8003';
 
 export class BootError extends Error {
   readonly code: BootErrorCode;
@@ -87,12 +91,14 @@ export interface BootOptions {
 }
 
 /** @throws BootError */
-export function loadIdentity(configPath: string): Identity {
+export async function loadIdentity(configPath: string): Promise<Identity> {
   const config = readConfig(configPath);
   const folder = path.dirname(path.resolve(configPath));
   const resolve = (relative: string): string => path.resolve(folder, relative);
-  const crypto = createNativeProvider(systemEntropy);
+  const provider = await requireProvider(config);
+  const { crypto } = provider;
   const trust = readTrust(crypto, config, resolve(config.trustBundle));
+  requireSuite(provider, trust);
   const seed = readSecret(resolve(config.identitySeedFile), 32);
   const signingKey = crypto.importSigningSeed(seed);
   seed.fill(0);
@@ -107,6 +113,9 @@ export function loadIdentity(configPath: string): Identity {
   }
   const keyring = new EpochKeyring(crypto, trust.mesh);
   const log = processLog(config.agentId, config.logLevel);
+  for (const name of provider.passedOver) {
+    log.warn({ provider: name }, 'a preferred provider failed its self-tests and is passed over');
+  }
   return { config, folder, crypto, trust, signingKey, keyring, clock: systemClock, log, resolve };
 }
 
@@ -115,7 +124,7 @@ export async function bootAgent(
   configPath: string,
   options: BootOptions = {},
 ): Promise<BootedAgent> {
-  const identity = loadIdentity(configPath);
+  const identity = await loadIdentity(configPath);
   const { config, trust, log, resolve } = identity;
   const stateDirectory = resolve(config.stateDirectory);
   mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
@@ -209,6 +218,24 @@ export function runAgent(start: () => Promise<{ stop(): Promise<void> }>): void 
       process.on('disconnect', stop);
     }
   }, fail);
+}
+
+async function requireProvider({ providers }: AgentConfig): Promise<TestedProvider> {
+  const preference = providers ?? preferenceDefault;
+  const provider = await testedProvider(preference);
+  if (provider !== undefined) return provider;
+  throw new BootError(
+    'PROVIDER_REFUSED',
+    `the self-tests of ${preference.join(' and ')} failed: the runtime lacks an algorithm or is broken`,
+    'use Node 24.8 or newer with OpenSSL 3.5, or list "noble" in `providers` of the configuration',
+  );
+}
+
+function requireSuite(provider: TestedProvider, trust: TrustView): void {
+  const fault = suiteFault(provider, trust);
+  if (fault === undefined) return;
+  const remedy = 'amend the policy or the registry, or change `providers` of the configuration';
+  throw new BootError(fault.code, `the mesh cannot be taken part in: ${fault.reason}`, remedy);
 }
 
 function readConfig(configPath: string): AgentConfig {

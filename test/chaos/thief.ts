@@ -37,7 +37,7 @@ export class Thief {
   }
 
   static async of({ layout, mesh }: TestMesh, agentId: string): Promise<Thief> {
-    const identity = loadIdentity(layout.configFile({ id: agentId, kind: 'layer' }));
+    const identity = await loadIdentity(layout.configFile({ id: agentId, kind: 'layer' }));
     const { config, resolve } = identity;
     const connection = await connect({
       servers: `127.0.0.1:${mesh.port}`,

@@ -28,9 +28,12 @@ export function nextOccurrence(expression: string, afterMs: number): number | un
   return parse(expression)?.nextRun(new Date(afterMs))?.getTime();
 }
 
+/** Five fields of cron's characters: with a colon the library would read a moment instead. */
+const fivePartPattern = /^[0-9A-Za-z*?,/#+-]{1,64}(?: [0-9A-Za-z*?,/#+-]{1,64}){4}$/;
+
 /** The library throws on what it cannot read; without a function to call it schedules nothing. */
 function parse(expression: string): Cron | undefined {
-  if (!/^[^\s@]+(?: [^\s@]+){4}$/.test(expression)) return undefined;
+  if (!fivePartPattern.test(expression)) return undefined;
   try {
     return new Cron(expression, { mode: '5-part', paused: true, utcOffset: 0 });
   } catch (error) {

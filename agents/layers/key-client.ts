@@ -6,7 +6,7 @@
 
 import { Agent, request } from 'node:http';
 import { fromBase64Url, toBase64Url } from '#shared/crypto/bytes.ts';
-import type { KeyServiceCode } from './key-service.ts';
+import { isKeyServiceCode, type KeyServiceCode } from './key-service.ts';
 import type { WorkloadInput, WorkloadOperation, WorkloadSlot } from './workload.ts';
 
 export interface KeyUseDone {
@@ -55,7 +55,7 @@ export class KeyClient {
   async slots(): Promise<Omit<WorkloadSlot, 'publicKey'>[]> {
     const answer = await this.#ask('GET', '/v1/slots', undefined);
     const slots = answer.json['slots'];
-    if (answer.status !== 200 || !Array.isArray(slots)) throw malformed();
+    if (answer.status !== 200 || !Array.isArray(slots) || !slots.every(isSlot)) throw malformed();
     return slots;
   }
 
@@ -101,7 +101,7 @@ export class KeyClient {
           if (bytes > answerBytesMax) call.destroy(malformed());
           else chunks.push(chunk);
         });
-        response.once('error', reject);
+        response.once('error', (error) => reject(unreachable(error)));
         response.once('end', () => {
           const json = objectOf(Buffer.concat(chunks));
           if (json === undefined) reject(malformed());
@@ -136,10 +136,22 @@ function doneOf(json: Record<string, unknown>): KeyUseDone {
   return done;
 }
 
+function isSlot(value: unknown): value is Omit<WorkloadSlot, 'publicKey'> {
+  if (typeof value !== 'object' || value === null) return false;
+  const fields = new Map<string, unknown>(Object.entries(value));
+  const texts = ['slot', 'keyType', 'keyKind', 'algorithm', 'keyId'];
+  return (
+    texts.every((name) => typeof fields.get(name) === 'string') &&
+    Number.isSafeInteger(fields.get('version')) &&
+    typeof fields.get('frozen') === 'boolean'
+  );
+}
+
 function refusalOf(json: Record<string, unknown>): KeyUseOutcome {
   const error = json['error'];
-  if (typeof error !== 'object' || error === null || !('code' in error)) throw malformed();
-  return { status: 'refused', code: error.code as KeyServiceCode };
+  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : null;
+  if (!isKeyServiceCode(code)) throw malformed();
+  return { status: 'refused', code };
 }
 
 function objectOf(bytes: Uint8Array): Record<string, unknown> | undefined {

@@ -47,6 +47,10 @@ const httpStatus: Readonly<Record<KeyServiceCode, number>> = {
   STORE_FAILED: 503,
 };
 
+export function isKeyServiceCode(code: unknown): code is KeyServiceCode {
+  return typeof code === 'string' && Object.hasOwn(httpStatus, code);
+}
+
 interface Reply {
   readonly status: number;
   readonly body: unknown;

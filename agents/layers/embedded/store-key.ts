@@ -29,7 +29,7 @@ export interface SealedPlace {
 }
 
 const algorithm = 'ChaCha20-Poly1305';
-const { key: keyBytes, nonce: nonceBytes } = sizes.aead;
+const { key: keyBytes, nonce: nonceBytes, tag: tagBytes } = sizes.aead;
 
 export class StoreKey {
   readonly #crypto: CryptoProvider;
@@ -55,15 +55,20 @@ export class StoreKey {
 
   /** The secret, to be wiped by the caller. @throws AdapterError STORE_FAILED if it was changed */
   open(place: SealedPlace, sealed: Uint8Array): Uint8Array {
-    const secret = this.#crypto.aeadOpen({
+    const secret = this.#opened(place, sealed);
+    if (secret !== undefined) return secret;
+    throw new AdapterError('STORE_FAILED', `the stored key of ${place.slot} does not open`);
+  }
+
+  #opened(place: SealedPlace, sealed: Uint8Array): Uint8Array | undefined {
+    if (sealed.length <= nonceBytes + tagBytes) return undefined;
+    return this.#crypto.aeadOpen({
       algorithm,
       key: this.#key.reveal(),
       nonce: sealed.subarray(0, nonceBytes),
       aad: aadOf(place),
       ciphertext: sealed.subarray(nonceBytes),
     });
-    if (secret !== undefined) return secret;
-    throw new AdapterError('STORE_FAILED', `the stored key of ${place.slot} does not open`);
   }
 
   wipe(): void {

@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
+import { openStoreKey } from '#agents/layers/embedded/store-key.ts';
 import { openDatabase, transact } from '#agents/layers/sqlite.ts';
 import { layerNumbers } from '#schemas/layers.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
@@ -98,6 +99,15 @@ describe('secrets at rest', () => {
   test('files are the owner’s alone', () => {
     expect(statSync(join(folder, 'keystore.key')).mode & 0o777).toBe(0o600);
     expect(statSync(join(folder, 'keystore.key')).size).toBe(32);
+  });
+
+  test('a secret of a few bytes does not open', () => {
+    const key = openStoreKey(crypto, join(folder, 'short.key'), { mayCreate: true });
+    const place = { slot: '1/a', version: 1, keyId: 'ab'.repeat(32) };
+    for (const bytes of [0, 1, 11, 12, 27, 28]) {
+      const open = () => key.open(place, new Uint8Array(bytes));
+      expect(open).toThrow(expect.objectContaining({ code: 'STORE_FAILED' }));
+    }
   });
 
   test('a secret that was moved to another row does not open', async () => {

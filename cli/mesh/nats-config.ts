@@ -18,13 +18,22 @@ type Enrolments = TrustBundle['enrolments'];
 const connectTimeoutMs = 5_000;
 
 export async function readBundle(layout: MeshLayout): Promise<TrustBundle> {
-  const bundle: unknown = JSON.parse(await readFile(layout.bundleFile, 'utf8'));
+  const bundle = parsed(await readFile(layout.bundleFile, 'utf8'));
   if (trustBundleCheck.check(bundle)) return bundle;
   throw new CliFault({
     code: 'BUNDLE_MALFORMED',
     reason: `${layout.bundleFile} is not a trust bundle`,
     hint: 'Restore the file from a copy of the mesh directory.',
   });
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }
 
 /** Writes nats-server.conf; the streams lie in `layout`. */

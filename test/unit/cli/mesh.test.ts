@@ -44,10 +44,9 @@ describe('members', () => {
       expect(channelsOf(agent)).toEqual(['mesh', 'telemetry', `layer-${agent.layer}`]);
     }
     expect(channelsOf({ kind: 'operator' })).toEqual(['mesh', 'operators']);
-    for (const kind of ['orchestrator', 'auditor'] as const) {
+    for (const kind of ['orchestrator', 'auditor', 'signer'] as const) {
       expect(channelsOf({ kind })).toEqual(channels);
     }
-    expect(channelsOf({ kind: 'signer' })).toEqual(channels.filter((name) => name !== 'telemetry'));
   });
 });
 

@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test vectors-long check bench ci
+.PHONY: help setup demo test vectors-long fuzz check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -29,6 +29,10 @@ test: setup ## run the tests (all but the long runs, test/**/*.long.test.ts)
 vectors-long: setup ## check the test vectors that take minutes (ML-DSA-87 over 10,000 keys, SLH-DSA)
 	@echo "vectors-long: some minutes, ten on a busy machine"
 	@exec vitest run --config vitest.long.config.ts test/vectors
+
+fuzz: setup ## throw made-up input at every decoder, 5 s for each property (GYRE_FUZZ_SECONDS)
+	@echo "fuzz: some minutes; what fails names its seed and path"
+	@$(found) && GYRE_FUZZ_SECONDS=$${GYRE_FUZZ_SECONDS:-5} exec vitest run --project parts test/fuzz
 
 check: setup ## check format, lint, types and the rules of the house
 	@echo "check: format (prettier)"

@@ -102,7 +102,7 @@ test('a constraint that nothing meets fails on the record', async () => {
 
 test('a stranger between two agents, and a frame of another negotiation, change nothing', async () => {
   const subject = subjects.negotiation('n-strange');
-  const thief = mesh.world.principal('phi-a');
+  const thief = mesh.principal('phi-a');
   const { events } = await shownOf('n-agree', 0);
   const bus = mesh.world.bus('phi-a');
   const old = await oldFrame('n-agree');
@@ -121,7 +121,7 @@ test('a stranger between two agents, and a frame of another negotiation, change 
 
 test('an agent that confirms what does not follow ends it with ORCH-8012', async () => {
   await mesh.stopAgent('network-a');
-  const liar = mesh.world.principal('network-a');
+  const liar = mesh.principal('network-a');
   await ask('n-liar');
   const subject = subjects.negotiation('n-liar');
   const replay = replayOf('n-agree');
@@ -173,7 +173,7 @@ async function confirmationsOf(negotiationId: string) {
 
 /** Any frame of the negotiation, as the auditor has it. */
 async function oldFrame(negotiationId: string): Promise<Uint8Array> {
-  const reader = mesh.world.principal('op-1');
+  const reader = mesh.principal('op-1');
   for (const { frame } of await auditRecords()) {
     const event: AnyReceivedEvent | undefined = reader.openRecord(frame);
     if (event?.type === 'algorithms-advertised' && event.body.negotiationId === negotiationId) {

@@ -49,7 +49,7 @@ async function flood(thief: Principal, document: OfferedDocument): Promise<void>
 it.each(['phi-a', 'op-2'])('a flood in the name of %s does not stop a rotation', async (id) => {
   const plan = await mesh.approvedPlan([1, 4]);
   const bus = mesh.world.bus(id);
-  const thief = mesh.world.principal(id, { bus });
+  const thief = mesh.principal(id, { bus });
   const { policyDigest } = mesh.world.trust;
   const forged = await amended(mesh.world, mesh.world.trust.policy, () => undefined, ['op-2']);
   const flooding = flood(thief, forged);
@@ -81,7 +81,7 @@ it('who offers what is old, expired, of another role or no document is locked ou
   ] as const;
   for (const [id, document] of offers) {
     const bus = mesh.world.bus(id);
-    await offer(mesh.world.principal(id, { bus }), document);
+    await offer(mesh.principal(id, { bus }), document);
     await bus.close();
   }
   for (const [id, , code] of offers) {
@@ -112,7 +112,7 @@ it('a locked-out operator asks for nothing new, and a rotation that runs by his 
   const plan = await mesh.approvedPlan([1]);
   expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
   const bus = mesh.world.bus('op-1');
-  const thief = mesh.world.principal('op-1', { bus });
+  const thief = mesh.principal('op-1', { bus });
   await offer(thief, new Uint8Array([1, 2, 3]));
   await locked('op-1');
   await mesh.until(plan.planId, [...ended]);

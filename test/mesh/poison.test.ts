@@ -39,7 +39,9 @@ function forked(on: InMemoryMesh, chained: Chained, body: unknown) {
   const { sender, channel, aheadMs = 0, ...fields } = chained;
   const { trust, keys, clock } = on.world;
   const signingKey = keys.get(sender);
-  const channelSecret = on.world.keyring(sender).secretOf({ channel, epoch: 1 });
+  const keyring = on.secretsOf(sender);
+  const epoch = keyring.currentEpoch(channel) ?? 0;
+  const channelSecret = keyring.secretOf({ channel, epoch });
   if (signingKey === undefined || channelSecret === undefined) throw new Error('no keys');
   const timeMs = clock.nowMs() + aheadMs;
   const header: Header = {
@@ -51,7 +53,7 @@ function forked(on: InMemoryMesh, chained: Chained, body: unknown) {
     sender,
     senderKeyId: signingKey.publicKey.keyId,
     channel,
-    epoch: 1,
+    epoch,
     previous: new Uint8Array(32),
     registryVersion: 1,
     registryDigest: fromHex(trust.registryDigest) ?? new Uint8Array(32),
@@ -150,7 +152,7 @@ it.each([{ audience: 'auditor' }, { aheadMs: 3_600_000 }])(
 /** What the last entry of a saga rests on. */
 async function consumedBy(bus: Bus, on: InMemoryMesh, subject: string): Promise<string> {
   const message = await bus.lastMessage('GYRE_CONTROL', subject);
-  const event = message && on.world.principal('orchestrator-b', { bus }).openRecord(message.data);
+  const event = message && on.principal('orchestrator-b', { bus }).openRecord(message.data);
   const consumed = event?.type === 'saga-entry' ? event.body.consumed[0] : undefined;
   if (consumed === undefined) throw new Error('nothing is consumed');
   return consumed;

@@ -14,7 +14,7 @@ it('of two tree heads that are asked for at once, one is signed', async () => {
   mesh = await InMemoryMesh.start();
   await mesh.stopAgent('auditor');
   const bus = mesh.world.bus('auditor');
-  const thief = mesh.world.principal('auditor', { bus });
+  const thief = mesh.principal('auditor', { bus });
   const ask = (digit: string) =>
     thief.ask(
       { agentId: 'signer', channel: 'saga' },

@@ -20,7 +20,7 @@ it('cannot hold slots for a rotation that does not wait for them', async () => {
   const wanted = await mesh.approvedPlan([4]);
   await mesh.stopAgent('orchestrator-b');
   const bus = mesh.world.bus('orchestrator-b');
-  const thief = mesh.world.principal('orchestrator-b', { bus });
+  const thief = mesh.principal('orchestrator-b', { bus });
   const subject = subjectsOf(mesh.world.mesh).sagaSlots();
   const held: SlotsEntry['event'] = {
     type: 'slots-reserved',

@@ -1,54 +1,43 @@
 /**
  * A whole mesh in one process: two orchestrators, signer, auditor and layer agents as they run in
- * production, with real keys, real databases and the in-memory bus. Each can be stopped hard and
- * started again on what it had made durable, in the order that a test wants.
+ * production, with real keys, real databases, epochs that turn, and the in-memory bus. Each can be stopped
+ * hard and started again on what it had made durable, in the order that a test wants.
  */
 
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
-import { Auditor } from '#agents/auditor/auditor.ts';
-import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
-import type { LayerAdapter } from '#agents/layers/adapter.ts';
-import { algorithmClaims } from '#agents/layers/algorithm-capabilities.ts';
-import { LayerAgent } from '#agents/layers/layer-agent.ts';
-import { Negotiator } from '#agents/layers/negotiator.ts';
-import { ReportOutbox } from '#agents/layers/report-outbox.ts';
-import { openDatabase } from '#agents/layers/sqlite.ts';
-import { StepStore } from '#agents/layers/step-store.ts';
-import { Orchestrator } from '#agents/orchestrator/orchestrator.ts';
-import { TelemetryDesk } from '#agents/orchestrator/telemetry-desk.ts';
-import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
-import { EpochRecord } from '#agents/signer/epoch-record.ts';
-import { Signer } from '#agents/signer/signer.ts';
-import type { AgentConfig } from '#schemas/config.ts';
-import type { RotationPhase } from '#schemas/saga.ts';
 import type { Query } from '#schemas/queries.ts';
-import type { Bus } from '#shared/bus/bus.ts';
+import type { RotationPhase } from '#schemas/saga.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import { BulkReceiver } from '#shared/runtime/bulk-receiver.ts';
+import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
+import { noticesSecret, StaticKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
-import { Notices } from '#shared/runtime/notices.ts';
-import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
-import { TrustStore } from '#shared/runtime/trust-store.ts';
-import { TrustDesk } from '#shared/runtime/trust-desk.ts';
+import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import { learnFrom } from './documents.ts';
-import { KeysInMemory } from './keys-in-memory.ts';
-import { crypto, makeWorld, quiet, type World, type WorldOptions } from './world.ts';
+import {
+  bootInMemory,
+  bootOperator,
+  startAuditor,
+  startLayer,
+  startOrchestrator,
+  startSigner,
+  type AgentChoices,
+  type Booted,
+  type Running,
+} from './mesh-agents.ts';
+import {
+  crypto,
+  makeWorld,
+  type PrincipalChoices,
+  type World,
+  type WorldOptions,
+} from './world.ts';
 
-export interface MeshOptions extends WorldOptions {
-  /** 0 makes both orchestrators act on everything at once. */
-  readonly takeoverMs?: number;
-  /** Wraps the adapter of a layer: a fake with behaviour, to make a system fail. */
-  readonly adapterOf?: (layer: number, adapter: EmbeddedAdapter) => LayerAdapter;
-  /** What layer agents ask of negotiations. */
-  readonly negotiation?: AgentConfig['negotiation'];
-}
-
-interface Running {
-  stop(): Promise<void>;
+export interface MeshOptions extends WorldOptions, AgentChoices {
+  /** Enrolled, but not started with the others. */
+  readonly absent?: readonly string[];
 }
 
 export interface RotationView {
@@ -63,8 +52,10 @@ export class InMemoryMesh {
   readonly folder: string;
   readonly #options: MeshOptions;
   readonly #running = new Map<string, Running>();
-  readonly #operators = new Map<string, { bus: Bus; exchange: Principal }>();
-  readonly #views = new Map<string, { trust: TrustView; trustDesk: TrustDesk }>();
+  readonly #operators = new Map<string, ReturnType<typeof bootOperator>>();
+  readonly #booted = new Map<string, Booted>();
+  /** What agents held when they were stopped. */
+  readonly #left = new Map<string, ChannelKeyring>();
 
   private constructor(world: World, options: MeshOptions) {
     this.world = world;
@@ -74,14 +65,13 @@ export class InMemoryMesh {
 
   static async start(options: MeshOptions = {}): Promise<InMemoryMesh> {
     const mesh = new InMemoryMesh(await makeWorld(options), options);
-    const ids = mesh.world.trust.agents().filter(({ kind }) => kind !== 'operator');
-    for (const kind of ['signer', 'auditor', 'layer'] as const) {
-      for (const agent of ids.filter((one) => one.kind === kind))
-        await mesh.startAgent(agent.agentId);
-    }
-    await Promise.all(
-      ids.filter(({ kind }) => kind === 'orchestrator').map((one) => mesh.startAgent(one.agentId)),
-    );
+    const { absent = [] } = options;
+    const present = mesh.world.trust.agents().filter(({ agentId }) => !absent.includes(agentId));
+    const ids = (isOperator: boolean) =>
+      present.filter(({ kind }) => (kind === 'operator') === isOperator).map((one) => one.agentId);
+    // All at once: the first epochs begin when those who are there have shown prekeys.
+    await Promise.all(ids(false).map((agentId) => mesh.startAgent(agentId)));
+    await Promise.all(ids(true).map((agentId) => mesh.#operatorOf(agentId).join()));
     return mesh;
   }
 
@@ -92,47 +82,79 @@ export class InMemoryMesh {
       const ids = agents.filter((agent) => agent.kind === kind).map(({ agentId }) => agentId);
       await Promise.all(ids.map((id) => this.stopAgent(id)));
     }
-    for (const { bus } of this.#operators.values()) await bus.close();
+    for (const operator of this.#operators.values()) await operator.stop();
     rmSync(this.folder, { recursive: true, force: true });
   }
 
   async stopAgent(agentId: string): Promise<void> {
     const running = this.#running.get(agentId);
+    if (running === undefined) return;
+    this.#left.set(agentId, this.secretsOf(agentId));
     this.#running.delete(agentId);
-    await running?.stop();
+    await running.stop();
   }
 
   async startAgent(agentId: string): Promise<void> {
     const agent = this.world.trust.agent(agentId);
     if (agent === undefined) throw new Error(`${agentId} is not enrolled`);
+    const directory = this.#stateOf(agentId);
+    const booted = bootInMemory(this.world, agentId, { ...this.#options, directory });
+    this.#booted.set(agentId, booted);
+    const layer = (agent.layer ?? 1) as 1 | 2 | 3 | 4 | 5 | 6 | 7;
     const starters = {
       operator: () => Promise.reject(new Error('operators do not run')),
-      orchestrator: () => this.#startOrchestrator(agentId),
-      signer: () => this.#startSigner(agentId),
-      auditor: () => this.#startAuditor(agentId),
-      layer: () => this.#startLayer(agentId, agent.layer ?? 0),
+      orchestrator: () => startOrchestrator(booted, this.#options),
+      signer: () => startSigner(booted, this.world),
+      auditor: () => startAuditor(booted),
+      layer: () => startLayer(booted, layer, this.#options),
     };
     this.#running.set(agentId, await starters[agent.kind]());
   }
 
+  /** An operator that has asked for its secrets. */
   operator(id: string): Principal {
+    return this.#operatorOf(id).exchange;
+  }
+
+  #operatorOf(id: string): ReturnType<typeof bootOperator> {
     const known = this.#operators.get(id);
-    if (known !== undefined) return known.exchange;
-    const bus = this.world.bus(id);
+    if (known !== undefined) return known;
     const trust = this.world.newTrust();
-    const catchUp = (): Promise<void> => this.#catchUp(id, trust);
-    const exchange = this.world.principal(id, { bus, trust, catchUp });
-    this.#operators.set(id, { bus, exchange });
-    return exchange;
+    const operator = bootOperator(this.world, id, {
+      ...this.#options,
+      trust,
+      catchUp: () => this.#catchUp(id, trust),
+    });
+    this.#operators.set(id, operator);
+    return operator;
+  }
+
+  /** The live secrets of an agent that runs, or of an operator. */
+  keyringOf(id: string): ChannelKeyring {
+    return this.#operators.get(id)?.keyring ?? this.#bootedOf(id).keyring;
+  }
+
+  /** A copy of what a member holds now, or held when it was stopped: what a thief takes. */
+  secretsOf(id: string): ChannelKeyring {
+    const left = this.#running.has(id) || this.#operators.has(id) ? undefined : this.#left.get(id);
+    if (left !== undefined) return left;
+    const keyring = this.#options.hasEpochs === true ? this.keyringOf(id) : undefined;
+    if (!(keyring instanceof EpochKeyring)) return this.world.keyring(id);
+    return new StaticKeyring([noticesSecret(crypto, this.world.mesh), ...keyring.held()]);
+  }
+
+  /** Acts in the name of a member, with its keys and the secrets that it holds or held. */
+  principal(id: string, choices: PrincipalChoices = {}): Principal {
+    return this.world.principal(id, { keyring: this.secretsOf(id), ...choices });
   }
 
   /** What a running agent holds of trust. */
   trustOf(agentId: string): TrustView {
-    return this.#viewOf(agentId).trust;
+    return this.#bootedOf(agentId).trust;
   }
 
   deskOf(agentId: string): TrustDesk {
-    return this.#viewOf(agentId).trustDesk;
+    return this.#bootedOf(agentId).trustDesk;
   }
 
   /** The agents that run. */
@@ -152,10 +174,10 @@ export class InMemoryMesh {
     });
   }
 
-  #viewOf(agentId: string): { trust: TrustView; trustDesk: TrustDesk } {
-    const view = this.#views.get(agentId);
-    if (view === undefined) throw new Error(`${agentId} does not run`);
-    return view;
+  #bootedOf(agentId: string): Booted {
+    const booted = this.#booted.get(agentId);
+    if (booted === undefined) throw new Error(`${agentId} does not run`);
+    return booted;
   }
 
   /** As the command line does: asks an orchestrator, and verifies what it tells. */
@@ -240,132 +262,9 @@ export class InMemoryMesh {
     );
   }
 
-  #shared(agentId: string, observesAll = false) {
-    const { clock } = this.world;
-    const bus = this.world.bus(agentId);
-    const trust = this.world.newTrust();
-    const store = TrustStore.open({ directory: this.#stateOf(agentId), crypto, trust });
-    const kind = trust.agent(agentId)?.kind ?? 'layer';
-    const desk = { agentId, kind, trust, store, crypto, bus, clock, log: quiet };
-    const trustDesk = new TrustDesk(desk);
-    const catchUp = (): Promise<void> => trustDesk.catchUp();
-    const isLockedOut = (id: string): boolean => trustDesk.isLockedOut(id);
-    const choices = { bus, observesAll, trust, catchUp, isLockedOut };
-    const exchange = this.world.principal(agentId, choices);
-    const subjects = subjectsOf(this.world.mesh);
-    const shared = { agentId, bus, exchange, trust, crypto, clock, log: quiet, subjects };
-    const admits = (id: string, atMs: number): boolean => trustDesk.admits(id, atMs);
-    const notices = new Notices({ ...shared, kind, catchUp, admits });
-    notices.on('document-offered', (event, storedAtMs) => trustDesk.offered(event, storedAtMs));
-    this.#views.set(agentId, { trust, trustDesk });
-    return { ...shared, trustDesk, notices };
-  }
-
   #stateOf(agentId: string): string {
     const directory = path.join(this.folder, agentId);
     mkdirSync(directory, { recursive: true });
     return directory;
-  }
-
-  async #startOrchestrator(agentId: string): Promise<Running> {
-    const takeoverMs = this.#options.takeoverMs ?? 500;
-    const shared = this.#shared(agentId);
-    const receiver = new BulkReceiver({ ...shared, keyring: this.world.keyring(agentId) });
-    const telemetry = new TelemetryDesk({ ...shared, receiver });
-    const orchestrator = new Orchestrator({ ...shared, telemetry, takeoverMs });
-    await shared.notices.start();
-    await orchestrator.start();
-    return orchestrator;
-  }
-
-  async #startSigner(agentId: string): Promise<Running> {
-    const shared = this.#shared(agentId);
-    const database = new DatabaseSync(path.join(this.#stateOf(agentId), 'signer.db'));
-    const outbox = new Outbox({
-      database,
-      clock: shared.clock,
-      onConflict: () => undefined,
-      onTrouble: () => undefined,
-    });
-    const checkpoints = new CheckpointMemory(database, crypto);
-    const token = new KeysInMemory(this.world);
-    const epochRecord = new EpochRecord(database);
-    const signer = new Signer({
-      ...shared,
-      outbox,
-      checkpoints,
-      epochRecord,
-      token,
-      isLockedOut: (id) => shared.trustDesk.isLockedOut(id),
-      childRestarts: () => 0,
-    });
-    await shared.notices.start();
-    await signer.start();
-    return {
-      stop: async () => {
-        await signer.stop();
-        database.close();
-      },
-    };
-  }
-
-  async #startAuditor(agentId: string): Promise<Running> {
-    const shared = this.#shared(agentId, true);
-    const auditor = await Auditor.open({
-      ...shared,
-      keyring: this.world.keyring(agentId),
-      stateDirectory: this.#stateOf(agentId),
-      lookMs: 200,
-    });
-    await shared.notices.start();
-    await auditor.start();
-    return auditor;
-  }
-
-  async #startLayer(agentId: string, layerNumber: number): Promise<Running> {
-    const layer = layerNumber as 1 | 2 | 3 | 4 | 5 | 6 | 7;
-    const shared = this.#shared(agentId);
-    const directory = this.#stateOf(agentId);
-    const embedded = EmbeddedAdapter.open({
-      layer,
-      databasePath: path.join(directory, 'keystore.db'),
-      storeKeyPath: path.join(directory, 'keystore.key'),
-      crypto,
-      clock: shared.clock,
-      usageWindowMs: 100,
-    });
-    const adapter = this.#options.adapterOf?.(layer, embedded) ?? embedded;
-    const database = openDatabase(path.join(directory, 'store.db'));
-    const outbox = new Outbox({
-      database,
-      clock: shared.clock,
-      onConflict: () => undefined,
-      onTrouble: () => undefined,
-    });
-    const reports = new ReportOutbox({ ...shared, outbox });
-    const claims = await algorithmClaims({ ...shared, layer, ...this.#options.negotiation });
-    const isLockedOut = (id: string): boolean => shared.trustDesk.isLockedOut(id);
-    new Negotiator({ ...shared, claims, isLockedOut }).listen(shared.notices);
-    const agent = new LayerAgent({
-      ...shared,
-      layer,
-      claims,
-      outbox: reports,
-      store: new StepStore(database),
-      adapter,
-    });
-    await reports.start();
-    await shared.notices.start();
-    await agent.start();
-    return {
-      stop: async () => {
-        await shared.notices.stop();
-        await agent.stop();
-        await reports.stop();
-        await shared.bus.close();
-        embedded.close();
-        database.close();
-      },
-    };
   }
 }

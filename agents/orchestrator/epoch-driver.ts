@@ -5,13 +5,16 @@
  * it: the members hold the secret that it drew, and this orchestrator is one of them.
  */
 
+import type { RefusalCode } from '#schemas/errors.ts';
 import { BusError, type BusMessage, type Subscription } from '#shared/bus/bus.ts';
 import { channels, channelsOf, isEntitledTo } from '#shared/core/channels.ts';
 import { activeEpoch, epochCommand, type EpochCommand } from '#shared/core/epoch.ts';
-import { announcementFault, entitledDigest } from '#shared/crypto/epoch-capsule.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
+import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
+import { entryFault } from '#shared/runtime/epoch-announcements.ts';
 import type { EpochMember } from '#shared/runtime/epoch-member.ts';
 import type { AnyReceivedEvent, ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
@@ -34,6 +37,13 @@ export interface LiveSaga {
   readonly layers: readonly number[];
 }
 
+/** Refusals that say nothing against an entry of a log: it came at another time. */
+const historical: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
+  'EVENT_EXPIRED',
+  'POLICY_NOT_IN_FORCE',
+  'REGISTRY_NOT_IN_FORCE',
+  'TRUST_BEHIND',
+]);
 /** Membership, expiry and what is lost show without an event. */
 const lookMs = 1_000;
 /** A request that nobody could meet for so long is not met any more. */
@@ -147,24 +157,25 @@ export class EpochDriver {
   }
 
   async #onEntry(message: BusMessage): Promise<void> {
-    const { subjects, trust, crypto, epochs, log } = this.#ports;
-    const address = subjects.parse(message.subject);
+    const address = this.#ports.subjects.parse(message.subject);
     const channel =
       address?.kind === 'saga-epoch' ? this.#channels.get(address.channel) : undefined;
     if (channel === undefined) return;
     channel.log.lastSequence = Math.max(channel.log.lastSequence, message.sequence);
     const event = this.#opened(message);
-    if (event?.type !== 'epoch-entry' || event.body.channel !== channel.log.channel) return;
+    if (event?.type === 'epoch-entry') await this.#take(channel, event);
+    this.#countNumber(channel.log, message);
+  }
+
+  async #take(channel: Channel, event: ReceivedEvent<'epoch-entry'>): Promise<void> {
+    const { trust, crypto, epochs, log } = this.#ports;
     const { epoch, event: what } = event.body;
+    if (event.body.channel !== channel.log.channel) return;
     let announcementDigest: string | undefined;
     if (what.type === 'epoch-announced') {
-      const { announcement, capsules } = what;
-      const name = { mesh: trust.mesh, channel: channel.log.channel, epoch };
-      if (announcementFault(crypto, name, { body: announcement.body, capsules }) !== undefined)
-        return;
-      if (trust.verifyStatement(announcement, 'orchestration') !== 'ok') return;
-      announcementDigest = documentDigest(crypto, announcement.body);
-      this.#shelf.use(capsules);
+      if (entryFault(this.#ports, event.body, what) !== undefined) return;
+      announcementDigest = documentDigest(crypto, what.announcement.body);
+      this.#shelf.use(what.capsules);
     }
     const { header, sender, body: entry, sequence } = event;
     const facts = { entry, announcementDigest, author: sender.agentId, atMs: header.timeMs };
@@ -172,10 +183,24 @@ export class EpochDriver {
     if (rejected !== undefined) {
       const fields = { channel: channel.log.channel, epoch, type: what.type, code: rejected };
       log.debug(fields, 'an entry that does not follow');
+      if (what.type === 'epoch-announced') epochs.spend(what.capsules);
       return;
     }
     await epochs.onEntry(event);
     this.#advance(channel);
+  }
+
+  /**
+   * A number that the signer stated and somebody appended is used up, whether or not the entry took
+   * effect here: the signer goes by that, and states none that is not above it.
+   */
+  #countNumber(log: EpochLog, { data, subject }: BusMessage): void {
+    const event = this.#ports.exchange.openRecord(data);
+    if (event?.type !== 'epoch-entry' || event.header.subject !== subject) return;
+    const { channel, epoch, event: said } = event.body;
+    if (said.type !== 'epoch-announced' || channel !== log.channel || epoch <= log.state.highest)
+      return;
+    if (entryFault(this.#ports, event.body, said) === undefined) log.numberUsed(epoch);
   }
 
   #onReport(message: BusMessage): void {
@@ -203,15 +228,30 @@ export class EpochDriver {
     }
   }
 
-  /** What is history by now (expired, opened before) stands in the log all the same. */
+  /**
+   * What is history by now (expired, or sealed under documents that were amended since) stands in the
+   * log all the same, and so does what was sealed under newer ones than are known here yet.
+   */
   #opened(message: BusMessage): AnyReceivedEvent | undefined {
     const { exchange } = this.#ports;
     const opening = exchange.open(message);
     if (opening.status !== 'refused') return opening.event;
-    if (opening.code !== 'EVENT_EXPIRED') return undefined;
+    if (!historical.has(opening.code)) return undefined;
     const event = exchange.openRecord(message.data);
-    const isPrekey = event?.type === 'prekeys-published';
-    return event === undefined || isPrekey ? undefined : { ...event, sequence: message.sequence };
+    const isOld = event?.type === 'prekeys-published' && opening.code === 'EVENT_EXPIRED';
+    if (event === undefined || isOld || !this.#knowsDocuments(event)) return undefined;
+    return { ...event, sequence: message.sequence };
+  }
+
+  /** Whether the documents that the event names were in force once, or are to be learned of. */
+  #knowsDocuments({ header }: AnyReceivedEvent): boolean {
+    const { trust } = this.#ports;
+    const { policyVersion, registryVersion } = header;
+    const [policy, registry] = [toHex(header.policyDigest), toHex(header.registryDigest)];
+    return [
+      trust.standingOf('policy', { version: policyVersion, digest: policy }),
+      trust.standingOf('registry', { version: registryVersion, digest: registry }),
+    ].every((standing) => standing !== 'unknown');
   }
 
   #tick(): void {

@@ -62,6 +62,11 @@ export class EpochLog {
     return this.#step({ type: 'epoch-accepted', ...acceptance }, policy);
   }
 
+  /** An announcement of this number stands in the log without effect: none is made below it. */
+  numberUsed(epoch: number): void {
+    this.state = { ...this.state, highest: Math.max(epoch, this.state.highest) };
+  }
+
   /** A message of the channel went by. */
   count(epoch: number): void {
     if (activeEpoch(this.state)?.epoch === epoch) this.messages += 1;

@@ -14,6 +14,7 @@ import type { VerifiedEvent } from '#shared/core/verified-event.ts';
 import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
+import { entryFault } from '#shared/runtime/epoch-announcements.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import type { EpochRecord } from './epoch-record.ts';
@@ -106,20 +107,30 @@ export class EpochOffice {
     return isTooOften ? 'the asker asks too often' : undefined;
   }
 
-  /** An entry of a log that announces what this signer stated uses up its number and its prekeys. */
-  #note({ data, subject }: BusMessage): void {
-    const { exchange, trust, subjects, record, clock } = this.#ports;
+  /**
+   * An entry of a log that announces what this signer stated uses up its number, whoever appended it
+   * and when. Its prekeys are used up only where the members hear it too and draw others: else a stolen
+   * orchestrator could use up everyone's, and after it was revoked nobody could be rekeyed.
+   */
+  #note(message: BusMessage): void {
+    const { exchange, trust, crypto, subjects, record, clock } = this.#ports;
+    const { data, subject } = message;
     const event = exchange.openRecord(data);
     if (event?.type !== 'epoch-entry' || event.header.subject !== subject) return;
     const { channel, epoch, event: said } = event.body;
-    if (said.type !== 'epoch-announced' || subjects.parse(subject)?.kind !== 'saga-epoch') return;
-    const { body } = said.announcement;
-    const isOurs = body.channel === channel && body.epoch === epoch && body.mesh === trust.mesh;
-    if (!isOurs || trust.verifyStatement(said.announcement, 'orchestration') !== 'ok') return;
-    record.announced(body, {
-      prekeyIds: said.capsules.map(({ prekeyId }) => prekeyId),
-      timeMs: event.header.timeMs,
-      forgetBeforeMs: clock.nowMs() - 2 * prekeyAgeMaxMs,
-    });
+    const address = subjects.parse(subject);
+    if (address?.kind !== 'saga-epoch' || address.channel !== channel) return;
+    if (said.type !== 'epoch-announced') return;
+    if (entryFault({ crypto, trust }, event.body, said) !== undefined) return;
+    const opening = exchange.open(message);
+    const isHeard = opening.status !== 'refused' || opening.code === 'EVENT_EXPIRED';
+    record.announced(
+      { channel, epoch },
+      {
+        prekeyIds: isHeard ? said.capsules.map(({ prekeyId }) => prekeyId) : [],
+        timeMs: event.header.timeMs,
+        forgetBeforeMs: clock.nowMs() - 2 * prekeyAgeMaxMs,
+      },
+    );
   }
 }

@@ -268,7 +268,8 @@ function pendingCommand(pending: EpochRecord, seen: EpochSituation): EpochComman
   const absent = members.filter((agentId) => !known.has(agentId));
   const dueMs = announcedAtMs + rules.epoch_accept_ms;
   if (absent.length > 0 && nowMs < dueMs) return { type: 'wait', untilMs: dueMs };
-  const missing = keepers.filter((agentId) => absent.includes(agentId));
+  // One whom it was not even made for is missing too.
+  const missing = keepers.filter((agentId) => !known.has(agentId));
   if (known.size === 0 || missing.length > 0) {
     const who = missing.length > 0 ? missing.join(', ') : 'nobody';
     return {

@@ -1,7 +1,33 @@
 /** The announcements of epochs that are not over, as a member saw or was given them; bounded. */
 
-import { channelsMax, epochsHeldMax, type EpochAnnouncement } from '#schemas/epoch.ts';
+import {
+  channelsMax,
+  epochsHeldMax,
+  type EpochAnnouncement,
+  type EpochEntry,
+} from '#schemas/epoch.ts';
+import { announcementFault, type AnnouncementFault } from '#shared/crypto/epoch-capsule.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
 import type { AnnouncementsKnown } from './epoch-questions.ts';
+
+type EpochAnnounced = Extract<EpochEntry['event'], { type: 'epoch-announced' }>;
+
+/**
+ * Why the entry announces nothing, or undefined: its announcement is of this very channel and epoch,
+ * names these very capsules, and the signer stated it. Signer, orchestrators and members ask the same
+ * question, so that a number and a prekey are used up for all of them or for none.
+ */
+export function entryFault(
+  { crypto, trust }: { readonly crypto: CryptoProvider; readonly trust: TrustView },
+  { channel, epoch }: Pick<EpochEntry, 'channel' | 'epoch'>,
+  { announcement, capsules }: EpochAnnounced,
+): AnnouncementFault | 'UNSIGNED' | undefined {
+  const name = { mesh: trust.mesh, channel, epoch };
+  const fault = announcementFault(crypto, name, { body: announcement.body, capsules });
+  if (fault !== undefined) return fault;
+  return trust.verifyStatement(announcement, 'orchestration') === 'ok' ? undefined : 'UNSIGNED';
+}
 
 const knownMax = channelsMax * epochsHeldMax;
 

@@ -9,10 +9,10 @@ import type { EpochAnnouncement, EpochCapsule, EpochStanding } from '#schemas/ep
 import { epochsHeldMax } from '#schemas/epoch.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
-import { announcementFault, openCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
+import { openCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
-import { Announcements } from './epoch-announcements.ts';
+import { Announcements, entryFault } from './epoch-announcements.ts';
 import { EpochFetcher } from './epoch-fetcher.ts';
 import { Prekeys, type PrekeysPorts } from './epoch-prekeys.ts';
 import type { SecretGiven } from './epoch-questions.ts';
@@ -101,6 +101,11 @@ export class EpochMember {
     return this.#inTurn(() => this.#onEntry(entry));
   }
 
+  /** Prekeys of this member that an announcement names are used up, whatever came of it. */
+  spend(capsules: readonly EpochCapsule[]): void {
+    this.#prekeys.spend(new Set(capsules.map(({ prekeyId }) => prekeyId)));
+  }
+
   /** The secrets are overwritten: nothing can be sealed or opened any more. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -151,26 +156,27 @@ export class EpochMember {
     this.#fetcher.announce();
   }
 
-  async #announced(entry: Entry, { announcement, capsules }: Announced): Promise<void> {
-    const { agentId, crypto, trust, keyring, log } = this.#ports;
+  async #announced(entry: Entry, said: Announced): Promise<void> {
     const { channel, epoch } = entry.body;
-    const name = { mesh: trust.mesh, channel, epoch };
-    const fault =
-      announcementFault(crypto, name, { body: announcement.body, capsules }) ??
-      (trust.verifyStatement(announcement, 'orchestration') === 'ok' ? undefined : 'UNSIGNED');
+    const fault = entryFault(this.#ports, entry.body, said);
     if (fault !== undefined) {
-      log.warn({ channel, epoch, sender: entry.sender.agentId, code: fault }, 'no announcement');
+      const fields = { channel, epoch, sender: entry.sender.agentId, code: fault };
+      this.#ports.log.warn(fields, 'no announcement');
       return;
     }
+    await this.#stated(said);
+    this.spend(said.capsules);
+  }
+
+  async #stated({ announcement, capsules }: Announced): Promise<void> {
+    const { agentId, keyring } = this.#ports;
+    const { channel, epoch } = announcement.body;
     const isRising = epoch > this.announcements.highest(channel);
     if (!this.announcements.note(announcement) || !this.#mine.has(channel)) return;
-    // What is read again (another follow, a restart) is known; below it only ancient ones stand.
+    // What is read again (another follow, a restart) is known, and what was given on asking before the
+    // log came by: its prekey is used up all the same. Below it only ancient ones stand.
+    if (!isRising || keyring.knows({ channel, epoch }) !== 'unknown') return;
     const capsule = capsules.find((each) => each.agentId === agentId);
-    if (!isRising || keyring.knows({ channel, epoch }) !== 'unknown') {
-      // Given on asking before the log came by: the prekey is used up all the same.
-      if (capsule !== undefined) this.#prekeys.take(channel, capsule.prekeyId)?.secret.fill(0);
-      return;
-    }
     const secret = capsule === undefined ? undefined : this.#opened(announcement, capsule);
     if (secret === undefined) {
       this.#fetcher.want({ channel, epoch });

@@ -53,6 +53,16 @@ export class Prekeys {
     return key;
   }
 
+  /**
+   * Overwrites and replaces each prekey that a capsule names, whatever channel and member it was for: to
+   * the signer it is used up, and to keep on offering it would keep this member from being rekeyed.
+   */
+  spend(prekeyIds: ReadonlySet<string>): void {
+    for (const [channel, { keyId }] of this.#keys) {
+      if (prekeyIds.has(keyId)) this.take(channel, keyId)?.secret.fill(0);
+    }
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
@@ -68,6 +78,14 @@ export class Prekeys {
     });
   }
 
+  /** Others than those on offer: what was used up without this member's hearing of it is given up. */
+  #renewIn(delayMs: number): void {
+    this.#timer?.cancel();
+    this.#timer = this.#ports.clock.after(delayMs, () => {
+      this.spend(new Set(Array.from(this.#keys.values(), ({ keyId }) => keyId)));
+    });
+  }
+
   async #publish(): Promise<void> {
     const { agentId, exchange, subjects, log } = this.#ports;
     if (this.#stopped) return;
@@ -80,7 +98,7 @@ export class Prekeys {
     try {
       const body = { prekeys };
       await exchange.publish({ type: 'prekeys-published', subject, channel: noticesChannel, body });
-      if (!this.#stopped) this.#publishIn(againMs);
+      if (!this.#stopped) this.#renewIn(againMs);
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
       log.warn({ code: error.code }, 'prekeys did not reach the bus');

@@ -140,6 +140,10 @@ export const MeshStatus = open({
   /** Kinds of document that have expired. */
   stale: List(OneOf(['root', 'registry', 'policy']), { itemsMax: 3 }),
   revoked: List(AgentId(), { itemsMax: 20_000 }),
+  /** Who offered a bad document, and until when the orchestrator takes nothing new from it. */
+  lockouts: List(open({ sender: AgentId(), code: OrchestrationCodeName, untilMs: TimeMs() }), {
+    itemsMax: 4_096,
+  }),
   /** Events that the orchestrator refused since its start, by code. */
   refusals: Type.Record(Type.String({ pattern: '^[A-Z_]{1,40}$' }), Uint()),
   layers: List(

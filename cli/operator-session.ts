@@ -119,11 +119,20 @@ export class OperatorSession {
     return this.#agent.crypto;
   }
 
-  /** Asks for channels to go on under fresh secrets; where they stand tells when they do. */
-  async rekey(body: EventBody<'epoch-rotation-requested'>): Promise<void> {
+  /**
+   * Asks for channels to go on under fresh secrets; where they stand tells when they do. Of the request
+   * itself nothing is heard but that it was not listened to: what comes back throws then.
+   */
+  async rekey(body: EventBody<'epoch-rotation-requested'>): Promise<() => Promise<void>> {
     const { exchange, trust } = this.#agent;
     const subject = subjectsOf(trust.mesh).request(this.operatorId);
-    await exchange.publish({ type: 'epoch-rotation-requested', subject, channel, body });
+    const event = { type: 'epoch-rotation-requested', subject, channel, body } as const;
+    const { hash } = await exchange.publish(event);
+    const query = { ask: 'request-outcome', request: hash, waitMs: 0 } as const;
+    return async () => {
+      const outcome = await this.askOrchestrator(query, checks.requestOutcome);
+      if (outcome.status === 'refused') throw orchestrationFault(outcome.code, outcome.reason);
+    };
   }
 
   /** Offers a signed document (UTF-8 JSON) to everyone; each verifies it by himself. */

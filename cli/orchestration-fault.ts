@@ -21,8 +21,10 @@ const hints: Readonly<Record<OrchCode, string>> = {
   'ORCH-8007': 'Look at gyre status and the log of the layer that is not ready, then try again.',
   'ORCH-8008': 'Rotate the layer that it depends on first, or both in one plan.',
   'ORCH-8009': 'Wait until the other one has ended: gyre rotation list.',
-  'ORCH-8010': 'Restore the registry that the operators signed.',
-  'ORCH-8011': 'Restore the policy that the operators signed.',
+  'ORCH-8010':
+    'Look at gyre status: what has expired is amended (gyre registry propose), a lockout ends by itself.',
+  'ORCH-8011':
+    'Look at gyre status: what has expired is amended (gyre policy propose), a lockout ends by itself.',
   'ORCH-8012': 'Use the gyre that started the mesh.',
   'ORCH-8013': 'Look at gyre status, then try again.',
   'ORCH-8014': 'Look at the log of the member that did not accept the new key, then try again.',

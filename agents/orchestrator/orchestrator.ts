@@ -12,6 +12,8 @@ import { beginRotation } from '#shared/core/rotation/begin.ts';
 import type { RotationCommand } from '#shared/core/rotation/commands.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { stepRotation } from '#shared/core/rotation/step.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
+import { parseFrame, statementHashOf } from '#shared/crypto/envelope.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import { CommandOffice } from './command-office.ts';
@@ -19,12 +21,7 @@ import { Epochs } from './epochs.ts';
 import { EvidenceShelf } from './evidence.ts';
 import { NegotiationDesk } from './negotiation-desk.ts';
 import { Outcomes } from './outcomes.ts';
-import {
-  askTimeoutMs,
-  retryDelayMs,
-  type OrchestratorParts,
-  type OrchestratorPorts,
-} from './ports.ts';
+import { askTimeoutMs, retryDelayMs, type OrchestratorParts } from './ports.ts';
 import { answerQueries } from './query-desk.ts';
 import { RequestDesk, type RequestEvent } from './request-desk.ts';
 import { RotationDriver, restingPhases } from './rotation-driver.ts';
@@ -38,7 +35,7 @@ const verdictsKeptMax = 16_384;
 const quietMs = 250;
 
 export class Orchestrator {
-  readonly #ports: OrchestratorPorts;
+  readonly #ports: OrchestratorParts;
   readonly #shelf: EvidenceShelf;
   readonly #ledger: SlotLedger;
   readonly #office: CommandOffice;
@@ -118,6 +115,7 @@ export class Orchestrator {
       find: (planId) => this.#drivers.get(planId),
       isLive: () => this.#live,
       negotiation: (query) => this.#negotiations.show(query),
+      lockouts: () => this.#ports.trustDesk.lockouts(),
       epochs: this.#epochs,
     });
   }
@@ -156,6 +154,7 @@ export class Orchestrator {
     const opening = this.#ports.exchange.open(message);
     if (opening.status === 'refused') {
       if (log !== undefined) this.#onRefusedEntry(message);
+      if (opening.code === 'SENDER_LOCKED_OUT') this.#onLockedOut(message);
       return;
     }
     const { event } = opening;
@@ -203,7 +202,19 @@ export class Orchestrator {
     if (event?.type === 'saga-entry') this.#onEntry({ ...event, sequence });
   }
 
-  #logOf(address: NonNullable<ReturnType<OrchestratorPorts['subjects']['parse']>>) {
+  /** Who is locked out is told so when he asks what became of it, instead of being left waiting. */
+  #onLockedOut({ data }: BusMessage): void {
+    const { crypto, trustDesk } = this.#ports;
+    const parsed = parseFrame(data);
+    const lockout = parsed.ok ? trustDesk.lockoutOf(parsed.frame.header.sender) : undefined;
+    if (!parsed.ok || lockout === undefined) return;
+    const { code, sender, untilMs } = lockout;
+    const until = new Date(untilMs).toISOString();
+    const reason = `${sender} offered a bad document and is locked out until ${until}`;
+    this.#outcomes.notHeard(toHex(statementHashOf(crypto, parsed.frame)), { code, reason });
+  }
+
+  #logOf(address: NonNullable<ReturnType<OrchestratorParts['subjects']['parse']>>) {
     if (address.kind === 'saga-slots') return this.#ledger.log;
     return address.kind === 'saga-rotation' ? this.#open(address.sagaId).log : undefined;
   }

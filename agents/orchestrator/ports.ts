@@ -31,7 +31,7 @@ export interface OrchestratorPorts {
 export interface OrchestratorParts extends OrchestratorPorts {
   /** What every agent hears; not started yet. */
   readonly notices: Notices;
-  readonly trustDesk: Pick<TrustDesk, 'isLockedOut'>;
+  readonly trustDesk: Pick<TrustDesk, 'isLockedOut' | 'lockoutOf' | 'lockouts'>;
   /** The secrets of the channels, not started yet; absent where they are fixed. */
   readonly epochs?: EpochMember;
   readonly keyring?: EpochKeyring;

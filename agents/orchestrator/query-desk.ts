@@ -3,6 +3,7 @@
 import type { CapabilitiesList } from '#schemas/negotiation.ts';
 import { answerBytesMax } from '#schemas/events.ts';
 import type { Query, TrustDocuments } from '#schemas/queries.ts';
+import type { Lockout } from '#shared/core/lockout.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import { rotationGrid } from '#shared/core/rotation/grid.ts';
@@ -20,12 +21,15 @@ interface Desk {
   readonly rotations: () => readonly RotationDriver[];
   readonly find: (planId: string) => RotationDriver | undefined;
   readonly isLive: () => boolean;
+  /** Whom this orchestrator locked out. */
+  readonly lockouts: () => readonly Lockout[];
   /** Absent where secrets are fixed. */
   readonly epochs: Pick<Epochs, 'answer'> | undefined;
   readonly negotiation: (query: Extract<Query, { ask: 'negotiation-show' }>) => Promise<Answer>;
 }
 
 const listedMax = 500;
+const lockoutsShownMax = 256;
 
 export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
   return async (query: Query, asker: Enrolled): Promise<Answer> => {
@@ -111,6 +115,8 @@ async function meshStatus(desk: Desk) {
     revoked: trust
       .agents()
       .flatMap(({ agentId, revokedAtMs }) => (revokedAtMs === undefined ? [] : [agentId])),
+    /** Who offered a bad document a while ago and may ask for nothing new. */
+    lockouts: desk.lockouts().slice(0, lockoutsShownMax),
     refusals: ports.exchange.refusals(),
     layers: (await surveyLayers(ports)).map(({ agentId, ready, reason, slots }) => ({
       agentId,
@@ -158,7 +164,7 @@ async function showRotation(
 
 async function outcomeOf(desk: Desk, query: Extract<Query, { ask: 'request-outcome' }>) {
   await waitUntil(desk, query.waitMs, () =>
-    desk.outcomes.has(query.request) ? undefined : desk.outcomes.changed(),
+    desk.outcomes.get(query.request) === undefined ? desk.outcomes.changed() : undefined,
   );
   return desk.outcomes.get(query.request) ?? { status: 'pending' };
 }

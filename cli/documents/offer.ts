@@ -2,9 +2,10 @@
  * A document handed to the running mesh: verified here first, then offered to everyone, then watched
  * until the orchestrators have it in force. What they refuse is known before it leaves this machine.
  */
-import { checks } from '../answers.ts';
+import { checks, type MeshStatus } from '../answers.ts';
 import { CliFault, exitCodes } from '../fault.ts';
 import type { OperatorSession } from '../operator-session.ts';
+import { orchestrationFault } from '../orchestration-fault.ts';
 import type { Draft } from './draft.ts';
 import { standingOf } from './standing.ts';
 
@@ -68,12 +69,22 @@ async function hasAdopted(
   const { kind } = draft.body;
   try {
     const status = await session.askAgent(agentId, { ask: 'mesh-status' }, checks.meshStatus);
+    requireHeard(session.operatorId, status);
     if (draft.body.kind === 'revocation') return status.revoked.includes(draft.body.agent_id);
     return kind === 'revocation' ? false : status.documents[kind].digest === digest;
   } catch (error) {
     if (error instanceof CliFault && error.exitCode === exitCodes.unreachable) return false;
     throw error;
   }
+}
+
+/** Who is locked out offers in vain. @throws CliFault with the code of the lockout */
+function requireHeard(operatorId: string, { lockouts }: MeshStatus): void {
+  const lockout = lockouts.find(({ sender }) => sender === operatorId);
+  if (lockout === undefined) return;
+  const until = new Date(lockout.untilMs).toISOString();
+  const reason = `${operatorId} offered a bad document and is locked out until ${until}`;
+  throw orchestrationFault(lockout.code, reason);
 }
 
 function notAdopted(kind: string, agents: readonly string[]): CliFault {

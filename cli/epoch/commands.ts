@@ -38,13 +38,13 @@ const rotate: CommandSpec = {
     }
     const found = await inSession({ output, ...context }, async (session) => {
       const before = await statusOf(session);
-      await session.rekey({
+      const requireHeard = await session.rekey({
         requestId: randomUUID(),
         ...(channel === undefined ? {} : { channel }),
         cause: options['suspicion'] === true ? 'suspicion' : 'operator',
         reason: textOption(options, 'reason') ?? 'asked for on the command line',
       });
-      return untilRekeyed(session, before, channel);
+      return untilRekeyed(session, { before, channel, requireHeard });
     });
     output.result({ channels: found }, (style) => renderEpochs(found, style));
     return exitCodes.done;
@@ -64,8 +64,15 @@ async function statusOf(session: OperatorSession): Promise<EpochStatus[]> {
 /** The channels that were to be rekeyed, once all of them are. */
 async function untilRekeyed(
   session: OperatorSession,
-  before: readonly EpochStatus[],
-  channel: string | undefined,
+  {
+    before,
+    channel,
+    requireHeard,
+  }: {
+    readonly before: readonly EpochStatus[];
+    readonly channel: string | undefined;
+    readonly requireHeard: () => Promise<void>;
+  },
 ): Promise<EpochStatus[]> {
   const old = new Map(before.map(({ channel: name, epoch }) => [name, epoch]));
   for (;;) {
@@ -75,6 +82,7 @@ async function untilRekeyed(
     );
     const late = concerned.filter((each) => each.epoch <= (old.get(each.channel) ?? 0));
     if (late.length === 0) return concerned;
+    await requireHeard();
     if (performance.now() > session.deadlineMs) {
       throw new CliFault({
         code: 'TIMEOUT',

@@ -13,6 +13,8 @@ export interface LoggedFault {
 
 const tailBytesMax = 64 * 1024;
 const messageCharactersMax = 400;
+/** Of each part of a fault. */
+export const faultCharactersMax = 2_000;
 const errorLevel = 50;
 
 /** Bytes in the log so far; 0 where there is none. */
@@ -58,9 +60,9 @@ export function faultOf(line: string): LoggedFault | null {
   if (message === undefined) return null;
   const remedy = textOf(entry['remedy']);
   return {
-    code: code ?? 'AGENT_FAILED',
+    code: (code ?? 'AGENT_FAILED').slice(0, faultCharactersMax),
     message: message.slice(0, messageCharactersMax),
-    ...(remedy === undefined ? {} : { remedy }),
+    ...(remedy === undefined ? {} : { remedy: remedy.slice(0, faultCharactersMax) }),
   };
 }
 

@@ -24,6 +24,8 @@ export interface ProcessReport {
   readonly pid: number | null;
   readonly restarts: number;
   readonly ready: boolean;
+  /** Why the last run ended, until the process has become ready again. */
+  readonly fault?: LoggedFault;
 }
 
 export interface SupervisionEvents {
@@ -51,6 +53,7 @@ export class SupervisedProcess {
   #isReady = false;
   #stopping = false;
   #logFrom = 0;
+  #fault: LoggedFault | undefined;
 
   constructor(spec: ProcessSpec, events: SupervisionEvents) {
     this.id = spec.id;
@@ -69,7 +72,8 @@ export class SupervisedProcess {
   }
 
   report(): ProcessReport {
-    return { id: this.id, pid: this.pid, restarts: this.#restarts, ready: this.#isReady };
+    const fault = this.#fault === undefined ? {} : { fault: this.#fault };
+    return { id: this.id, pid: this.pid, restarts: this.#restarts, ready: this.#isReady, ...fault };
   }
 
   async start(): Promise<void> {
@@ -125,6 +129,7 @@ export class SupervisedProcess {
 
   #becomeReady(): void {
     this.#isReady = true;
+    this.#fault = undefined;
     this.#ready.resolve();
     this.#events.onChange();
   }
@@ -132,6 +137,7 @@ export class SupervisedProcess {
   async #afterExit(livedMs: number): Promise<void> {
     if (!this.#stopping) {
       const fault = await lastFault(this.#spec.logFile, this.#logFrom);
+      this.#fault = fault ?? undefined;
       const halted = fault !== null && haltingCodes.has(fault.code);
       this.#pauseMs =
         livedMs >= steadyMs ? restartPauseMinMs : Math.min(this.#pauseMs, restartPauseMaxMs);

@@ -17,6 +17,7 @@ import {
 } from '#schemas/primitives.ts';
 import { CliFault } from '../fault.ts';
 import { typed } from '../style.ts';
+import { faultCharactersMax } from './agent-log.ts';
 import { createFile, replaceFile, systemErrorCode } from './durable-files.ts';
 import type { MeshLayout } from './layout.ts';
 import { isRunning, processMark } from './process-identity.ts';
@@ -30,6 +31,13 @@ const ProcessRecord = StrictObject({
   mark: Type.Union([Text(64), Type.Null()]),
   restarts: Uint(),
   ready: Type.Boolean(),
+  fault: Type.Optional(
+    StrictObject({
+      code: Type.String({ maxLength: faultCharactersMax }),
+      message: Type.String({ maxLength: faultCharactersMax }),
+      remedy: Type.Optional(Type.String({ maxLength: faultCharactersMax })),
+    }),
+  ),
 });
 export type ProcessRecord = Static<typeof ProcessRecord>;
 

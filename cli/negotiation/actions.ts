@@ -176,10 +176,8 @@ const hints = {
   'ORCH-8002': 'Compare what both offer (gyre capabilities) with gyre policy show.',
   'ORCH-8003': 'Compare what both offer (gyre capabilities) with gyre registry show.',
   'ORCH-8007': 'Wait until other negotiations have ended, then ask again.',
-  'ORCH-8010': 'Have the operators sign a newer one: gyre registry propose.',
-  'ORCH-8011': 'Have the operators sign a newer one: gyre policy propose.',
   'ORCH-8012': 'See which agents there are, and what they offer: gyre capabilities.',
-  'ORCH-8015': 'Wait until the lockout is over; the log of an agent says when it began.',
+  'ORCH-8015': 'Wait until the lockout is over: gyre status says when.',
 } as const satisfies Partial<Record<OrchCode, string>>;
 
 function isAdvised(code: string): code is keyof typeof hints {

@@ -5,6 +5,7 @@
 import type { AuditHead, SignerDescription } from '#schemas/queries.ts';
 import { checks, type MeshStatus } from '../answers.ts';
 import { CliFault } from '../fault.ts';
+import type { LoggedFault } from '../mesh/agent-log.ts';
 import type { MeshLayout } from '../mesh/layout.ts';
 import type { MeshFile } from '../mesh/mesh-file.ts';
 import { isRunning, isSuspended } from '../mesh/process-identity.ts';
@@ -19,6 +20,17 @@ export interface ProcessStatus {
   readonly suspended: boolean;
   readonly ready: boolean;
   readonly restarts: number;
+  /** Why its last run ended, where it has not become ready since. */
+  readonly fault?: LoggedFault;
+}
+
+/** Who offered a bad document, and until when nothing new is taken from it. */
+export interface LockoutStatus {
+  readonly sender: string;
+  readonly code: string;
+  /** The latest of what the orchestrators say. */
+  readonly untilMs: number;
+  readonly by: readonly string[];
 }
 
 /** An answer, or why there is none. */
@@ -37,6 +49,8 @@ export interface Status {
   readonly processes: readonly ProcessStatus[];
   /** Each of them was asked; empty where nobody could be. */
   readonly orchestrators: readonly OrchestratorStatus[];
+  /** As the orchestrators that answer have them, by sender. */
+  readonly lockouts: readonly LockoutStatus[];
   /** As the first orchestrator that answers has it. */
   readonly mesh: Answered<MeshStatus>;
   readonly signer: Answered<SignerDescription>;
@@ -79,6 +93,7 @@ export async function collectStatus(
       const answer = meshes[index] ?? notEnrolled;
       return answer.ok ? { agentId, ok: true } : { agentId, ...answer };
     }),
+    lockouts: lockoutsOf(meshes),
     mesh: meshes.find(({ ok }) => ok) ?? meshes[0] ?? notEnrolled,
     signer,
     audit,
@@ -98,17 +113,36 @@ export async function silentStatus(
   const none = { ok: false, code, reason } as const;
   const supervisorPid = supervisor?.pid ?? null;
   const [mesh, signer, audit] = [none, none, none];
-  const orchestrators = [] as const;
+  const [orchestrators, lockouts] = [[], []] as const;
   return {
     dir: layout.root,
     rootDigest,
     supervisorPid,
     processes,
     orchestrators,
+    lockouts,
     mesh,
     signer,
     audit,
   };
+}
+
+function lockoutsOf(meshes: readonly Answered<MeshStatus>[]): LockoutStatus[] {
+  const found = new Map<string, LockoutStatus>();
+  for (const answer of meshes) {
+    if (!answer.ok) continue;
+    const { orchestrator, lockouts } = answer.value;
+    for (const { sender, code, untilMs } of lockouts) {
+      const known = found.get(sender);
+      found.set(sender, {
+        sender,
+        code: known?.code ?? code,
+        untilMs: Math.max(untilMs, known?.untilMs ?? 0),
+        by: [...(known?.by ?? []), orchestrator],
+      });
+    }
+  }
+  return [...found.values()].toSorted((one, other) => (one.sender < other.sender ? -1 : 1));
 }
 
 /** Whether anybody answers. */
@@ -132,10 +166,19 @@ export function isHealthy({ processes, orchestrators, mesh, signer, audit }: Sta
 
 async function processStatus(layout: MeshLayout): Promise<ProcessStatus[]> {
   const records = await readProcesses(layout);
-  return records.map(({ id, pid, mark, ready, restarts }) => {
+  return records.map(({ id, pid, mark, ready: saidReady, restarts, fault }) => {
     const alive = pid !== null && mark !== null && isRunning({ pid, mark });
     const suspended = alive && isSuspended(pid);
-    return { id, pid, alive, suspended, ready: alive && ready && !suspended, restarts };
+    const ready = alive && saidReady && !suspended;
+    return {
+      id,
+      pid,
+      alive,
+      suspended,
+      ready,
+      restarts,
+      ...(fault === undefined ? {} : { fault }),
+    };
   });
 }
 

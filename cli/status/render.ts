@@ -14,7 +14,7 @@ export function renderStatus(status: Status, style: Style): string {
     `${style.strong(status.dir)}  ${verdict}`,
     `  root digest  ${status.rootDigest}`,
     ...section(status.mesh, style, 'orchestrator', (mesh) => [
-      ...documentLines(mesh),
+      ...documentLines(mesh, style),
       ...orchestratorLines(mesh, status, style),
       ...layerLines(mesh, style),
     ]),
@@ -40,17 +40,22 @@ export function renderStatus(status: Status, style: Style): string {
           : [style.failed(`               takes nothing in: ${trouble}`)]),
       ],
     ),
+    ...lockoutLines(status, style),
     '',
     renderProcesses(status, style),
+    ...faultLines(status, style),
     ...renderRotations(status, style),
   ].join('\n');
 }
 
-function documentLines({ registry, policy }: MeshStatus): string[] {
-  return [
-    `  registry     version ${registry.version}  ${fingerprint(registry.digest)}`,
-    `  policy       version ${policy.version}  ${fingerprint(policy.digest)}`,
-  ];
+function documentLines({ documents, stale }: MeshStatus, style: Style): string[] {
+  return (['root', 'registry', 'policy'] as const).map((kind) => {
+    const { version, digest } = documents[kind];
+    const line = `  ${kind.padEnd(labelWidth)} version ${version}  ${fingerprint(digest)}`;
+    return stale.includes(kind)
+      ? `${line}  ${style.failed('expired: nothing new is begun')}`
+      : line;
+  });
 }
 
 function orchestratorLines(
@@ -89,6 +94,25 @@ function layerLines({ layers }: MeshStatus, style: Style): string[] {
         : [style.warning(`               ${agentId}: no heartbeat for ${span(silentMs)}`)],
     ),
   ];
+}
+
+function lockoutLines({ lockouts }: Status, style: Style): string[] {
+  return lockouts.map(({ sender, code, untilMs, by }, index) => {
+    const label = (index === 0 ? 'locked out' : '').padEnd(labelWidth);
+    const until = new Date(untilMs).toISOString();
+    const line = `${sender} until ${until} (${code}: it offered a bad document), by ${by.join(', ')}`;
+    return `  ${label} ${style.warning(line)}`;
+  });
+}
+
+function faultLines({ processes }: Status, style: Style): string[] {
+  const faulty = processes.filter(({ ready, fault }) => !ready && fault !== undefined);
+  if (faulty.length === 0) return [];
+  const lines = faulty.flatMap(({ id, fault }) => [
+    `  ${style.failed(`${id}: ${fault?.code} ${fault?.message}`)}`,
+    ...(fault?.remedy === undefined ? [] : [`    ${fault.remedy}`]),
+  ]);
+  return ['', ...lines];
 }
 
 function section<Value>(

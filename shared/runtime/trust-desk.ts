@@ -79,6 +79,11 @@ export class TrustDesk {
     return this.#lockouts.isLockedOut(agentId, this.#ports.clock.nowMs());
   }
 
+  /** The lockout of an agent while it runs. */
+  lockoutOf(agentId: string): Lockout | undefined {
+    return this.#lockouts.of(agentId, this.#ports.clock.nowMs());
+  }
+
   /** Lockouts that run. */
   lockouts(): readonly Lockout[] {
     return this.#lockouts.lasting(this.#ports.clock.nowMs());

@@ -125,7 +125,7 @@ it('a locked-out operator asks for nothing new, and a rotation that runs by his 
     body,
   });
   const outcome = await mesh.ask({ ask: 'request-outcome', request: hash, waitMs: 1_500 });
-  expect(outcome).toEqual({ status: 'pending' });
+  expect(outcome).toMatchObject({ status: 'refused', code: 'ORCH-8010' });
   await bus.close();
 });
 

@@ -21,6 +21,7 @@ const healthy: Status = {
     { agentId: 'orchestrator-a', ok: true },
     { agentId: 'orchestrator-b', ok: true },
   ],
+  lockouts: [],
   mesh: {
     ok: true,
     value: {
@@ -32,6 +33,7 @@ const healthy: Status = {
       documents: { root: document, registry: document, policy: document },
       stale: [],
       revoked: [],
+      lockouts: [],
       refusals: {},
       layers: [],
       rotations: [],
@@ -121,4 +123,34 @@ test('an agent without heartbeats is named, and decides nothing about the verdic
   const text = renderStatus(status, plainStyle);
   expect(text).toContain('database-a: no heartbeat for 12.3 s');
   expect(text).not.toContain('phi-a');
+});
+
+test('who is locked out is named, until when and by whom', () => {
+  const untilMs = Date.UTC(2030, 0, 2, 3, 4, 5);
+  const by = ['orchestrator-a', 'orchestrator-b'];
+  const lockouts = [{ sender: 'op-2', code: 'ORCH-8011', untilMs, by }];
+  expect(isHealthy({ ...healthy, lockouts })).toBe(true);
+  expect(renderStatus({ ...healthy, lockouts }, plainStyle)).toContain(
+    '  locked out   op-2 until 2030-01-02T03:04:05.000Z (ORCH-8011: it offered a bad document), by orchestrator-a, orchestrator-b',
+  );
+});
+
+test('a process that does not start says why, and what to do', () => {
+  const fault = { code: 'ORCH-8010', message: 'a stored copy was altered', remedy: 'move it away' };
+  const broken = { id: 'phi-a', pid: null, alive: false, suspended: false, ready: false };
+  const processes = [{ ...broken, restarts: 3, fault }];
+  const text = renderStatus({ ...healthy, processes }, plainStyle);
+  expect(text).toContain('phi-a: ORCH-8010 a stored copy was altered\n    move it away');
+  const back = [{ ...broken, alive: true, ready: true, restarts: 3, fault }];
+  expect(renderStatus({ ...healthy, processes: back }, plainStyle)).not.toContain('ORCH-8010');
+});
+
+test('an expired document is shown as that', () => {
+  const { mesh } = healthy;
+  if (!mesh.ok) throw new Error('the mesh of this test answers');
+  const stale: Status = {
+    ...healthy,
+    mesh: { ok: true, value: { ...mesh.value, stale: ['policy'] } },
+  };
+  expect(renderStatus(stale, plainStyle)).toMatch(/policy +version 1 .* expired/);
 });

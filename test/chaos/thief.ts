@@ -1,8 +1,9 @@
 /**
- * Somebody who stole everything that one layer agent has: its NKEY, its channel secrets and its
- * identity key. Tries what the bus should not allow, and makes frames that a receiver should refuse.
+ * Somebody who stole everything that one layer agent or operator has: its NKEY, its channel secrets and
+ * its identity key. Tries what the bus should not allow, and makes frames that a receiver should refuse.
  */
 
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import {
   connect,
@@ -36,8 +37,12 @@ export class Thief {
     this.subjects = subjectsOf(identity.trust.mesh);
   }
 
-  static async of({ layout, mesh }: TestMesh, agentId: string): Promise<Thief> {
-    const identity = await loadIdentity(layout.configFile({ id: agentId, kind: 'layer' }));
+  static async of(
+    { layout, mesh }: Pick<TestMesh, 'layout' | 'mesh'>,
+    agentId: string,
+    kind: 'layer' | 'operator' = 'layer',
+  ): Promise<Thief> {
+    const identity = await loadIdentity(layout.configFile({ id: agentId, kind }));
     const { config, resolve } = identity;
     const connection = await connect({
       servers: `127.0.0.1:${mesh.port}`,
@@ -108,27 +113,41 @@ export class Thief {
     return opened.body;
   }
 
+  /** Offers everyone a document in the victim's name, whatever it is; true where the bus took it. */
+  async offer(document: Uint8Array): Promise<boolean> {
+    const subject = this.subjects.trust(this.agentId);
+    const to = { audience: 'notices', channel: 'notices', subject };
+    const body = { document: new Uint8Array(document) };
+    const frame = this.#sealed({ ...to, type: 'document-offered', body });
+    return this.put(subject, frame, randomBytes(16).toString('hex'));
+  }
+
   /** A report in the agent's name, sealed with its keys, but for what `differs` says. */
   report(body: Report, differs: Partial<EventInput> = {}, as: string = this.agentId): Uint8Array {
+    const channel = `layer-${this.layer}`;
+    const to = { audience: channel, channel, subject: this.reportSubject };
+    return this.#sealed({ ...to, type: 'step-reported', body, ...differs }, as);
+  }
+
+  #sealed(
+    input: Pick<EventInput, 'audience' | 'channel' | 'subject' | 'type' | 'body'> &
+      Partial<EventInput>,
+    as: string = this.agentId,
+  ): Uint8Array {
     const { crypto, trust, signingKey, keyring } = this.#identity;
     const nowMs = Date.now();
     const chain = new SenderChain({ crypto, sender: as, signingKey, keyring });
     return chain.seal({
       lane: 'control',
-      audience: `layer-${this.layer}`,
-      channel: `layer-${this.layer}`,
-      subject: this.reportSubject,
       registryVersion: trust.registry.version,
       registryDigest: fromHex(trust.registryDigest) ?? new Uint8Array(32),
       policyVersion: trust.policy.version,
       policyDigest: fromHex(trust.policyDigest) ?? new Uint8Array(32),
-      type: 'step-reported',
       schemaVersion: 1,
       timeMs: nowMs,
       expiresMs: nowMs + minuteMs,
       eventId: crypto.randomBytes(16).reduce((text, byte) => text + byte.toString(16), 'e'),
-      body,
-      ...differs,
+      ...input,
     }).frame;
   }
 }

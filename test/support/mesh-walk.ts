@@ -1,0 +1,140 @@
+/**
+ * A mesh that is made, used and stopped through `bin/gyre` alone, in a folder of its own. What the
+ * command line does not show may be looked up: files of the mesh, and the processes that run it.
+ */
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { layoutOf, memberFiles, type MeshLayout } from '#cli/mesh/layout.ts';
+import { requireMesh, type MeshFile } from '#cli/mesh/mesh-file.ts';
+import { agents } from '#cli/mesh/members.ts';
+import type { Status } from '#cli/status/collect.ts';
+import { gyreJson, runGyre, type GyreOptions, type GyreRun } from './gyre.ts';
+
+export interface Fault {
+  readonly error: { readonly code: string; readonly reason: string; readonly hint: string };
+}
+export interface Standing {
+  readonly version: number;
+  readonly digest: string;
+  readonly verdict: string;
+  readonly refusal?: { readonly code: string; readonly rule: string };
+}
+export interface Rotation {
+  readonly planId: string;
+  readonly phase: string;
+}
+export type WalkStatus = Status & { readonly healthy: boolean };
+
+/** What a whole mesh takes to start, or to turn its keys, on a busy machine. */
+export const slowMs = 120_000;
+const pollMs = 100;
+
+export class MeshWalk {
+  readonly folder: string;
+  readonly layout: MeshLayout;
+
+  private constructor(folder: string) {
+    this.folder = folder;
+    this.layout = layoutOf(join(folder, 'mesh'));
+  }
+
+  static async begin(name: string): Promise<MeshWalk> {
+    return new MeshWalk(await mkdtemp(join(tmpdir(), `gyre-${name}-`)));
+  }
+
+  file(name: string): string {
+    return join(this.folder, name);
+  }
+
+  gyre(args: readonly string[], options: GyreOptions = {}): Promise<GyreRun> {
+    return runGyre([...args, '--dir', this.layout.root], { timeoutMs: slowMs, ...options });
+  }
+
+  json<Shape>(...args: string[]) {
+    const options = { environment: { GYRE_DIR: '' }, timeoutMs: slowMs };
+    return gyreJson<Shape>([...args, '--dir', this.layout.root], options);
+  }
+
+  /** For a command that must end with 0: its document. */
+  async done<Shape>(...args: string[]): Promise<Shape> {
+    const { code, document, stderr } = await this.json<Shape>(...args);
+    if (code === 0) return document;
+    throw new Error(`gyre ${args.join(' ')}: ${code} ${JSON.stringify(document)} ${stderr}`);
+  }
+
+  /** Signed by both operators, offline. */
+  async signed(kind: 'root' | 'registry' | 'policy', file: string): Promise<Standing> {
+    await this.done(kind, 'sign', file, '--as', 'op-1');
+    return await this.done<Standing>(kind, 'sign', file, '--as', 'op-2');
+  }
+
+  async status(): Promise<WalkStatus> {
+    return (await this.json<WalkStatus>('status')).document;
+  }
+
+  /** Asks for the status until it is as wanted. */
+  async untilStatus(
+    wanted: (status: WalkStatus) => boolean,
+    what: string,
+    withinMs = 60_000,
+  ): Promise<WalkStatus> {
+    const deadlineMs = performance.now() + withinMs;
+    for (;;) {
+      const status = await this.status();
+      if (wanted(status)) return status;
+      if (performance.now() > deadlineMs) {
+        throw new Error(`not in time: ${what}: ${JSON.stringify(status)}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
+    }
+  }
+
+  /** A plan that the other operator has approved. */
+  async approvedPlan(layers: string): Promise<string> {
+    const { planId } = await this.done<Rotation>('rotation', 'plan', '--layers', layers);
+    await this.done('rotation', 'approve', planId, '--as', 'op-2');
+    return planId;
+  }
+
+  mesh(): Promise<MeshFile> {
+    return requireMesh(this.layout.root);
+  }
+
+  /** Where an agent keeps the documents that it adopted. */
+  trustFile(agentId: string): string {
+    const member = agents.find(({ id }) => id === agentId);
+    if (member === undefined) throw new Error(`there is no agent ${agentId}`);
+    return join(this.layout.memberDirectory(member), memberFiles.state, 'trust.json');
+  }
+
+  /** What an agent has written down of documents and lockouts. */
+  async kept(agentId: string): Promise<Kept> {
+    const { state } = JSON.parse(await readFile(this.trustFile(agentId), 'utf8')) as KeptFile;
+    const documents = state.documents.map(({ document: { body } }) => {
+      return `${body.kind} ${body.version}`;
+    });
+    return { documents, lockouts: state.lockouts };
+  }
+
+  agentIds(): string[] {
+    return agents.map(({ id }) => id);
+  }
+
+  async end(): Promise<void> {
+    await this.gyre(['down']);
+    await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+export interface Kept {
+  readonly documents: readonly string[];
+  readonly lockouts: readonly { sender: string; code: string; untilMs: number }[];
+}
+
+interface KeptFile {
+  readonly state: {
+    readonly documents: readonly { document: { body: { kind: string; version?: number } } }[];
+    readonly lockouts: Kept['lockouts'];
+  };
+}

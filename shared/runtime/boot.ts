@@ -15,6 +15,7 @@ import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
+import { heldForDocuments } from './document-gate.ts';
 import { gatedBus } from './epoch-gate.ts';
 import { EpochMember } from './epoch-member.ts';
 import { Notices } from './notices.ts';
@@ -148,7 +149,8 @@ export async function bootAgent(
   seed.fill(0);
   const { agentId, agentKind: kind } = config;
   const whenReadable = (name: { channel: string; epoch: number }) => epochs.whenReadable(name);
-  const bus = gatedBus(connected, { ...identity, epochs: { whenReadable } });
+  const readable = gatedBus(connected, { ...identity, epochs: { whenReadable } });
+  const bus = heldForDocuments(readable, { ...identity, catchUp: () => catchUp() });
   const trustDesk = new TrustDesk({ ...identity, agentId, kind, bus, store });
   const catchUp = ownCatchUp ?? ((): Promise<void> => trustDesk.catchUp());
   const exchange = new Principal({

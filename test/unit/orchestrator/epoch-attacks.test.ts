@@ -139,6 +139,7 @@ describe('a stolen orchestrator', () => {
         `${agentId} offers another prekey`,
         () => world.prekeyOf(agentId, 'mesh').prekeyId !== prekeyId,
       );
+      expect(record.isUsed(world.prekeyOf(agentId, 'mesh').prekeyId)).toBe(false);
     }
   }, 20_000);
 });

@@ -66,7 +66,7 @@ describe('trust', options, () => {
       fc.property(fc.oneof(alteredOf([world.bundle]), fc.jsonValue()), (bundle) => {
         const { rootDigest } = world;
         const opening = openTrust(crypto, { bundle, rootDigest, nowMs: world.clock.nowMs() });
-        if (opening.status === 'ok') expect(bundle).toEqual(world.bundle);
+        if (opening.status === 'ok') expect(bodiesOf(bundle)).toEqual(bodiesOf(world.bundle));
         else expect(bundleCodes).toContain(opening.code);
       }),
       tries(250),
@@ -83,7 +83,7 @@ describe('trust', options, () => {
         expect(opening.status).toBe('refused');
         const pinned = isJson(root.body) ? documentDigest(crypto, root.body) : rootDigest;
         const again = openTrust(crypto, { bundle, rootDigest: pinned });
-        if (again.status === 'ok') expect(root).toEqual(world.bundle.root);
+        if (again.status === 'ok') expect(root.body).toEqual(world.bundle.root.body);
         else expect(bundleCodes).toContain(again.code);
       }),
       tries(150),
@@ -96,7 +96,8 @@ describe('trust', options, () => {
     fc.assert(
       fc.property(fc.oneof(alteredOf(offers), fc.jsonValue()), (document) => {
         const adoption = trust.adopt(document, world.clock.nowMs());
-        if (adoption.status === 'adopted') expect(offers).toContainEqual(document);
+        if (adoption.status === 'adopted')
+          expect(bodiesOf(offers)).toContainEqual(bodiesOf(document));
         else if (adoption.status === 'refused') expect(orchCodes).toContain(adoption.code);
       }),
       tries(300),
@@ -117,7 +118,9 @@ describe('trust', options, () => {
         const adoption = trust.adoptBytes(bytes, world.clock.nowMs());
         if (adoption.status === 'refused') expect(orchCodes).toContain(adoption.code);
         if (adoption.status === 'adopted') {
-          expect(offers).toContainEqual(JSON.parse(Buffer.from(bytes).toString()));
+          expect(bodiesOf(offers)).toContainEqual(
+            bodiesOf(JSON.parse(Buffer.from(bytes).toString())),
+          );
         }
       }),
       tries(300),
@@ -145,6 +148,14 @@ describe('trust', options, () => {
     expect(accepted.threshold).toBe(2);
   });
 });
+
+/** Without signatures: one that is written twice counts once, so there may be more of them. */
+function bodiesOf(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(bodiesOf);
+  if (typeof value !== 'object' || value === null) return value;
+  if ('body' in value) return value.body;
+  return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, bodiesOf(part)]));
+}
 
 /** Anything that at least has a body. */
 function isRecordWithBody(value: unknown): value is { readonly body: { readonly kind: string } } {

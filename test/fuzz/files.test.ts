@@ -104,7 +104,7 @@ describe('the signer', options, () => {
         if (read === undefined) return;
         expect(Buffer.compare(concat(seed.subarray(0, 12), read.iv, read.sealed), bytes)).toBe(0);
       }),
-      tries(150),
+      tries(75),
     );
     await expect(readSeedFile(folder, '../a')).rejects.toHaveProperty('code', 'KEY_UNKNOWN');
   });
@@ -116,7 +116,7 @@ describe('the signer', options, () => {
         if (pin !== undefined) expect(pin.length).toBeLessThanOrEqual(255);
         expect(readAtMost(file, 40).length).toBe(Math.min(40, bytes.length));
       }),
-      tries(150),
+      tries(75),
     );
     await expect(readPin({ path: folder })).rejects.toBeInstanceOf(TokenError);
   });
@@ -129,7 +129,7 @@ describe('the signer', options, () => {
         const code = 'WRAPPING_INVALID';
         await expect(unwrapBytes(wrapper, 'label', given)).rejects.toHaveProperty('code', code);
       }),
-      tries(200),
+      tries(100),
     );
     expect(() => requireWrapping(start)).not.toThrow();
   });
@@ -154,11 +154,26 @@ describe('the signer', options, () => {
         const vault = await open();
         await expect(vault.load()).rejects.toBeInstanceOf(VaultError);
       }),
-      tries(60),
+      tries(30),
     );
     rmSync(join(directory, 'mesh.2.secret'));
     writeFileSync(join(directory, '..secret'), 'no name');
     expect(await (await open()).load()).toHaveLength(1);
+  });
+
+  test('rows about epochs', () => {
+    const database = new DatabaseSync(':memory:');
+    const record = new EpochRecord(database);
+    const name = { channel: 'saga', epoch: 1 };
+    record.hold(name, { standing: 'active', announcement: undefined });
+    fc.assert(
+      fc.property(jsonText, (text) => {
+        database.prepare('UPDATE epoch_held SET announcement = ?').run(text.toWellFormed());
+        expect(record.held(name)).toEqual({ standing: 'active', announcement: undefined });
+      }),
+      tries(100),
+    );
+    expect(record.isClosed(name)).toBe(false);
   });
 });
 
@@ -197,7 +212,7 @@ describe('the auditor', options, () => {
         await copy.append(records);
         expect(Buffer.compare(again.content(), left)).toBe(0);
       }),
-      tries(250),
+      tries(125),
     );
     expect(log.size).toBe(2);
   });
@@ -210,7 +225,7 @@ describe('the auditor', options, () => {
         if (state !== undefined) expect(Object.keys(state).length).toBeLessThanOrEqual(2);
         expect(readStateFile(file)?.length).toBe(bytes.length);
       }),
-      tries(150),
+      tries(75),
     );
     expect(readCheckpointState(join(folder, 'none'))).toEqual({});
   });
@@ -236,7 +251,7 @@ describe('the auditor', options, () => {
         const verdict = await verifyAuditFile(crypto, { chunks, rootDigest, addressesOf });
         expect(verdict.ok).toBe(false);
       }),
-      tries(20),
+      tries(12),
     );
     expect(valid.length).toBeGreaterThan(10_000);
   });
@@ -255,7 +270,7 @@ describe('everyone', options, () => {
         const read = await readingOf(bytes, store, TrustStateError);
         if (read !== undefined) expect(Buffer.compare(bytes, valid)).toBe(0);
       }),
-      tries(120),
+      tries(60),
     );
     writeFileSync(first.file, valid);
     expect(store().documents).toHaveLength(1);
@@ -284,7 +299,7 @@ describe('everyone', options, () => {
           await readingOf(jsonBytes(config), () => loadIdentity(file), BootError),
         ).toBeUndefined();
       }),
-      tries(20),
+      tries(12),
     );
     await expect(loadIdentity(join(folder, 'none'))).rejects.toBeInstanceOf(BootError);
   });
@@ -306,7 +321,7 @@ describe('layers', options, () => {
         const other = await readingOf(bytes, read, AdapterError);
         if (other !== undefined) expect(bytes).toHaveLength(32);
       }),
-      tries(200),
+      tries(100),
     );
     expect(key.open(place, sealed)).toHaveLength(32);
   });
@@ -334,7 +349,7 @@ describe('layers', options, () => {
         expect(reads[which % 3]).toThrow(InvariantError);
         database.close();
       }),
-      tries(80),
+      tries(40),
     );
     expect(new StepStore(new DatabaseSync(':memory:')).saga('s')).toBeUndefined();
   });

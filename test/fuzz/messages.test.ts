@@ -82,7 +82,8 @@ describe('receivers', options, () => {
       }),
       tries(500),
     );
-    expect(receiver.open(message(subject, frame)).status).toBe('opened');
+    const fresh = world.principal('orchestrator-a');
+    expect(fresh.open(message(subject, frame)).status).toBe('opened');
   });
 
   test('of events, anything that a member seals', () => {

@@ -119,7 +119,7 @@ export class EpochRecord {
     const standing = row?.['standing'];
     if (row === undefined || !standingCheck.check(standing)) return undefined;
     const text = row['announcement'];
-    const announcement: unknown = typeof text === 'string' ? JSON.parse(text) : undefined;
+    const announcement = typeof text === 'string' ? parsed(text) : undefined;
     return {
       standing,
       announcement: announcementCheck.check(announcement) ? announcement : undefined,
@@ -185,5 +185,15 @@ export class EpochRecord {
         throw error;
       }
     });
+  }
+}
+
+/** Undefined for what is not JSON: an announcement that is not known any more. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
   }
 }

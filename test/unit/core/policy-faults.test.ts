@@ -78,7 +78,7 @@ describe('the schedule', () => {
       expect(isSchedule(good, nowMs), good).toBe(true);
     }
     const bad = ['', 'soon', '@weekly', '* * * *', '* * * * * *', '60 * * * *', '0 0 31 2 *'];
-    for (const one of [...bad, '0 2  * * 0', '* * * * *\n']) {
+    for (const one of [...bad, '0 2  * * 0', '* * * * *\n', '0 : 0 0 0', '12:00 * * * *']) {
       expect(isSchedule(one, nowMs), one).toBe(false);
     }
   });

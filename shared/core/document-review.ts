@@ -90,6 +90,11 @@ export interface Standing {
 
 export interface ReviewTime {
   readonly nowMs: number;
+  /**
+   * The time that the event says which offers the document: whoever judges the log later has no other.
+   * Nothing is adopted from an offer that says an earlier time than the document's own.
+   */
+  readonly saidAtMs?: number | undefined;
   readonly skewMs: number;
   /**
    * Whether a document that has expired may be taken for what it is: one's own stored copy, or the way
@@ -123,12 +128,16 @@ function reviewVersion(offered: Announced, standing: Standing): DocumentRefusal 
 function reviewDates(
   { issuedAtMs, expiresAtMs }: Announced,
   standing: Standing,
-  { nowMs, skewMs, takesExpired }: ReviewTime,
+  time: ReviewTime,
 ): DocumentRefusal | undefined {
   const isOrdered = expiresAtMs > issuedAtMs && issuedAtMs >= standing.issuedAtMs;
   if (!isOrdered) return 'DATES_INVALID';
-  if (issuedAtMs > nowMs + skewMs) return 'ISSUED_IN_FUTURE';
-  return expiresAtMs <= nowMs && !takesExpired ? 'EXPIRED' : undefined;
+  if (isInFuture(issuedAtMs, time)) return 'ISSUED_IN_FUTURE';
+  return expiresAtMs <= time.nowMs && !time.takesExpired ? 'EXPIRED' : undefined;
+}
+
+function isInFuture(issuedAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: ReviewTime): boolean {
+  return issuedAtMs > Math.min(nowMs, saidAtMs) + skewMs;
 }
 
 export interface RevocationCheck {
@@ -143,13 +152,13 @@ export interface RevocationCheck {
 export function reviewRevocation(
   { mesh, issuedAtMs, enrolled, keyId }: RevocationCheck,
   standing: Pick<Standing, 'mesh'>,
-  { nowMs, skewMs }: ReviewTime,
+  time: ReviewTime,
 ): 'known' | DocumentRefusal | undefined {
   if (mesh !== standing.mesh) return 'OTHER_MESH';
   if (enrolled?.keyId !== keyId) return 'AGENT_UNKNOWN';
   if (enrolled.revokedAtMs !== undefined) return 'known';
   if (Number.isNaN(issuedAtMs)) return 'DATES_INVALID';
-  return issuedAtMs > nowMs + skewMs ? 'ISSUED_IN_FUTURE' : undefined;
+  return isInFuture(issuedAtMs, time) ? 'ISSUED_IN_FUTURE' : undefined;
 }
 
 /** What checking the signatures of a document came to. */

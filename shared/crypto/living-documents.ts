@@ -60,6 +60,8 @@ export type Adoption =
 export interface AdoptOptions {
   /** Takes documents that have expired since: one's own stored copies, and the way to newer ones. */
   readonly takesExpired?: boolean;
+  /** When the event was said that offers it, by its sender's clock. */
+  readonly saidAtMs?: number;
 }
 
 /** The versions above which somebody asks for documents. */
@@ -128,6 +130,7 @@ export class LivingDocuments {
       nowMs,
       skewMs: this.policy.newest.document.body.policies.rotation.clock_skew_ms,
       takesExpired: options.takesExpired ?? false,
+      saidAtMs: options.saidAtMs,
     };
     const { body, signatures } = document;
     switch (body.kind) {

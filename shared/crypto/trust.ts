@@ -37,7 +37,7 @@ import { documentDigest } from './signed-document.ts';
 import type { DocumentKey } from './signed-document.ts';
 
 export type { Enrolled } from './enrolments.ts';
-export type { Adoption, AmendedDocument } from './living-documents.ts';
+export type { AdoptOptions, Adoption, AmendedDocument } from './living-documents.ts';
 
 /** Statements of the signer that stay verified under the root in force when they were first shown. */
 const statementsMax = 65_536;

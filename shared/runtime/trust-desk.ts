@@ -16,7 +16,7 @@ import { LockoutLedger, type Lockout } from '#shared/core/lockout.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
-import type { TrustView } from '#shared/crypto/trust.ts';
+import type { AdoptOptions, TrustView } from '#shared/crypto/trust.ts';
 import type { ReceivedEvent } from './exchange.ts';
 import { KeptDocuments, type KeptDocument } from './kept-documents.ts';
 import { OfferAllowance } from './offer-allowance.ts';
@@ -37,6 +37,14 @@ export interface TrustDeskPorts {
 
 type Adoption = ReturnType<TrustView['adoptBytes']>;
 type Refused = Extract<Adoption, { status: 'refused' }>;
+
+/** Why a bad offer may be no fault of its sender's. */
+interface Lateness {
+  /** The bus stored it before this agent learned of what is newest. */
+  readonly isOvertaken: boolean;
+  /** Its sender said it before that, and it was in force once. */
+  readonly wasGood: boolean;
+}
 
 /** Overtaken offers of one sender, each another one, before they count as bad ones. */
 const overtakenMax = 8;
@@ -102,10 +110,14 @@ export class TrustDesk {
     const name = toHex(this.#ports.crypto.sha256(document));
     const isOvertaken = storedAtMs <= this.#newestAtMs;
     if (isOvertaken && this.#refused.has(name)) return;
-    const adoption = this.#adopt(document);
+    const saidAtMs = event.header.timeMs;
+    const adoption = this.#adopt(document, { saidAtMs });
     if (adoption.status !== 'refused') return;
     this.#noteRefused(name);
-    this.#onBadOffer(agentId, adoption, isOvertaken);
+    const { refusal } = adoption;
+    const wasSaidBefore = refusal === 'ROLLBACK' && saidAtMs < this.#newestAtMs;
+    const wasGood = wasSaidBefore && this.#wasInForce(document);
+    this.#onBadOffer(agentId, adoption, { isOvertaken, wasGood });
   }
 
   /** As `offered`, of a document that an agent told when it was asked; expired ones lead to newer. */
@@ -114,7 +126,7 @@ export class TrustDesk {
     if (adoption.status !== 'refused') return adoption;
     // Two who are asked at once tell the same: the second may be late.
     if (adoption.refusal === 'ROLLBACK') return { status: 'known' };
-    this.#onBadOffer(tellerId, adoption, false);
+    this.#onBadOffer(tellerId, adoption, { isOvertaken: false, wasGood: false });
     return adoption;
   }
 
@@ -170,12 +182,13 @@ export class TrustDesk {
   }
 
   /** Written down in the same turn, so that nothing is done by a document that a crash would forget. */
-  #adopt(bytes: Uint8Array, options: { readonly takesExpired?: boolean } = {}): Adoption {
+  #adopt(bytes: Uint8Array, options: AdoptOptions = {}): Adoption {
     const { trust, store, clock, log } = this.#ports;
     const nowMs = clock.nowMs();
     const adoption = trust.adoptBytes(bytes, nowMs, options);
     if (adoption.status !== 'adopted') return adoption;
-    const document = JSON.parse(Buffer.from(bytes).toString()) as OfferedDocument;
+    // Not parsed a second time: two readers of the same bytes need not agree.
+    const document = adoption.document as OfferedDocument;
     store.keepDocument(document, nowMs);
     this.#newestAtMs = nowMs;
     this.#refused.clear();
@@ -186,11 +199,11 @@ export class TrustDesk {
     return adoption;
   }
 
-  #onBadOffer(agentId: string, refusal: Refused, isOvertaken: boolean): void {
+  #onBadOffer(agentId: string, refusal: Refused, lateness: Lateness): void {
     const { log, store } = this.#ports;
     const { code } = refusal;
     const fields = { sender: agentId, code, refusal: refusal.refusal };
-    const lockout = this.#isExcused(agentId, refusal, isOvertaken)
+    const lockout = this.#isExcused(agentId, refusal, lateness)
       ? undefined
       : this.#lockouts.note(agentId, code, this.#ports.clock.nowMs());
     if (lockout === undefined) {
@@ -208,13 +221,23 @@ export class TrustDesk {
     }
   }
 
-  /** What was in force once, and was stored before its successor was known here, is late and no more. */
-  #isExcused(agentId: string, { refusal }: Refused, isOvertaken: boolean): boolean {
+  /**
+   * What was in force once, and was stored or said before its successor was known here, is late and no
+   * more: what a sender said in time locks nobody out when the bus hands it over later, or once more.
+   */
+  #isExcused(agentId: string, { refusal }: Refused, { isOvertaken, wasGood }: Lateness): boolean {
+    if (wasGood) return true;
     if (!isOvertaken) return false;
     if (refusal === 'ROLLBACK') return true;
     const times = (this.#overtaken.get(agentId) ?? 0) + 1;
     this.#overtaken.set(agentId, times);
     return times < overtakenMax;
+  }
+
+  /** Whether these bytes, which were refused for their version alone, were adopted once. */
+  #wasInForce(bytes: Uint8Array): boolean {
+    const { body } = JSON.parse(new TextDecoder().decode(bytes)) as OfferedDocument;
+    return this.#isKnown(documentDigest(this.#ports.crypto, body));
   }
 
   #noteRefused(name: string): void {

@@ -104,6 +104,37 @@ describe('an offer', () => {
   });
 });
 
+describe('an offer that the bus hands over when it likes', () => {
+  it('locks nobody out who said it while it was good', async () => {
+    const newer = await amended(world, policy.body as never);
+    const inTime = offered(bytesOf(policy), 'op-1');
+    const first = open();
+    first.desk.offered(inTime, later());
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    first.desk.offered(offered(bytesOf(newer), 'op-2'), later());
+    // A start later nobody remembers that it was heard before: the bus stores it once more.
+    const second = open();
+    second.desk.offered(inTime, later());
+    expect(second.desk.lockouts()).toEqual([]);
+    second.desk.offered(offered(bytesOf(policy), 'op-1'), later());
+    expect(second.desk.isLockedOut('op-1')).toBe(true);
+  });
+
+  it('is not adopted where it claims to be older than the document', async () => {
+    const { desk, trust } = open();
+    world.clock.offsetMs = 3_600_000;
+    const issued = await amended(world, world.trust.policy);
+    world.clock.offsetMs = 0;
+    const backdated = offered(bytesOf(issued), 'op-1');
+    world.clock.offsetMs = 3_600_000;
+    // Who judges the log goes by the event's own time, and would not adopt it there.
+    desk.offered(backdated, later());
+    world.clock.offsetMs = 0;
+    expect(trust.policy.version).toBe(1);
+    expect(desk.isLockedOut('op-1')).toBe(true);
+  });
+});
+
 describe('a flood', () => {
   it('of what is known is listened to in measure', () => {
     const { desk } = open();
@@ -161,6 +192,16 @@ describe('what is kept on the bus', () => {
     await late.desk.catchUp();
     expect([late.trust.registry.version, late.trust.policy.version]).toEqual([2, 2]);
     rmSync(elsewhere, { recursive: true });
+  });
+
+  it('may be written in another way, with a byte order mark before it', async () => {
+    const bucket = world.bus('orchestrator-b').bucket('gyre_trust');
+    const marked = new Uint8Array([0xef, 0xbb, 0xbf, ...bytesOf(policy)]);
+    await bucket.put(`policy.2.${'c'.repeat(64)}`, marked, 0);
+    const { desk, trust } = open('late');
+    await desk.catchUp();
+    expect(trust.policy.version).toBe(2);
+    expect(open('late').trust.policy.version).toBe(2);
   });
 
   it('is verified like any other: rubbish in its place changes nothing', async () => {

@@ -155,6 +155,8 @@ export const MeshStatus = open({
       frozen: Uint(64),
       /** Set where no heartbeat came for longer than a few should take. */
       silentMs: Type.Optional(Uint()),
+      /** Versions of the documents under which it said something last. */
+      documents: Type.Optional(open({ registry: Version(), policy: Version() })),
     }),
     { itemsMax: 1_024 },
   ),

@@ -60,6 +60,8 @@ export const AgentTelemetrySummary = StrictObject({
   heartbeat: Type.Optional(
     StrictObject({ atMs: TimeMs(), sequence: Uint(), receivedAtMs: TimeMs() }),
   ),
+  /** Versions under which its newest batch was sealed: what it works by. */
+  documents: Type.Optional(StrictObject({ registry: Version(), policy: Version() })),
   /** Heartbeats whose numbers were left out. */
   missed: Uint(),
   batches: Uint(),

@@ -28,6 +28,7 @@ import { RotationDriver, restingPhases } from './rotation-driver.ts';
 import { SagaLog, type Verdict } from './saga-log.ts';
 import { policyOfSaga } from './saga-policy.ts';
 import { SlotLedger } from './slot-ledger.ts';
+import { staleRefusal } from './stale-trust.ts';
 
 const recordsCheck = compile(AuditRecords);
 const verdictsKeptMax = 16_384;
@@ -175,6 +176,11 @@ export class Orchestrator {
       case 'negotiation-requested':
         this.#negotiations.take(event);
         break;
+      case 'epoch-rotation-requested': {
+        const stale = staleRefusal(this.#ports.trust, this.#ports.clock.nowMs());
+        if (stale !== undefined) this.#outcomes.notHeard(event.hash, stale);
+        break;
+      }
       case 'rotation-requested':
       case 'plan-approved':
       case 'execution-requested':

@@ -40,8 +40,8 @@ export class Outcomes {
   }
 
   /**
-   * This orchestrator does not listen to the request. That is on no record and decides nothing: another
-   * orchestrator may have heard it, and what the log says of it stands.
+   * This orchestrator does not listen to the request, or cannot meet it now. That is on no record and
+   * decides nothing: another orchestrator may have heard it, and what the log says of it stands.
    */
   notHeard(request: string, refusal: Pick<RefusedRequest, 'code' | 'reason'>): void {
     if (this.#known.has(request)) return;

@@ -3,6 +3,7 @@
 import type { CapabilitiesList } from '#schemas/negotiation.ts';
 import { answerBytesMax } from '#schemas/events.ts';
 import type { Query, TrustDocuments } from '#schemas/queries.ts';
+import type { AgentTelemetrySummary } from '#schemas/telemetry.ts';
 import type { Lockout } from '#shared/core/lockout.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
@@ -124,10 +125,17 @@ async function meshStatus(desk: Desk) {
       ...(reason === undefined ? {} : { reason }),
       slots: slots.length,
       frozen: slots.filter(({ frozen }) => frozen).length,
-      ...(heard.get(agentId)?.silent === true ? { silentMs: heard.get(agentId)?.silentMs } : {}),
+      ...heardOf(heard.get(agentId)),
     })),
     rotations: latestRotations(desk),
   };
+}
+
+/** How long an agent has been silent, where that is long, and the documents that it works by. */
+function heardOf(summary: AgentTelemetrySummary | undefined) {
+  if (summary === undefined) return {};
+  const { silent, silentMs, documents } = summary;
+  return { ...(silent ? { silentMs } : {}), ...(documents === undefined ? {} : { documents }) };
 }
 
 async function capabilities({ ports }: Desk): Promise<CapabilitiesList> {

@@ -118,6 +118,7 @@ export class TelemetryDesk {
   #summaryOf(agentId: string, nowMs: number): AgentTelemetrySummary {
     const { heartbeat, missed, batches, events, measurements, usage, kept } =
       this.#agents.get(agentId) ?? newMemory();
+    const newest = kept.at(-1)?.header;
     const silentMs = Math.max(0, nowMs - Math.max(heartbeat?.receivedAtMs ?? 0, this.#sinceMs));
     const recent = kept
       .flatMap((batch) => batch.events.map((event, index) => ({ batch: batch.hash, index, event })))
@@ -127,6 +128,9 @@ export class TelemetryDesk {
       silentMs,
       silent: silentMs > silentAfterMs,
       ...(heartbeat === undefined ? {} : { heartbeat }),
+      ...(newest === undefined
+        ? {}
+        : { documents: { registry: newest.registryVersion, policy: newest.policyVersion } }),
       missed,
       batches,
       events,

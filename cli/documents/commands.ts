@@ -195,7 +195,10 @@ function offer(kind: DocumentKind): CommandSpec {
     name: 'offer',
     summary: `hand a signed ${kind} to the running mesh and wait until it is adopted`,
     arguments: [['<file>', 'the document']],
-    details: 'It is verified here first: a bad offer would lock this operator out for 15 minutes.',
+    details:
+      'It is verified here first: a bad offer would lock this operator out for 15 minutes (gyre status\n' +
+      'shows who is). Waits for the orchestrators; every other agent takes it by itself, and gyre\n' +
+      'telemetry recent shows by which versions each layer agent works.',
     examples: [`gyre ${kind} offer next.json`],
     run: async (context, _options, positional) => {
       const draft = await readDraft(positionalAt(positional, 0), kind);

@@ -80,7 +80,7 @@ function silentLines(orchestrators: Status['orchestrators'], style: Style): stri
   );
 }
 
-function layerLines({ layers }: MeshStatus, style: Style): string[] {
+function layerLines({ layers, documents: newest }: MeshStatus, style: Style): string[] {
   return [
     `  layers       ${layers.filter(({ ready }) => ready).length} of ${layers.length} ready`,
     ...layers
@@ -92,6 +92,13 @@ function layerLines({ layers }: MeshStatus, style: Style): string[] {
       silentMs === undefined
         ? []
         : [style.warning(`               ${agentId}: no heartbeat for ${span(silentMs)}`)],
+    ),
+    ...layers.flatMap(({ agentId, documents }) =>
+      (['registry', 'policy'] as const).flatMap((kind) =>
+        documents === undefined || documents[kind] >= newest[kind].version
+          ? []
+          : [style.warning(`               ${agentId}: still works by ${kind} ${documents[kind]}`)],
+      ),
     ),
   ];
 }

@@ -4,10 +4,22 @@ import { fingerprint, span, table, type Style } from '../style.ts';
 import type { Proven, WrittenProof } from './actions.ts';
 
 export function renderRecent({ agents }: TelemetryRecent, style: Style, isOne: boolean): string {
-  const head = ['agent', 'heartbeat', 'missed', 'batches', 'events', 'uses', 'failures'];
+  const head = [
+    'agent',
+    'heartbeat',
+    'registry',
+    'policy',
+    'missed',
+    'batches',
+    'events',
+    'uses',
+    'failures',
+  ];
   const rows = agents.map((agent) => [
     agent.agentId,
     heartbeatText(agent, style),
+    String(agent.documents?.registry ?? ''),
+    String(agent.documents?.policy ?? ''),
     String(agent.missed),
     String(agent.batches),
     String(agent.events),

@@ -125,6 +125,26 @@ test('an agent without heartbeats is named, and decides nothing about the verdic
   expect(text).not.toContain('phi-a');
 });
 
+test('an agent that has yet to take a newer policy is named', () => {
+  const { mesh } = healthy;
+  if (!mesh.ok) throw new Error('the mesh of this test answers');
+  const documents = { ...mesh.value.documents, policy: { version: 2, digest } };
+  const layers = [
+    { agentId: 'phi-a', ready: true, slots: 2, frozen: 0, documents: { registry: 1, policy: 1 } },
+    {
+      agentId: 'network-a',
+      ready: true,
+      slots: 3,
+      frozen: 0,
+      documents: { registry: 1, policy: 2 },
+    },
+  ];
+  const value = { ...mesh.value, documents, layers };
+  const text = renderStatus({ ...healthy, mesh: { ok: true, value } }, plainStyle);
+  expect(text).toContain('phi-a: still works by policy 1');
+  expect(text).not.toMatch(/network-a: still|by registry/);
+});
+
 test('who is locked out is named, until when and by whom', () => {
   const untilMs = Date.UTC(2030, 0, 2, 3, 4, 5);
   const by = ['orchestrator-a', 'orchestrator-b'];

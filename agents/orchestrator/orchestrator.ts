@@ -26,7 +26,7 @@ import { answerQueries } from './query-desk.ts';
 import { RequestDesk, type RequestEvent } from './request-desk.ts';
 import { RotationDriver, restingPhases } from './rotation-driver.ts';
 import { SagaLog, type Verdict } from './saga-log.ts';
-import { policyOfSaga } from './saga-policy.ts';
+import { policyOfSaga, stepTaken } from './saga-policy.ts';
 import { SlotLedger } from './slot-ledger.ts';
 import { staleRefusal } from './stale-trust.ts';
 
@@ -34,6 +34,14 @@ const recordsCheck = compile(AuditRecords);
 const verdictsKeptMax = 16_384;
 /** The log counts as read when nothing that was there at the start came for this long. */
 const quietMs = 250;
+
+/** An entry of a rotation's log; `taken` where an auditor vouches for it. */
+interface ToFold {
+  readonly sagaId: string;
+  readonly entry: SagaEntry;
+  readonly hash: string;
+  readonly taken: Verdict | undefined;
+}
 
 export class Orchestrator {
   readonly #ports: OrchestratorParts;
@@ -238,9 +246,9 @@ export class Orchestrator {
     if (opening.status === 'refused' || opening.event.type !== 'receipts-issued') return;
     const { event } = opening;
     const sagas = new Set<string>();
-    for (const { statementHash, verdict, sagaId } of event.body.entries) {
+    for (const { statementHash, verdict, sagaId, phase } of event.body.entries) {
       if (sagaId === undefined) continue;
-      this.#verdicts.set(statementHash, { verdict, receipt: event.disclosure });
+      this.#verdicts.set(statementHash, { verdict, receipt: event.disclosure, phase });
       sagas.add(sagaId);
     }
     while (this.#verdicts.size > verdictsKeptMax) {
@@ -289,21 +297,24 @@ export class Orchestrator {
     const log = new SagaLog<RotationState, RotationCommand>(
       sagaId,
       subjects.sagaRotation(sagaId),
-      (state, entry, hash) => this.#fold(sagaId, state, entry, hash),
+      (state, entry, hash, taken) => this.#fold(state, { sagaId, entry, hash, taken }),
     );
     const driver = new RotationDriver(this.#ports, this.#office, log);
     this.#drivers.set(sagaId, driver);
     return driver;
   }
 
-  #fold(sagaId: string, state: RotationState | null, entry: SagaEntry, hash: string) {
+  #fold(state: RotationState | null, { sagaId, entry, hash, taken }: ToFold) {
     if (entry.saga !== 'rotation' || entry.sagaId !== sagaId) {
       return { rejected: 'SAGA_MISMATCH', reason: 'an entry of another saga' };
     }
     const { index, consumed, event } = entry;
     if (state !== null) {
-      const policy = policyOfSaga(this.#ports.trust, state.plan.body);
-      return stepRotation(state, { index, consumed, event }, policy);
+      const { trust } = this.#ports;
+      const input = { index, consumed, event };
+      return taken === undefined
+        ? stepRotation(state, input, policyOfSaga(trust, state.plan.body))
+        : stepTaken(trust, state, { input, phase: taken.phase });
     }
     if (event.type !== 'plan-drafted') {
       return { rejected: 'PHASE_MISMATCH', reason: 'a saga begins with its plan' };

@@ -5,7 +5,7 @@
  */
 
 import type { Disclosure } from '#schemas/frame.ts';
-import type { SagaEntry } from '#schemas/saga.ts';
+import type { RotationPhase, SagaEntry } from '#schemas/saga.ts';
 import type { RotationCommand } from '#shared/core/rotation/commands.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
@@ -14,12 +14,16 @@ export type Fold<State, Command> = (
   state: State | null,
   entry: SagaEntry,
   hash: string,
+  /** Absent for what was not appended yet. */
+  taken?: Verdict,
 ) => { state: State; commands: Command[] } | { rejected: string; reason: string };
 
 export interface Verdict {
   readonly verdict: 'accepted' | 'refused';
   /** The `receipts-issued` event that says so; null where only the auditor's own record does. */
   readonly receipt: Disclosure | null;
+  /** Where the rotation stands once the entry has taken effect; absent where only the record says so. */
+  readonly phase?: RotationPhase | undefined;
 }
 
 export interface AppliedEntry {
@@ -161,7 +165,7 @@ export class SagaLog<State, Command> {
     event: ReceivedEvent<'saga-entry'>,
     verdict: Verdict,
   ): { applied: AppliedEntry; commands: Command[] } | undefined {
-    const folded = this.#fold(this.state, event.body, event.hash);
+    const folded = this.#fold(this.state, event.body, event.hash, verdict);
     if ('rejected' in folded) {
       this.broken = `entry ${event.hash} has a receipt and does not follow: ${folded.rejected}`;
       return undefined;

@@ -230,13 +230,17 @@ export class TrustView {
    * applies at once, then the newest. Undefined where the digest was never in force.
    */
   policyFor(basisDigest: string): PolicyBody | undefined {
+    return this.policiesFor(basisDigest).at(-1);
+  }
+
+  /** Every policy by which such a saga was judged at some time until now, its own first. */
+  policiesFor(basisDigest: string): PolicyBody[] {
     const history = this.#documents.policy;
     const own = history.of(basisDigest);
-    if (own === undefined) return undefined;
-    const isOverruled = history
-      .after(own)
-      .some(({ document }) => document.body.applies === 'at-once');
-    return isOverruled ? this.policy : own.document.body;
+    if (own === undefined) return [];
+    const later = history.after(own);
+    const first = later.findIndex(({ document }) => document.body.applies === 'at-once');
+    return [own, ...(first === -1 ? [] : later.slice(first))].map(({ document }) => document.body);
   }
 
   /** When the successor of that policy was adopted; undefined while it is the newest. */

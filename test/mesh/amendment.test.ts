@@ -87,6 +87,22 @@ it('a policy that applies at once is what the running rotation is judged by', as
   expect(ended).toContain((await mesh.until(running.planId, [...ended])).phase);
 });
 
+it('orchestrators that start again fold a rotation by the policies it was judged by, and end it', async () => {
+  const stricter = await amended(mesh.world, mesh.world.trust.policy, (draft) => {
+    draft.applies = 'at-once';
+    draft.policies.rotation.approvals.scheduled = 2;
+  });
+  const running = await preparing();
+  await adopt(mesh, 'op-1', stricter);
+  for (const agentId of ['orchestrator-a', 'orchestrator-b']) {
+    await mesh.stopAgent(agentId);
+    await mesh.startAgent(agentId);
+  }
+  gate.resolve();
+  // It has one approval, and from now on needs two: the signer states no commit.
+  expect((await mesh.until(running.planId, ['rolled_back'])).phase).toBe('rolled_back');
+});
+
 it('an agent that was away learns of everything before it works again', async () => {
   await mesh.stopAgent('encryption-a');
   await mesh.stopAgent('orchestrator-b');

@@ -150,6 +150,9 @@ export const secretsGivenMax = 1536;
 /** Announcements in one answer: three of each channel. */
 export const announcementsGivenMax = 3 * channelsMax;
 
+/** Epochs that one question may name, so that their announcements come with the answer. */
+export const epochsWantedMax = 24;
+
 /** Where an epoch of a channel stands: not yet used, used by senders, or only to be opened. */
 export const epochStandings = ['announced', 'active', 'superseded'] as const;
 export const EpochStanding = OneOf(epochStandings);

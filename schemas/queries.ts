@@ -5,7 +5,7 @@
  */
 
 import { Type, type Static } from 'typebox';
-import { EpochAnnouncementBody } from './epoch.ts';
+import { EpochAnnouncementBody, EpochNumber, epochsWantedMax } from './epoch.ts';
 import { CheckpointIssued } from './events.ts';
 import { SlotStatus, evidenceItemsMax } from './steps.ts';
 import { Disclosure, batchEventsMax } from './frame.ts';
@@ -95,6 +95,12 @@ export const Query = Type.Union([
     ...named('epoch-secrets'),
     /** X25519MLKEM1024 public key, drawn for this question and for nothing else. */
     publicKey: Bytes(1600),
+    /** Epochs that the asker has no announcement of: theirs come first in the answer. */
+    wanted: Type.Optional(
+      List(StrictObject({ channel: KebabName(), epoch: EpochNumber }), {
+        itemsMax: epochsWantedMax,
+      }),
+    ),
   }),
   /* to layer agents */
   StrictObject({ ...named('layer-inspect') }),

@@ -9,6 +9,7 @@ import type { Announcements } from './epoch-announcements.ts';
 import {
   askEpochSecrets,
   giversOf,
+  type EpochName,
   type QuestionPorts,
   type SecretGiven,
 } from './epoch-questions.ts';
@@ -19,13 +20,11 @@ export interface FetcherPorts extends QuestionPorts {
   readonly keyring: EpochKeyring;
   readonly clock: Clock;
   readonly known: Announcements;
-  /** `isWhole`: nothing that is not over is missing in it. */
-  readonly take: (given: readonly SecretGiven[], isWhole: boolean) => Promise<void>;
-}
-
-interface EpochOf {
-  readonly channel: string;
-  readonly epoch: number;
+  /** `open`: everything that is not over, as far as the giver tells; undefined where it may not know. */
+  readonly take: (
+    given: readonly SecretGiven[],
+    open: readonly EpochName[] | undefined,
+  ) => Promise<void>;
 }
 
 const pauseMsMin = 50;
@@ -41,7 +40,7 @@ const wantedMax = 1_024;
 export class EpochFetcher {
   readonly #ports: FetcherPorts;
   /** Until when an epoch is asked for. */
-  readonly #wanted = new Map<string, EpochOf & { readonly untilMs: number }>();
+  readonly #wanted = new Map<string, EpochName & { readonly untilMs: number }>();
   readonly #hopelessUntilMs = new Map<string, number>();
   #change = Promise.withResolvers<void>();
   /** Channels that everyone was asked for, and nobody had a secret of. */
@@ -76,7 +75,7 @@ export class EpochFetcher {
     return this.#change.promise;
   }
 
-  want(name: EpochOf, forMs = wantedMs): void {
+  want(name: EpochName, forMs = wantedMs): void {
     if (this.#wanted.size >= wantedMax) return;
     const untilMs = this.#ports.clock.monotonicMs() + forMs;
     this.#wanted.set(textOf(name), { ...name, untilMs });
@@ -93,7 +92,7 @@ export class EpochFetcher {
     while (this.#missing().length > 0 && !this.#stopped) await this.changed();
   }
 
-  async whenReadable(name: EpochOf): Promise<boolean> {
+  async whenReadable(name: EpochName): Promise<boolean> {
     const { keyring, channels, known, clock } = this.#ports;
     const { channel, epoch } = name;
     const knowledge = keyring.knows(name);
@@ -136,10 +135,19 @@ export class EpochFetcher {
       let haveAnswered = true;
       for (const giver of giversOf(trust, agentId)) {
         if (this.#stopped || (!asksAll && !this.#lacks())) return;
-        const given = await askEpochSecrets(this.#ports, known, giver);
+        const question = { giver, wanted: [...this.#wanted.values()] };
+        const answer = await askEpochSecrets(this.#ports, known, question);
+        if (answer === undefined) {
+          haveAnswered = false;
+          continue;
+        }
+        const { given, unvouched } = answer;
         const isWhole = trust.agent(giver)?.kind === 'signer';
-        if (given === undefined) haveAnswered = false;
-        else await take(given, isWhole);
+        await take(given, isWhole ? [...given, ...unvouched] : undefined);
+        // Who keeps all of them has the announcements too; a round or two more bring them.
+        for (const name of isWhole ? unvouched : []) {
+          if (!this.#wanted.has(textOf(name))) this.want(name);
+        }
       }
       this.#without = new Set(haveAnswered ? this.#missing() : []);
       if (!this.#lacks()) return;
@@ -164,6 +172,6 @@ export class EpochFetcher {
   }
 }
 
-function textOf({ channel, epoch }: EpochOf): string {
+function textOf({ channel, epoch }: EpochName): string {
   return `${channel}/${epoch}`;
 }

@@ -15,7 +15,7 @@ import { documentDigest } from '#shared/crypto/signed-document.ts';
 import { Announcements, entryFault } from './epoch-announcements.ts';
 import { EpochFetcher } from './epoch-fetcher.ts';
 import { Prekeys, type PrekeysPorts } from './epoch-prekeys.ts';
-import type { SecretGiven } from './epoch-questions.ts';
+import type { EpochName, SecretGiven } from './epoch-questions.ts';
 import type { EpochStore } from './epoch-store.ts';
 import type { ReceivedEvent } from './exchange.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
@@ -58,7 +58,7 @@ export class EpochMember {
       ...ports,
       channels: ports.needed ?? ports.channels,
       known: this.announcements,
-      take: (given, isWhole) => this.#inTurn(() => this.#take(given, isWhole)),
+      take: (given, open) => this.#inTurn(() => this.#take(given, open)),
     });
   }
 
@@ -259,9 +259,12 @@ export class EpochMember {
   }
 
   /** What was asked for. What is only announced is accepted like a capsule. */
-  async #take(given: readonly SecretGiven[], isWhole: boolean): Promise<void> {
+  async #take(
+    given: readonly SecretGiven[],
+    open: readonly EpochName[] | undefined,
+  ): Promise<void> {
     const { agentId, keyring } = this.#ports;
-    if (isWhole) this.#beginAt(given);
+    if (open !== undefined) this.#beginAt(open);
     for (const { channel, epoch, secret, standing, announcement } of given) {
       if (this.#stopped) secret.fill(0);
       else if (keyring.knows({ channel, epoch }) === 'unknown') {

@@ -6,6 +6,7 @@
  */
 
 import {
+  epochsWantedMax,
   EpochSecretsAnswer,
   secretsGivenMax,
   type EpochAnnouncement,
@@ -39,6 +40,18 @@ export interface AnnouncementsKnown {
   announcementOf(channel: string, epoch: number): EpochAnnouncement | undefined;
 }
 
+export interface EpochName {
+  readonly channel: string;
+  readonly epoch: number;
+}
+
+/** What one giver gave. */
+export interface GivenSecrets {
+  readonly given: readonly SecretGiven[];
+  /** Secrets of this member's channels that no announcement came with: to be asked for by name. */
+  readonly unvouched: readonly EpochName[];
+}
+
 export interface QuestionPorts {
   readonly agentId: string;
   readonly crypto: CryptoProvider;
@@ -49,7 +62,7 @@ export interface QuestionPorts {
 
 const answerCheck = compile(EpochSecretsAnswer);
 const askTimeoutMs = 1_000;
-/** Announcements of one channel that an answer holds: the pending, the active, the last one. */
+/** Announcements of one channel that an answer holds unasked: the pending, the active, the last one. */
 const announcementsPerChannel = 3;
 /** What is left for announcements beside the secrets in one answer. */
 const announcementBytesMax = 190 * 1024;
@@ -65,16 +78,26 @@ export function giversOf(trust: TrustView, asker: string): string[] {
   return [...ids('signer'), ...ids('orchestrator')];
 }
 
-/** What one giver gives and an announcement vouches for; undefined where it does not answer. */
+/**
+ * What one giver gives and an announcement vouches for; undefined where it does not answer. `wanted`:
+ * epochs whose announcements the asker lacks; the first 24 count.
+ */
 export async function askEpochSecrets(
   ports: QuestionPorts,
   known: AnnouncementsKnown,
-  giver: string,
-): Promise<SecretGiven[] | undefined> {
+  { giver, wanted }: { readonly giver: string; readonly wanted: readonly EpochName[] },
+): Promise<GivenSecrets | undefined> {
   const { agentId, crypto, trust, exchange, log } = ports;
   const key = newHybridKey(crypto);
   try {
-    const query = { ask: 'epoch-secrets', publicKey: key.publicKey } as const;
+    const names = wanted
+      .slice(0, epochsWantedMax)
+      .map(({ channel, epoch }) => ({ channel, epoch }));
+    const query = {
+      ask: 'epoch-secrets' as const,
+      publicKey: key.publicKey,
+      ...(names.length === 0 ? {} : { wanted: names }),
+    };
     const to = { agentId: giver, channel: noticesChannel };
     const answer = await exchange.ask(to, query, askTimeoutMs);
     if (!answer.ok || !answerCheck.check(answer.result)) return undefined;
@@ -93,7 +116,7 @@ export async function askEpochSecrets(
   }
 }
 
-/** Drops, and overwrites, what no announcement commits to. */
+/** Overwrites what no announcement commits to. */
 function vouched(
   { agentId, crypto, trust, log }: QuestionPorts,
   known: AnnouncementsKnown,
@@ -102,12 +125,13 @@ function vouched(
     readonly given: EpochSecretsGiven;
     readonly announcements: readonly EpochAnnouncement[];
   },
-): SecretGiven[] {
+): GivenSecrets {
   const { mesh } = trust;
   const self = trust.agent(agentId);
   const mine = new Set(self === undefined ? [] : channelsOf(self));
   const isFromSigner = trust.agent(answer.giver)?.kind === 'signer';
-  return answer.given.flatMap((entry): SecretGiven[] => {
+  const unvouched: EpochName[] = [];
+  const given = answer.given.flatMap((entry): SecretGiven[] => {
     const { channel, epoch, secret } = entry;
     if (channel === archiveChannel && isFromSigner && self?.kind === 'auditor') return [entry];
     const announcement =
@@ -121,9 +145,11 @@ function vouched(
         secretCommitment(crypto, { mesh, channel, epoch }, secret);
     if (holds) return [{ ...entry, announcement }];
     secret.fill(0);
-    log.warn({ giver: answer.giver, channel, epoch }, 'a secret that no announcement vouches for');
+    if (announcement === undefined && mine.has(channel)) unvouched.push({ channel, epoch });
+    else log.warn({ giver: answer.giver, channel, epoch }, 'a secret that nothing vouches for');
     return [];
   });
+  return { given, unvouched };
 }
 
 export interface GivingPorts {
@@ -152,11 +178,16 @@ export function giveEpochSecrets(
     })
     .toSorted((left, right) => left.rank - right.rank)
     .slice(0, secretsGivenMax);
+  const wanted = new Set((query.wanted ?? []).map(({ channel, epoch }) => `${channel}/${epoch}`));
+  const isWanted = ({ channel, epoch }: EpochName): boolean => wanted.has(`${channel}/${epoch}`);
   const announcements: EpochAnnouncement[] = [];
   let bytes = 0;
-  for (const { rank, entry } of secrets) {
+  for (const { entry } of [
+    ...secrets.filter(({ entry: each }) => isWanted(each)),
+    ...secrets.filter(({ rank, entry: each }) => rank < announcementsPerChannel && !isWanted(each)),
+  ]) {
     const announcement = known.announcementOf(entry.channel, entry.epoch);
-    if (rank >= announcementsPerChannel || announcement === undefined) continue;
+    if (announcement === undefined) continue;
     bytes += encodeCanonical(announcement).length;
     if (bytes > announcementBytesMax) break;
     announcements.push(announcement);

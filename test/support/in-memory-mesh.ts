@@ -228,7 +228,8 @@ export class InMemoryMesh {
   /** A plan that op-2 has approved. */
   async approvedPlan(layers: readonly number[]): Promise<RotationView> {
     const { planId, planDigest } = await this.plan(layers);
-    await this.request('op-2', 'plan-approved', { planId, planDigest });
+    const outcome = await this.request('op-2', 'plan-approved', { planId, planDigest });
+    if (outcome.status !== 'accepted') throw new Error(`${outcome.code}: ${outcome.reason}`);
     return this.until(planId, ['approved']);
   }
 

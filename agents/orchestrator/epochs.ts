@@ -31,8 +31,12 @@ export class Epochs {
 
   /** Everything that this orchestrator hears counts for its epoch. */
   heard(event: AnyReceivedEvent): void {
-    this.#driver.count(event.header);
+    this.count(event.header);
     if (event.type === 'epoch-rotation-requested') this.#driver.request(event);
+  }
+
+  count(header: { readonly channel: string; readonly epoch: number }): void {
+    this.#driver.count(header);
   }
 
   /** Undefined for what is asked about something else. */

@@ -104,7 +104,7 @@ export class Orchestrator {
       ),
     ];
     this.#subscriptions.push(...followed);
-    await this.#ports.telemetry.start();
+    await this.#ports.telemetry.start((header) => this.#epochs?.count(header));
     await this.#readAuditor();
     await this.#quiet();
     this.#live = true;
@@ -245,6 +245,7 @@ export class Orchestrator {
     const opening = this.#ports.exchange.open(message);
     if (opening.status === 'refused' || opening.event.type !== 'receipts-issued') return;
     const { event } = opening;
+    this.#epochs?.heard(event);
     const sagas = new Set<string>();
     for (const { statementHash, verdict, sagaId, phase } of event.body.entries) {
       if (sagaId === undefined) continue;

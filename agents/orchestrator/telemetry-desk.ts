@@ -39,6 +39,8 @@ const backlogMessages = 64;
 type Usage = AgentTelemetrySummary['usage'][number];
 type Measurement = AgentTelemetrySummary['measurements'][number];
 
+type Heard = (header: { readonly channel: string; readonly epoch: number }) => void;
+
 interface Memory {
   heartbeat: AgentTelemetrySummary['heartbeat'];
   missed: number;
@@ -55,14 +57,19 @@ export class TelemetryDesk {
   readonly #agents = new Map<string, Memory>();
   #sinceMs: number;
   #subscription: Subscription | undefined;
+  #heard: Heard = () => undefined;
 
   constructor(ports: TelemetryDeskPorts) {
     this.#ports = ports;
     this.#sinceMs = ports.clock.nowMs();
   }
 
-  /** @throws BusError */
-  async start(): Promise<void> {
+  /**
+   * `heard` is told of every batch that is authentic.
+   * @throws BusError
+   */
+  async start(heard: Heard = () => undefined): Promise<void> {
+    this.#heard = heard;
     const { bus, subjects, clock } = this.#ports;
     const { lastSequence } = await bus.streamState('GYRE_BULK');
     const fromSequence = Math.max(1, lastSequence + 1 - backlogMessages);
@@ -87,6 +94,7 @@ export class TelemetryDesk {
       return;
     }
     const { batch } = opening;
+    this.#heard(batch.header);
     const memory = this.#memoryOf(batch.sender.agentId);
     if (memory === undefined) return;
     memory.batches += 1;

@@ -140,6 +140,14 @@ export class Signer {
   async #sign(request: SignStatement, asker: Enrolled): Promise<Answer> {
     const { crypto, log } = this.#ports;
     const { statement } = request;
+    // What cannot be recorded is not signed: it comes and goes with the channel's secret.
+    if (!this.#canRecord(statement)) {
+      return {
+        ok: false,
+        code: 'ORCH-8013',
+        reason: 'the signer has no secret of its channel yet',
+      };
+    }
     const digest = documentDigest(crypto, statement);
     const refusal = this.#refusalOf(request, asker);
     if (refusal !== undefined) {
@@ -151,6 +159,9 @@ export class Signer {
     if (statement.kind === 'audit_checkpoint') this.#ports.checkpoints.remember(statement);
     try {
       const document = await signDocument(statement, [this.#roleSigner(role)]);
+      if (!this.#canRecord(statement)) {
+        return { ok: false, code: 'ORCH-8013', reason: 'the signer ends' };
+      }
       this.#record(statement, { digest, requester: asker.agentId });
       return { ok: true, result: document };
     } catch (error) {
@@ -258,6 +269,13 @@ export class Signer {
     });
     const restarts = childRestarts();
     return { kind, label, mode, isHsm, notice, keys, canaryOk: canary.ok, childRestarts: restarts };
+  }
+
+  /** Whether the record of a statement can be sealed: not before a first epoch, nor at the very end. */
+  #canRecord({ kind }: Statement): boolean {
+    const { secrets } = this.#ports;
+    const isKnown = secrets?.keyring.currentEpoch('saga') !== undefined;
+    return kind === 'epoch_announcement' || secrets === undefined || isKnown;
   }
 
   #record(

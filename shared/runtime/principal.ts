@@ -269,12 +269,13 @@ export class Principal implements Exchange {
 const queryMessage = { messageId: '', sequence: 0, deliveryCount: 1, timeMs: 0 } as const;
 
 /** What may be asked on a channel whose key anyone can derive. */
-const publicQueries: ReadonlySet<string> = new Set([
-  'trust-documents',
-  'epoch-secrets',
-  // An announcement is public, and needed before the first secret is there.
-  'sign-statement',
-]);
+const publicQueries: ReadonlySet<string> = new Set(['trust-documents', 'epoch-secrets']);
+
+/** An announcement is public, and needed before the first secret is there; other statements are not. */
+function isPublic(query: Query): boolean {
+  if (query.ask === 'sign-statement') return query.statement.kind === 'epoch_announcement';
+  return publicQueries.has(query.ask);
+}
 
 function answerTo(
   query: Query | undefined,
@@ -286,7 +287,7 @@ function answerTo(
   if (query === undefined) {
     return refused('ORCH-8012', 'the query is not one that this agent knows');
   }
-  if (channel === noticesChannel && !publicQueries.has(query.ask)) {
+  if (channel === noticesChannel && !isPublic(query)) {
     return refused('ORCH-8015', 'the answer is not for a channel that anyone can read');
   }
   return handler(query);

@@ -11,6 +11,7 @@ import type { Disclosure } from '#schemas/frame.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { SagaPosition } from '#shared/core/audit-judge.ts';
 import { AuditJudge, type Judgement } from '#shared/core/audit-judge.ts';
+import { noticesChannel } from '#shared/core/channels.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditTree } from '#shared/core/audit-tree.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
@@ -180,9 +181,12 @@ export class AuditBook {
   }
 
   /** The verdict on the next leaf. The caller must see it into the log, or stop. */
-  judgeNext(audited: AuditedFrame, leafIndex: number, kept?: Uint8Array): Judged {
+  judgeNext(audited: AuditedFrame, leafIndex: number): Judged {
+    return this.#judge(audited, leafIndex, this.open(audited, leafIndex));
+  }
+
+  #judge(audited: AuditedFrame, leafIndex: number, content: OpenedContent | undefined): Judged {
     const { crypto, trust, archive } = this.#options;
-    const content = this.open(audited, leafIndex, kept);
     const event = auditEvent(crypto, trust, { audited, leafIndex, body: content?.body });
     const judgement = this.judge.judge(event);
     const readable = event.content.status === 'read' ? event.content.body : undefined;
@@ -206,7 +210,8 @@ export class AuditBook {
     const { crypto, trust } = this.#options;
     const reading = readAuditedFrame(crypto, trust, record.frame);
     if (!reading.ok) throw damaged(record, `the frame is refused now: ${reading.code}`);
-    const judged = this.judgeNext(reading.audited, record.leafIndex, record.archived);
+    const content = this.#contentIn(reading.audited, record);
+    const judged = this.#judge(reading.audited, record.leafIndex, content);
     const { judgement } = judged;
     if (judgement.verdict !== record.verdict) {
       const isGone = judgement.verdict === 'refused' && judgement.code === 'CONTENT_UNREADABLE';
@@ -240,7 +245,19 @@ export class AuditBook {
 
   /** Content of a leaf of the log, read again. */
   contentOf(record: LogRecord): OpenedContent | undefined {
-    return this.open(this.#reread(record), record.leafIndex, record.archived);
+    return this.#contentIn(this.#reread(record), record);
+  }
+
+  /**
+   * As it was read when the event came. What was refused because its secret was missing stays unread,
+   * whoever gave the secret since: read now, it would be judged otherwise, and the log be damaged.
+   */
+  #contentIn(audited: AuditedFrame, record: LogRecord): OpenedContent | undefined {
+    const { leafIndex, verdict, archived } = record;
+    const isPublic = audited.frame.header.channel === noticesChannel;
+    const wasUnread = verdict === 'refused' && archived === undefined && !isPublic;
+    if (wasUnread && this.#options.archive.isWanted) return undefined;
+    return this.open(audited, leafIndex, archived);
   }
 
   #reread(record: LogRecord): AuditedFrame {

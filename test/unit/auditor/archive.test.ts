@@ -53,6 +53,31 @@ describe('a log whose epochs are over', () => {
   });
 });
 
+describe('a log with what could not be read when it came', () => {
+  it('is gone through again by an auditor that has the secret by now', async () => {
+    await stage.auditor.stop();
+    await stage.startAuditor({ keyring: afterwards(stage.archiveKey) });
+    const rotationType = 'scheduled' as const;
+    const asked = (requestId: string) =>
+      stage.request('op-1', 'rotation-requested', {
+        requestId,
+        rotationType,
+        layers: [7],
+        reason: 'test',
+      });
+    const unread = await asked('request-1');
+    expect((await stage.receiptOf(unread)).entry.verdict).toBe('refused');
+    const [before] = await stage.records();
+    await stage.auditor.stop();
+    await stage.startAuditor();
+    const [after] = await stage.records();
+    expect(after?.verdict).toBe('refused');
+    expect(after?.frame).toEqual(before?.frame);
+    const read = await asked('request-2');
+    expect((await stage.receiptOf(read)).entry.verdict).toBe('accepted');
+  });
+});
+
 describe('the disk', () => {
   it('holds no content in clear', async () => {
     await stage.receiptOf(

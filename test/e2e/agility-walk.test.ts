@@ -4,17 +4,22 @@
  * policy are amended and secrets renewed in the middle of a rotation, which ends.
  */
 import { readFile, rename, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { memberFiles } from '#cli/mesh/layout.ts';
 import {
   MeshWalk,
   slowMs,
   type Fault,
   type Rotation,
   type Standing,
+  type WalkStatus,
 } from '../support/mesh-walk.ts';
 import { familyOf } from '../support/processes.ts';
 
 const kinds = ['root', 'registry', 'policy'] as const;
+/** Phases before a commit is decided, once the execution is authorized. */
+const underWay = ['preparing', 'distributing', 'activating', 'verifying', 'soaking', 'committing'];
 
 interface Negotiation {
   readonly negotiationId: string;
@@ -48,7 +53,12 @@ describe('an agile mesh, by the command line', () => {
 
   test('1. up makes a mesh whose rotations soak', { timeout: slowMs }, async () => {
     const up = await walk.done<{ rootDigest: string; supervisorPid: number }>(
-      ...['up', '--detach', '--soak', '3000', '--overlap', '1000'],
+      'up',
+      '--detach',
+      '--soak',
+      '1000',
+      '--overlap',
+      '1000',
     );
     ({ rootDigest } = up);
     expect(familyOf(up.supervisorPid).length).toBeGreaterThan(12);
@@ -56,9 +66,10 @@ describe('an agile mesh, by the command line', () => {
   });
 
   test('2. documents, algorithms, epochs and telemetry answer', { timeout: slowMs }, async () => {
-    for (const kind of kinds) {
+    const look = async (kind: (typeof kinds)[number]): Promise<void> => {
       const shown = await walk.done<Standing & { document: { body: { kind: string } } }>(
-        ...[kind, 'show'],
+        kind,
+        'show',
       );
       expect(shown).toMatchObject({
         version: 1,
@@ -67,7 +78,8 @@ describe('an agile mesh, by the command line', () => {
       });
       const { digest } = shown;
       expect(await walk.done(kind, 'verify')).toMatchObject({ digest, verdict: 'in force' });
-    }
+    };
+    await Promise.all(kinds.map(look));
     const { agents } = await walk.done<{ agents: { agentId: string; algorithms: object }[] }>(
       'capabilities',
     );
@@ -76,14 +88,20 @@ describe('an agile mesh, by the command line', () => {
     first = await walk.done<Epochs>('epoch', 'show');
     expect(first.channels).toHaveLength(11);
     const heard = await walk.done<{ agents: { agentId: string; heartbeat?: object }[] }>(
-      ...['telemetry', 'recent', 'phi-a'],
+      'telemetry',
+      'recent',
+      'phi-a',
     );
     expect(heard.agents).toMatchObject([{ agentId: 'phi-a', heartbeat: {} }]);
   });
 
   test('3. two live agents agree, and the audit says the same', { timeout: slowMs }, async () => {
     negotiation = await walk.done<Negotiation>(
-      ...['negotiate', 'identity-a', 'phi-a', '--constraint', 'max-signature-bytes=5000'],
+      'negotiate',
+      'identity-a',
+      'phi-a',
+      '--constraint',
+      'max-signature-bytes=5000',
     );
     expect(negotiation).toMatchObject({ phase: 'agreed', selected: { signature: 'ML-DSA-87' } });
     expect(Object.values(negotiation.transcript).map(({ length }) => length)).toEqual(
@@ -102,7 +120,13 @@ describe('an agile mesh, by the command line', () => {
     await walk.done('down');
     const verify = (name: string) =>
       walk.json<Recomputed>(
-        ...['negotiate', 'verify', negotiationId, '--audit', name, '--root', rootDigest],
+        'negotiate',
+        'verify',
+        negotiationId,
+        '--audit',
+        name,
+        '--root',
+        rootDigest,
       );
     const verified = await verify(file);
     expect(verified).toMatchObject({
@@ -137,11 +161,13 @@ describe('an agile mesh, by the command line', () => {
     ]);
     for (const standing of signed) expect(standing).toMatchObject({ verdict: 'adoptable' });
     const { differences } = await walk.done<{ differences: { path: string; to: unknown }[] }>(
-      ...['policy', 'diff', next.policy],
+      'policy',
+      'diff',
+      next.policy,
     );
     expect(differences).toContainEqual({
       path: 'policies.rotation.soak_ms',
-      from: 3000,
+      from: 1000,
       to: 2000,
     });
   });
@@ -152,19 +178,13 @@ describe('an agile mesh, by the command line', () => {
     async () => {
       await walk.done('up', '--detach');
       const planId = await walk.approvedPlan('1,4');
-      const soaking = Promise.withResolvers<void>();
-      const execution = walk.gyre(['rotation', 'execute', planId], {
-        onProgress: (line) => {
-          if (line.includes('soaking')) soaking.resolve();
-        },
+      const { run } = await walk.executeWith(planId, async () => {
+        const offered = await walk.done<{ adoptedBy: string[] }>('policy', 'offer', next.policy);
+        expect(offered.adoptedBy).toEqual(['orchestrator-a', 'orchestrator-b']);
+        await walk.done('registry', 'offer', next.registry);
+        const { phase } = await walk.done<Rotation>('rotation', 'show', planId);
+        expect(underWay).toContain(phase);
       });
-      await Promise.race([soaking.promise, execution]);
-      const offered = await walk.done<{ adoptedBy: string[] }>('policy', 'offer', next.policy);
-      const underWay = await walk.done<Rotation>('rotation', 'show', planId);
-      expect(offered.adoptedBy).toEqual(['orchestrator-a', 'orchestrator-b']);
-      expect(['soaking', 'committing']).toContain(underWay.phase);
-      await walk.done('registry', 'offer', next.registry);
-      const run = await execution;
       expect(run.code, run.stderr).toBe(0);
       const { phase } = await walk.done<Rotation>('rotation', 'show', planId);
       expect(['committed', 'retiring', 'retired']).toContain(phase);
@@ -176,23 +196,26 @@ describe('an agile mesh, by the command line', () => {
     { timeout: slowMs },
     async () => {
       const planId = await walk.approvedPlan('2,5');
-      const running = Promise.withResolvers<void>();
-      const execution = walk.gyre(['rotation', 'execute', planId], {
-        onProgress: (line) => {
-          if (line.includes('prepare done')) running.resolve();
-        },
+      const { run, result } = await walk.executeWith(planId, async () => {
+        const renewal = walk.done<Epochs>(
+          'epoch',
+          'rotate',
+          '--reason',
+          'in the middle of a rotation',
+        );
+        await walk.done('root', 'offer', next.root);
+        const { phase } = await walk.done<Rotation>('rotation', 'show', planId);
+        expect(underWay).toContain(phase);
+        // The signer states epochs: these come with the commit, or before it.
+        return { renewal };
       });
-      await Promise.race([running.promise, execution]);
-      const [renewed] = await Promise.all([
-        walk.done<Epochs>('epoch', 'rotate', '--reason', 'in the middle of a rotation'),
-        walk.done('root', 'offer', next.root),
-      ]);
+      expect(run.code, run.stderr).toBe(0);
+      const renewed = await result.renewal;
+      expect(renewed.channels).toHaveLength(first.channels.length);
       const before = new Map(first.channels.map(({ channel, epoch }) => [channel, epoch]));
       for (const { channel, epoch } of renewed.channels) {
         expect([channel, epoch > (before.get(channel) ?? 0)]).toEqual([channel, true]);
       }
-      const run = await execution;
-      expect(run.code, run.stderr).toBe(0);
     },
   );
 
@@ -205,13 +228,11 @@ describe('an agile mesh, by the command line', () => {
       expect(file).toMatchObject({ verdict: 'in force', version: 2 });
       expect(documents[kind]).toEqual({ version: 2, digest: file.digest });
     }
-    for (const agentId of walk.agentIds()) {
-      const kept = await walk.kept(agentId);
-      expect([agentId, kept.documents.toSorted()]).toEqual([
-        agentId,
-        ['policy 2', 'registry 2', 'root 2'],
-      ]);
-    }
+    await walk.everyoneKeeps('policy 2', 'registry 2', 'root 2');
+    await walk.untilStatus(
+      (status) => status.mesh.ok && status.mesh.value.layers.every(worksBySecond),
+      'every layer agent works by the amended documents',
+    );
     const agreed = await walk.done<Negotiation>('negotiate', 'authorization-a', 'self-healing-a');
     expect(agreed).toMatchObject({
       policyDigest: documents.policy.digest,
@@ -226,8 +247,7 @@ describe('an agile mesh, by the command line', () => {
     async () => {
       const file = walk.trustFile('phi-a');
       const text = await readFile(file, 'utf8');
-      const before = await walk.status();
-      const pid = before.processes.find(({ id }) => id === 'phi-a')?.pid ?? 0;
+      const pid = await walk.pidOf('phi-a');
       await writeFile(file, text.replace('"soak_ms":2000', '"soak_ms":0'));
       process.kill(pid, 'SIGKILL');
       const refused = await walk.untilStatus(
@@ -241,13 +261,19 @@ describe('an agile mesh, by the command line', () => {
       const shown = await walk.gyre(['status']);
       expect(shown.stdout).toContain('phi-a: ORCH-8010');
       expect(await readFile(walk.layout.logFile('phi-a'), 'utf8')).toContain('"remedy":"move ');
+      const folder = dirname(walk.layout.configFile({ id: 'op-2', kind: 'operator' }));
+      const own = join(folder, memberFiles.state, 'trust.json');
+      await writeFile(own, (await readFile(own, 'utf8')).replace('"soak_ms":2000', '"soak_ms":0'));
+      for (const command of ['status', 'policy propose --out x.json']) {
+        const told = await walk.json<Fault>(...command.split(' '), '--as', 'op-2');
+        expect(told).toMatchObject({ code: 1, document: { error: { code: 'ORCH-8010' } } });
+        expect(told.document.error.hint).toMatch(/^move .*trust\.json away/i);
+      }
+      await rename(own, `${own}.refused`);
+      await walk.done('policy', 'verify', '--as', 'op-2');
       await rename(file, `${file}.refused`);
       await walk.untilStatus(({ healthy }) => healthy, 'phi-a is back');
-      expect((await walk.kept('phi-a')).documents.toSorted()).toEqual([
-        'policy 2',
-        'registry 2',
-        'root 2',
-      ]);
+      await walk.everyoneKeeps('policy 2', 'registry 2', 'root 2');
     },
   );
 
@@ -255,7 +281,11 @@ describe('an agile mesh, by the command line', () => {
     const file = walk.file('all.audit');
     await walk.done('audit', 'export', '--out', file);
     const verdict = await walk.json<Record<string, unknown>>(
-      ...['audit', 'verify', file, '--root', rootDigest],
+      'audit',
+      'verify',
+      file,
+      '--root',
+      rootDigest,
     );
     expect(verdict).toMatchObject({
       code: 0,
@@ -263,6 +293,12 @@ describe('an agile mesh, by the command line', () => {
     });
   });
 });
+
+type Layer = Extract<WalkStatus['mesh'], { ok: true }>['value']['layers'][number];
+
+function worksBySecond({ documents }: Layer): boolean {
+  return documents?.registry === 2 && documents.policy === 2;
+}
 
 function outcomeOf({ phase, selected, transcript, policyDigest, registryDigest }: Negotiation) {
   return { phase, selected, transcript, policyDigest, registryDigest };

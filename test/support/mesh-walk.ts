@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { layoutOf, memberFiles, type MeshLayout } from '#cli/mesh/layout.ts';
 import { requireMesh, type MeshFile } from '#cli/mesh/mesh-file.ts';
 import { agents } from '#cli/mesh/members.ts';
+import { readProcesses } from '#cli/mesh/supervisor-record.ts';
 import type { Status } from '#cli/status/collect.ts';
 import { gyreJson, runGyre, type GyreOptions, type GyreRun } from './gyre.ts';
 
@@ -28,6 +29,7 @@ export type WalkStatus = Status & { readonly healthy: boolean };
 
 /** What a whole mesh takes to start, or to turn its keys, on a busy machine. */
 export const slowMs = 120_000;
+const patienceMs = 60_000;
 const pollMs = 100;
 
 export class MeshWalk {
@@ -74,20 +76,8 @@ export class MeshWalk {
   }
 
   /** Asks for the status until it is as wanted. */
-  async untilStatus(
-    wanted: (status: WalkStatus) => boolean,
-    what: string,
-    withinMs = 60_000,
-  ): Promise<WalkStatus> {
-    const deadlineMs = performance.now() + withinMs;
-    for (;;) {
-      const status = await this.status();
-      if (wanted(status)) return status;
-      if (performance.now() > deadlineMs) {
-        throw new Error(`not in time: ${what}: ${JSON.stringify(status)}`);
-      }
-      await new Promise((resolve) => setTimeout(resolve, pollMs));
-    }
+  untilStatus(wanted: (status: WalkStatus) => boolean, what: string): Promise<WalkStatus> {
+    return until(() => this.status(), wanted, what);
   }
 
   /** A plan that the other operator has approved. */
@@ -95,6 +85,38 @@ export class MeshWalk {
     const { planId } = await this.done<Rotation>('rotation', 'plan', '--layers', layers);
     await this.done('rotation', 'approve', planId, '--as', 'op-2');
     return planId;
+  }
+
+  /** Executes, and once every layer is preparing does the work while the signer stands still. */
+  async executeWith<Result>(
+    planId: string,
+    work: () => Promise<Result>,
+  ): Promise<{ readonly run: GyreRun; readonly result: Result }> {
+    const signer = await this.pidOf('signer');
+    const preparing = Promise.withResolvers<'preparing'>();
+    const execution = this.gyre(['rotation', 'execute', planId], {
+      onProgress: (line) => {
+        if (line.includes('preparing')) preparing.resolve('preparing');
+      },
+    });
+    const first = await Promise.race([preparing.promise, execution]);
+    if (first !== 'preparing') throw new Error(`nothing was prepared: ${first.stderr}`);
+    // It authorized the execution and is not needed again before the commit.
+    process.kill(signer, 'SIGSTOP');
+    try {
+      const result = await work();
+      process.kill(signer, 'SIGCONT');
+      return { run: await execution, result };
+    } finally {
+      process.kill(signer, 'SIGCONT');
+    }
+  }
+
+  /** Of a process that runs now. */
+  async pidOf(id: string): Promise<number> {
+    const pid = (await readProcesses(this.layout)).find((each) => each.id === id)?.pid;
+    if (typeof pid === 'number') return pid;
+    throw new Error(`${id} does not run`);
   }
 
   mesh(): Promise<MeshFile> {
@@ -117,13 +139,35 @@ export class MeshWalk {
     return { documents, lockouts: state.lockouts };
   }
 
-  agentIds(): string[] {
-    return agents.map(({ id }) => id);
+  /** Every agent has written down these documents since genesis, and no others. */
+  async everyoneKeeps(...documents: readonly string[]): Promise<void> {
+    const wanted = documents.toSorted().join(', ');
+    for (const { id } of agents) {
+      const look = async () => (await this.kept(id)).documents.toSorted().join(', ');
+      await until(look, (found) => found === wanted, `${id} keeps ${wanted}`);
+    }
   }
 
   async end(): Promise<void> {
     await this.gyre(['down']);
     await rm(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Looks until it is as wanted, for a minute at the most. */
+async function until<Value>(
+  look: () => Promise<Value>,
+  wanted: (value: Value) => boolean,
+  what: string,
+): Promise<Value> {
+  const deadlineMs = performance.now() + patienceMs;
+  for (;;) {
+    const value = await look();
+    if (wanted(value)) return value;
+    if (performance.now() > deadlineMs) {
+      throw new Error(`not in time: ${what}: ${JSON.stringify(value)}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
 }
 

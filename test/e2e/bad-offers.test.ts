@@ -1,0 +1,235 @@
+/**
+ * Bad documents on a live mesh, offered with the keys of those who may offer: each is refused with its
+ * code, who offered it is locked out for 900 seconds, over restarts of agents and of the whole mesh, and
+ * is told so; the mesh keeps its last good documents and a rotation commits during a flood of them.
+ */
+import { readFile, rename, writeFile } from 'node:fs/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Thief } from '../chaos/thief.ts';
+import {
+  MeshWalk,
+  slowMs,
+  type Fault,
+  type Rotation,
+  type Standing,
+  type WalkStatus,
+} from '../support/mesh-walk.ts';
+
+const lockoutMs = 900_000;
+const offersMax = 400;
+
+describe('bad offers', () => {
+  let walk: MeshWalk;
+  let rootDigest = '';
+  let older = Buffer.alloc(0);
+  let waiting = '';
+  let approved = '';
+  let lockouts: WalkStatus['lockouts'] = [];
+  const thieves: Thief[] = [];
+
+  async function thiefOf(id: string, kind: 'layer' | 'operator' = 'layer'): Promise<Thief> {
+    const thief = await Thief.of({ layout: walk.layout, mesh: await walk.mesh() }, id, kind);
+    thieves.push(thief);
+    return thief;
+  }
+
+  /** Both orchestrators lock out who offers it, with this code. */
+  async function lockedOut(sender: string, code: string): Promise<void> {
+    const status = await walk.untilStatus(
+      (found) => found.lockouts.some((each) => each.sender === sender && each.by.length === 2),
+      `${sender} is locked out`,
+    );
+    expect(status.lockouts).toContainEqual(expect.objectContaining({ sender, code }));
+  }
+
+  /** What the mesh says of its documents. */
+  async function inForce(): Promise<object> {
+    const { mesh } = await walk.status();
+    if (!mesh.ok) throw new Error(mesh.reason);
+    return mesh.value.documents;
+  }
+
+  async function restarted(agentId: string): Promise<void> {
+    const pidIn = ({ processes }: WalkStatus) =>
+      processes.find(({ id, ready }) => id === agentId && ready)?.pid ?? 0;
+    const before = await walk.pidOf(agentId);
+    process.kill(before, 'SIGKILL');
+    await walk.untilStatus(
+      (status) => ![0, before].includes(pidIn(status)) && status.healthy,
+      `${agentId} is back`,
+    );
+  }
+
+  beforeAll(async () => {
+    walk = await MeshWalk.begin('offers');
+  });
+  afterAll(async () => {
+    for (const thief of thieves) await thief.close();
+    await walk.end();
+  }, slowMs);
+
+  test('1. a mesh under its second policy', { timeout: slowMs }, async () => {
+    ({ rootDigest } = await walk.done<{ rootDigest: string }>('up', '--detach', '--soak', '1000'));
+    const { document } = await walk.done<{ document: object }>('policy', 'show');
+    older = Buffer.from(JSON.stringify(document));
+    const next = walk.file('policy-2.json');
+    await walk.done('policy', 'propose', '--out', next);
+    await walk.signed('policy', next);
+    await walk.done('policy', 'offer', next);
+    expect(await inForce()).toMatchObject({ registry: { version: 1 }, policy: { version: 2 } });
+  });
+
+  test(
+    '2. a rotation commits during a flood of wrongly signed ones',
+    { timeout: slowMs },
+    async () => {
+      const planId = await walk.approvedPlan('1,4');
+      approved = await walk.approvedPlan('7');
+      ({ planId: waiting } = await walk.done<Rotation>('rotation', 'plan', '--layers', '2'));
+      const byOne = walk.file('registry-2.json');
+      await walk.done('registry', 'propose', '--out', byOne);
+      await walk.done('registry', 'sign', byOne);
+      const thief = await thiefOf('phi-a');
+      const document = await readFile(byOne, 'utf8');
+      let isOver = false;
+      const flooding = (async () => {
+        let taken = 0;
+        for (let offer = 0; offer < offersMax && !isOver; offer += 1) {
+          // Each another document, so that none is known by its bytes.
+          const other = document.replace('"expires_at": "2', `"expires_at": "${(offer % 7) + 3}`);
+          if (await thief.offer(Buffer.from(other))) taken += 1;
+        }
+        return taken;
+      })();
+      const run = await walk.gyre(['rotation', 'execute', planId]);
+      isOver = true;
+      expect(await flooding).toBeGreaterThan(10);
+      expect(run.code, run.stderr).toBe(0);
+      expect(await walk.done('rotation', 'show', planId)).toMatchObject({
+        phase: expect.stringMatching(/^(?:committed|retiring|retired)$/) as string,
+      });
+      await lockedOut('phi-a', 'ORCH-8010');
+    },
+  );
+
+  test('3. an older and an expired one have their codes', { timeout: slowMs }, async () => {
+    const expired = walk.file('registry-expired.json');
+    await walk.done('registry', 'propose', '--out', expired);
+    const draft = JSON.parse(await readFile(expired, 'utf8')) as { body: object };
+    const times = {
+      issued_at: new Date(Date.now() - 60_000).toISOString(),
+      expires_at: new Date(Date.now() - 1_000).toISOString(),
+    };
+    await writeFile(expired, JSON.stringify({ ...draft, body: { ...draft.body, ...times } }));
+    const signed = await walk.signed('registry', expired);
+    expect(signed).toMatchObject({ verdict: 'refused', refusal: { code: 'ORCH-8010' } });
+    const operator = await thiefOf('op-2', 'operator');
+    const agent = await thiefOf('database-a');
+    expect(await operator.offer(older)).toBe(true);
+    expect(await agent.offer(await readFile(expired))).toBe(true);
+    await lockedOut('op-2', 'ORCH-8011');
+    await lockedOut('database-a', 'ORCH-8010');
+    expect(await inForce()).toMatchObject({ registry: { version: 1 }, policy: { version: 2 } });
+    const status = await walk.status();
+    expect(status.healthy).toBe(true);
+    ({ lockouts } = status);
+    for (const { untilMs } of lockouts) {
+      expect(untilMs).toBeLessThanOrEqual(Date.now() + lockoutMs);
+      expect(untilMs).toBeGreaterThan(Date.now() + lockoutMs / 2);
+    }
+    const shown = await walk.gyre(['status']);
+    const until = lockouts.find(({ sender }) => sender === 'op-2')?.untilMs ?? 0;
+    expect(shown.stdout).toContain(`op-2 until ${new Date(until).toISOString()} (ORCH-8011`);
+  });
+
+  test('4. who is locked out is told so at once', { timeout: slowMs }, async () => {
+    const expected = lockouts.find(({ sender }) => sender === 'op-2')?.untilMs ?? 0;
+    const asked = [
+      ['rotation', 'approve', waiting],
+      ['rotation', 'plan', '--layers', '3'],
+      ['epoch', 'rotate', '--channel', 'saga'],
+      ['negotiate', 'identity-a', 'network-a'],
+      ['registry', 'offer', await goodRegistry()],
+    ];
+    for (const args of asked) {
+      const run = await walk.json<Fault>(...args, '--as', 'op-2');
+      const { error } = run.document;
+      expect([args[0], run.code, error.code]).toEqual([args[0], 1, 'ORCH-8011']);
+      // Each agent goes by its own clock, and they heard the offer within moments.
+      const said = /until (\S+Z)/.exec(error.reason)?.[1] ?? '';
+      expect(Math.abs(Date.parse(said) - expected)).toBeLessThan(60_000);
+      expect(error.hint).toContain('gyre status');
+    }
+    const negotiation = await walk.json<Fault>('negotiate', 'identity-a', 'phi-a');
+    expect(negotiation.document.error).toMatchObject({ code: 'ORCH-8015' });
+    expect(negotiation.document.error.hint).toContain('gyre status');
+    expect(await inForce()).toMatchObject({ registry: { version: 1 } });
+  });
+
+  test(
+    '5. it lasts over restarts of an orchestrator and of an agent',
+    { timeout: slowMs },
+    async () => {
+      await restarted('orchestrator-a');
+      await restarted('identity-a');
+      expect((await walk.status()).lockouts).toEqual(lockouts);
+      const kept = await walk.kept('identity-a');
+      expect(kept.lockouts.map(({ sender, code }) => [sender, code])).toEqual(
+        expect.arrayContaining(lockouts.map(({ sender, code }) => [sender, code])),
+      );
+      const refused = await walk.json<Fault>('rotation', 'approve', waiting, '--as', 'op-2');
+      expect(refused.document.error.code).toBe('ORCH-8011');
+    },
+  );
+
+  test(
+    '6. a stopped mesh does not start on an altered copy, and says how to',
+    { timeout: slowMs },
+    async () => {
+      await walk.done('down');
+      const file = walk.trustFile('encryption-a');
+      const text = await readFile(file, 'utf8');
+      await writeFile(file, text.replace('"version":2', '"version":3'));
+      const refused = await walk.json<Fault>('up', '--detach');
+      expect(refused).toMatchObject({ code: 1, document: { error: { code: 'ORCH-8010' } } });
+      expect(refused.document.error.reason).toContain('encryption-a');
+      expect(refused.document.error.hint).toContain(`move ${file} away`);
+      await rename(file, `${file}.refused`);
+      await walk.done('up', '--detach');
+      expect((await walk.kept('encryption-a')).documents).toEqual(['policy 2']);
+    },
+  );
+
+  test('7. after it all, everything is as it was', { timeout: slowMs }, async () => {
+    const status = await walk.untilStatus(({ healthy }) => healthy, 'healthy');
+    expect(status.lockouts).toEqual(lockouts);
+    expect(await inForce()).toMatchObject({ registry: { version: 1 }, policy: { version: 2 } });
+    await walk.everyoneKeeps('policy 2');
+    const { channels } = await walk.done<{ channels: { channel: string; epoch: number }[] }>(
+      'epoch',
+      'show',
+    );
+    expect(channels.filter(({ epoch }) => epoch < 1)).toEqual([]);
+    await walk.done('negotiate', 'identity-a', 'network-a');
+    // What was approved before the lockout still is, though nobody heard it but the auditor.
+    await walk.done('rotation', 'execute', approved);
+    await walk.done<Standing>('policy', 'verify', walk.file('policy-2.json'));
+  });
+
+  test('8. and the audit of it all verifies', { timeout: slowMs }, async () => {
+    const file = walk.file('all.audit');
+    await walk.done('audit', 'export', '--out', file);
+    const verdict = await walk.json<object>('audit', 'verify', file, '--root', rootDigest);
+    expect(verdict).toMatchObject({
+      code: 0,
+      document: { ok: true, integrity: { ok: true }, content: { ok: true }, meaning: { ok: true } },
+    });
+  });
+
+  async function goodRegistry(): Promise<string> {
+    const file = walk.file('registry-good.json');
+    await walk.done('registry', 'propose', '--out', file);
+    await walk.signed('registry', file);
+    return file;
+  }
+});

@@ -256,8 +256,7 @@ export class AuditBook {
     const { leafIndex, verdict, archived } = record;
     const isPublic = audited.frame.header.channel === noticesChannel;
     const wasUnread = verdict === 'refused' && archived === undefined && !isPublic;
-    if (wasUnread && this.#options.archive.isWanted) return undefined;
-    return this.open(audited, leafIndex, archived);
+    return wasUnread ? undefined : this.open(audited, leafIndex, archived);
   }
 
   #reread(record: LogRecord): AuditedFrame {

@@ -109,8 +109,12 @@ export class NegotiationDesk {
       return;
     }
     if (this.#outcomes.has(request.hash)) return;
-    const isFirst = goesFirst(this.#ports, request.hash);
-    this.#later(isFirst ? 0 : this.#ports.takeoverMs, () => this.#attend(request, 1));
+    const { agentId, takeoverMs, trustDesk } = this.#ports;
+    const isUnheard = (id: string): boolean => trustDesk.isLockedOut(id);
+    const isFirst = goesFirst(this.#ports, request.hash, isUnheard);
+    // Whose openings nobody hears refuses what no other orchestrator took up.
+    const delayMs = isUnheard(agentId) ? 2 * takeoverMs : takeoverMs;
+    this.#later(isFirst ? 0 : delayMs, () => this.#attend(request, 1));
   }
 
   async show(query: Extract<Query, { ask: 'negotiation-show' }>): Promise<Answer> {
@@ -248,8 +252,11 @@ export class NegotiationDesk {
   }
 
   #refusalOf({ body }: Request): Refusal | undefined {
-    const { trust, clock, trustDesk } = this.#ports;
+    const { agentId, trust, clock, trustDesk } = this.#ports;
     const { client, server } = body;
+    if (trustDesk.isLockedOut(agentId)) {
+      return { code: 'ORCH-8015', reason: `${agentId} is locked out, and no other took it up` };
+    }
     const stale = staleFault(trust, clock.nowMs());
     if (stale !== undefined) return stale;
     if (client === server) return { code: 'ORCH-8012', reason: 'an agent does not ask itself' };

@@ -13,6 +13,7 @@ import {
   type NatsConnection,
 } from '@nats-io/transport-node';
 import type { EventBody } from '#schemas/events.ts';
+import type { AgentKind } from '#schemas/trust.ts';
 import { inboxPrefix, subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
 import { fromHex } from '#shared/crypto/bytes.ts';
 import { openFrame, parseFrame } from '#shared/crypto/envelope.ts';
@@ -40,7 +41,7 @@ export class Thief {
   static async of(
     { layout, mesh }: Pick<TestMesh, 'layout' | 'mesh'>,
     agentId: string,
-    kind: 'layer' | 'operator' = 'layer',
+    kind: AgentKind = 'layer',
   ): Promise<Thief> {
     const identity = await loadIdentity(layout.configFile({ id: agentId, kind }));
     const { config, resolve } = identity;

@@ -129,6 +129,25 @@ it('a locked-out operator asks for nothing new, and a rotation that runs by his 
   await bus.close();
 });
 
+it('the key of one orchestrator does not keep the other from having agents negotiate', async () => {
+  const bus = mesh.world.bus('orchestrator-a');
+  await offer(mesh.world.principal('orchestrator-a', { bus }), new Uint8Array([1, 2, 3]));
+  await bus.close();
+  await locked('orchestrator-a');
+  const pair = { client: 'network-a', server: 'encryption-a', constraints: {} };
+  for (const negotiationId of ['n-1', 'n-2', 'n-3', 'n-4']) {
+    const body = { negotiationId, ...pair };
+    const outcome = await mesh.request('op-1', 'negotiation-requested' as never, body);
+    expect(outcome).toEqual({ status: 'accepted', planId: negotiationId });
+    await expect
+      .poll(() => mesh.ask({ ask: 'negotiation-show', negotiationId, waitMs: 500 }))
+      .toMatchObject({ isOver: true });
+  }
+  const plan = await mesh.approvedPlan([1]);
+  expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
+  await mesh.until(plan.planId, [...ended]);
+});
+
 it('who is revoked is not heard any more', async () => {
   await mesh.offer('op-1', bytesOf(await revocationOf(mesh.world, 'phi-a')));
   await expect

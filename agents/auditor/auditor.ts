@@ -23,6 +23,7 @@ import { AuditLog } from './log.ts';
 import { QueryDesk } from './queries.ts';
 import { ReceiptWriter, receiptsWaitingMax } from './receipts.ts';
 import { Restoration } from './restoration.ts';
+import { Unoffered } from './unoffered.ts';
 
 export interface AuditorPorts {
   readonly exchange: Exchange;
@@ -59,6 +60,7 @@ export class Auditor {
   readonly #checkpoints: Checkpoints;
   readonly #intake: Intake;
   readonly #restoration: Restoration;
+  readonly #unoffered: Unoffered;
   readonly #desk: QueryDesk;
 
   private constructor(
@@ -102,6 +104,7 @@ export class Auditor {
       intake: this.#intake,
       intervalMs: ports.lookMs ?? lookMsDefault,
     });
+    this.#unoffered = new Unoffered({ ...shared, intake: this.#intake, subjects });
     this.#desk = new QueryDesk({
       auditorId: exchange.agentId,
       book,
@@ -148,6 +151,7 @@ export class Auditor {
     await exchange.answer((query, asker) => this.#desk.answer(query, asker));
     await this.#intake.start();
     this.#restoration.start();
+    this.#unoffered.start();
     this.#checkpoints.leavesAdded();
   }
 
@@ -162,6 +166,7 @@ export class Auditor {
   }
 
   async stop(): Promise<void> {
+    await this.#unoffered.stop();
     await this.#restoration.stop();
     await this.#intake.stop();
     await this.#receipts.stop();

@@ -27,7 +27,7 @@ import { judgeOptions } from '#shared/crypto/audit-trust.ts';
 import { disclose, openFrame } from '#shared/crypto/envelope.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
-import type { TrustView } from '#shared/crypto/trust.ts';
+import type { AmendedDocument, TrustView } from '#shared/crypto/trust.ts';
 import type { Archive } from './archive.ts';
 import { AuditLogError } from './log-file.ts';
 import type { LogRecord } from './log.ts';
@@ -165,6 +165,25 @@ export class AuditBook {
   /** Requests for a rotation that no plan and no refusal has answered. */
   openRequests(): LeafNote[] {
     return [...this.#openRequests.values()];
+  }
+
+  /**
+   * What is in force by `live` and was offered at no leaf, in an order in which it holds. Of registry and
+   * policy only the newest: what it has replaced by now is offered by nobody.
+   */
+  unofferedOf(live: TrustView): AmendedDocument[] {
+    const { trust } = this.#options;
+    const { root, registry, policy } = trust.highest();
+    const above = {
+      rootVersion: root.version,
+      registryVersion: registry.version,
+      policyVersion: policy.version,
+    };
+    const newest = live.highest();
+    return live.documentsSince(above).filter(({ body }) => {
+      if (body.kind === 'revocation') return trust.agent(body.agent_id)?.revokedAtMs === undefined;
+      return body.kind === 'root' || body.version === newest[body.kind].version;
+    });
   }
 
   /** Structure, sender and seal of a received frame. What fails here is no leaf. */

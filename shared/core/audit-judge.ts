@@ -16,6 +16,7 @@ import type { PolicyBody } from '#schemas/policy.ts';
 import { ChainBook, noPrevious, type ChainFinding, type ChainLink } from './audit-chain.ts';
 import {
   entitlementMisfit,
+  misfitsOfDocuments,
   namedVersion,
   type AmendedKind,
   type AnnouncedEvent,
@@ -186,7 +187,10 @@ export class AuditJudge {
       return refused('SENDER_REVOKED', 'the sender was revoked before');
     }
     const misfit = entitlementMisfit(event.announced, event.sender, this.#options.inForce);
-    return misfit === undefined ? undefined : refused(misfit, 'the sender may not say this');
+    // Offers are how one learns of documents: whoever makes one may know of more than the log.
+    const isOffer = event.announced.type === 'document-offered';
+    if (misfit === undefined || (isOffer && misfitsOfDocuments.has(misfit))) return undefined;
+    return refused(misfit, 'the sender may not say this');
   }
 
   #judge(event: AuditEvent): Judgement {

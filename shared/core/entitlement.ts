@@ -93,6 +93,13 @@ export function isSagaBound(type: string): boolean {
   return sagaBound.has(type);
 }
 
+/** Misfits of the versions that are named alone; an offer of documents is heard all the same. */
+export const misfitsOfDocuments: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
+  'POLICY_NOT_IN_FORCE',
+  'REGISTRY_NOT_IN_FORCE',
+  'TRUST_BEHIND',
+]);
+
 /** The first thing that does not fit, or undefined. */
 export function entitlementMisfit(
   event: AnnouncedEvent,

@@ -8,7 +8,12 @@ import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType, type EventTypeName } from '#schemas/events.ts';
 import type { Header } from '#schemas/frame.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import { entitlementMisfit, type AnnouncedEvent, type InForce } from '#shared/core/entitlement.ts';
+import {
+  entitlementMisfit,
+  misfitsOfDocuments,
+  type AnnouncedEvent,
+  type InForce,
+} from '#shared/core/entitlement.ts';
 import { decodeBody, isContentOf } from '#shared/crypto/audit-event.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import {
@@ -60,12 +65,6 @@ const asksForNew: ReadonlySet<string> = new Set<EventTypeName>([
   'algorithms-advertised',
   'negotiation-confirmed',
   'negotiation-failed',
-]);
-
-const ofDocuments: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
-  'POLICY_NOT_IN_FORCE',
-  'REGISTRY_NOT_IN_FORCE',
-  'TRUST_BEHIND',
 ]);
 
 export interface Delivery {
@@ -206,7 +205,7 @@ export class Receiver {
     // Offered documents carry their own signatures, and are how one comes to know of newer ones.
     const anyDocuments = rules.anyDocuments === true || header.type === 'document-offered';
     const misfit = entitlementMisfit(announcedBy(header), sender, this.#inForce);
-    const isOfDocuments = misfit !== undefined && ofDocuments.has(misfit);
+    const isOfDocuments = misfit !== undefined && misfitsOfDocuments.has(misfit);
     if (misfit !== undefined && !isOfDocuments) return misfit;
     if (sender.revokedAtMs !== undefined) return 'SENDER_REVOKED';
     const { agentId, observesAll, clock, isLockedOut } = this.#options;

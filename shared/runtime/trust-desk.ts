@@ -42,7 +42,7 @@ type Refused = Extract<Adoption, { status: 'refused' }>;
 interface Lateness {
   /** The bus stored it before this agent learned of what is newest. */
   readonly isOvertaken: boolean;
-  /** Its sender said it before that, and it was in force once. */
+  /** Its sender said it before that, or completes the log, and it was in force once. */
   readonly wasGood: boolean;
 }
 
@@ -115,8 +115,9 @@ export class TrustDesk {
     if (adoption.status !== 'refused') return;
     this.#noteRefused(name);
     const { refusal } = adoption;
-    const wasSaidBefore = refusal === 'ROLLBACK' && saidAtMs < this.#newestAtMs;
-    const wasGood = wasSaidBefore && this.#wasInForce(document);
+    // An auditor offers what the log lacks, roots that were succeeded since among it.
+    const isLate = saidAtMs < this.#newestAtMs || event.sender.kind === 'auditor';
+    const wasGood = refusal === 'ROLLBACK' && isLate && this.#wasInForce(document);
     this.#onBadOffer(agentId, adoption, { isOvertaken, wasGood });
   }
 

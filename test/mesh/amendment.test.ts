@@ -2,8 +2,10 @@
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
-import { adopt, amended } from '../support/documents.ts';
+import { documentDigest } from '#shared/crypto/signed-document.ts';
+import { adopt, amended, bytesOf } from '../support/documents.ts';
 import { InMemoryMesh, type RotationView } from '../support/in-memory-mesh.ts';
+import { crypto } from '../support/world.ts';
 
 let mesh: InMemoryMesh;
 let gate: PromiseWithResolvers<void>;
@@ -119,6 +121,21 @@ it('an agent that was away learns of everything before it works again', async ()
   const plan = await mesh.approvedPlan([1, 4]);
   expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
   await mesh.until(plan.planId, [...ended]);
+});
+
+it('a document that is kept and was never offered is offered by the auditor', async () => {
+  const next = await amended(mesh.world, mesh.world.trust.policy);
+  const digest = documentDigest(crypto, next.body);
+  // The bus dropped the offer and kept what somebody wrote down for late comers.
+  const bucket = mesh.world.bus('orchestrator-b').bucket('gyre_trust');
+  await bucket.put(`policy.2.${digest}`, bytesOf(next), 0);
+  await mesh.stopAgent('orchestrator-a');
+  await mesh.startAgent('orchestrator-a');
+  expect(mesh.trustOf('orchestrator-a').policy.version).toBe(2);
+  gate.resolve();
+  await expect
+    .poll(async () => (await mesh.plan([1]).catch(() => undefined))?.phase, { timeout: 20_000 })
+    .toBe('validated');
 });
 
 it('expired documents begin nothing, and what runs ends', async () => {

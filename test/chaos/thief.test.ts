@@ -32,6 +32,7 @@ beforeAll(async () => {
   drive = await liveMesh();
   administrator = await Administrator.of(drive.mesh);
   thief = await Thief.of(drive.mesh, victim);
+  await thief.join(drive.mesh);
 }, 90_000);
 
 afterAll(async () => {
@@ -109,7 +110,6 @@ describe('the credentials of one layer agent', () => {
       subjects.auditReceipt(),
       subjects.auditVerdict(),
       subjects.auditCheckpoint(),
-      subjects.query('signer'),
       subjects.dead('identity-a'),
       api.consumerNext('GYRE_CONTROL', foreign),
       api.consumerInfo('GYRE_CONTROL', foreign),

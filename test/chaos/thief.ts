@@ -18,7 +18,8 @@ import { inboxPrefix, subjectsOf, type Subjects } from '#shared/bus/subjects.ts'
 import { fromHex } from '#shared/crypto/bytes.ts';
 import { openFrame, parseFrame } from '#shared/crypto/envelope.ts';
 import { SenderChain, type EventInput } from '#shared/crypto/sender-chain.ts';
-import { loadIdentity, type Identity } from '#shared/runtime/boot.ts';
+import { bootAgent, loadIdentity, type Identity } from '#shared/runtime/boot.ts';
+import { askEpochSecrets } from '#shared/runtime/epoch-questions.ts';
 import type { TestMesh } from '../support/mesh.ts';
 
 type Report = EventBody<'step-reported'>;
@@ -52,6 +53,25 @@ export class Thief {
       maxReconnectAttempts: -1,
     });
     return new Thief(identity, connection, config.layer ?? 0);
+  }
+
+  /** Takes the secrets of the agent's channels: whoever has its keys is given them on asking. */
+  async join({ layout }: Pick<TestMesh, 'layout'>): Promise<void> {
+    const { agentId } = this;
+    const agent = await bootAgent(layout.configFile({ id: agentId, kind: 'layer' }));
+    try {
+      const known = { announcementOf: () => undefined };
+      const asked = { giver: 'signer', wanted: [] };
+      const found = await askEpochSecrets({ ...agent, agentId }, known, asked);
+      for (const entry of found?.given ?? []) {
+        this.#identity.keyring.hold(entry);
+        if (entry.standing === 'active') {
+          this.#identity.keyring.activate(entry.channel, entry.epoch);
+        }
+      }
+    } finally {
+      await agent.bus.close();
+    }
   }
 
   close(): Promise<void> {

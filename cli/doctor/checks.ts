@@ -3,12 +3,10 @@
  * Checks look and change nothing.
  */
 import { execFile } from 'node:child_process';
-import { lstat, readFile, readdir, statfs } from 'node:fs/promises';
+import { lstat, readdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { findSoftHsmLibrary } from '#agents/signer/token/pkcs11-provisioning.ts';
-import { createNativeProvider } from '#shared/crypto/native-provider.ts';
-import { openTrust } from '#shared/crypto/trust.ts';
 import { CliFault } from '../fault.ts';
 import { systemErrorCode } from '../mesh/durable-files.ts';
 import type { MeshLayout } from '../mesh/layout.ts';
@@ -32,7 +30,6 @@ const nodeVersionMin = '24.8.0';
 const opensslVersionMin = '3.5.0';
 const freeBytesMin = 256 * 1024 * 1024;
 const freeBytesWanted = 2 * 1024 * 1024 * 1024;
-const expiryWarningMs = 30 * 24 * 3_600_000;
 const filesCheckedMax = 5_000;
 const bindingTimeoutMs = 10_000;
 const run = promisify(execFile);
@@ -142,25 +139,6 @@ export async function checkPort(layout: MeshLayout, mesh: MeshFile): Promise<Fin
         ? `End them: gyre down --dir ${typed(layout.root)}`
         : 'Take another one: gyre up --port 0',
   };
-}
-
-/** The documents hold under the pinned root, now and for a while. */
-export async function checkTrust(layout: MeshLayout, mesh: MeshFile): Promise<Finding> {
-  const check = 'trust';
-  const nowMs = Date.now();
-  const bundle: unknown = JSON.parse(await readFile(layout.bundleFile, 'utf8'));
-  const { rootDigest } = mesh;
-  const opened = openTrust(createNativeProvider(), { bundle, rootDigest, nowMs });
-  if (opened.status === 'refused') {
-    const found = `${opened.code}: ${opened.reason}`;
-    return { check, verdict: 'fail', found, hint: 'Restore the trust bundle of the mesh.' };
-  }
-  const { root, registry, policy } = opened.trust;
-  const ends = [root, registry, policy].map(({ expires_at }) => Date.parse(expires_at));
-  const soonest = Math.min(...ends);
-  const found = `root, registry and policy hold until ${new Date(soonest).toISOString()}`;
-  if (soonest - nowMs > expiryWarningMs) return { check, verdict: 'ok', found };
-  return { check, verdict: 'warn', found, hint: 'Have the operators sign new versions in time.' };
 }
 
 function isSecret(path: string): boolean {

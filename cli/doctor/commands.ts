@@ -16,10 +16,10 @@ import {
   checkPkcs11Binding,
   checkPort,
   checkSoftHsm,
-  checkTrust,
   type Finding,
   type Verdict,
 } from './checks.ts';
+import { checkTrust } from './trust-check.ts';
 
 export const doctorCommand: CommandSpec = {
   name: 'doctor',

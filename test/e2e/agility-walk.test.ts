@@ -34,6 +34,9 @@ interface Recomputed {
   readonly reason?: string;
   readonly negotiation?: Negotiation;
 }
+interface Checked {
+  readonly checks: readonly { check: string; verdict: string; found: string; hint?: string }[];
+}
 interface Epochs {
   readonly channels: readonly { channel: string; epoch: number; cause?: string }[];
 }
@@ -261,6 +264,15 @@ describe('an agile mesh, by the command line', () => {
       const shown = await walk.gyre(['status']);
       expect(shown.stdout).toContain('phi-a: ORCH-8010');
       expect(await readFile(walk.layout.logFile('phi-a'), 'utf8')).toContain('"remedy":"move ');
+      const sick = await walk.json<Checked>('doctor');
+      expect(sick.code).toBe(1);
+      expect(sick.document.checks).toContainEqual(
+        expect.objectContaining({
+          check: 'trust',
+          verdict: 'fail',
+          hint: expect.stringContaining(`Move ${file} away`) as string,
+        }),
+      );
       const folder = dirname(walk.layout.configFile({ id: 'op-2', kind: 'operator' }));
       const own = join(folder, memberFiles.state, 'trust.json');
       await writeFile(own, (await readFile(own, 'utf8')).replace('"soak_ms":2000', '"soak_ms":0'));
@@ -274,6 +286,11 @@ describe('an agile mesh, by the command line', () => {
       await rename(file, `${file}.refused`);
       await walk.untilStatus(({ healthy }) => healthy, 'phi-a is back');
       await walk.everyoneKeeps('policy 2', 'registry 2', 'root 2');
+      const { checks } = await walk.done<Checked>('doctor');
+      expect(checks.find(({ check }) => check === 'trust')).toMatchObject({
+        verdict: 'ok',
+        found: expect.stringContaining('root 2, registry 2, policy 2 hold until ') as string,
+      });
     },
   );
 

@@ -11,6 +11,7 @@ import { noticesChannel } from '#shared/core/channels.ts';
 import type { EpochCommand } from '#shared/core/epoch.ts';
 import { capsuleDigest, sealCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
 import { CryptoError } from '#shared/crypto/errors.ts';
+import type { EpochMember } from '#shared/runtime/epoch-member.ts';
 import type { EpochLog } from './epoch-log.ts';
 import { retryDelayMs, signTimeoutMs, type OrchestratorPorts } from './ports.ts';
 import type { PrekeyShelf, ShownPrekey } from './prekey-shelf.ts';
@@ -24,10 +25,12 @@ export interface EpochWish {
 
 type Announce = Extract<EpochCommand, { type: 'announce' }>;
 
-type OfficePorts = Pick<
+interface OfficePorts extends Pick<
   OrchestratorPorts,
   'exchange' | 'trust' | 'crypto' | 'clock' | 'log' | 'subjects'
->;
+> {
+  readonly epochs: Pick<EpochMember, 'announcements'>;
+}
 
 interface Occasion {
   readonly wish: EpochWish | undefined;
@@ -80,11 +83,12 @@ export class EpochOffice {
   }
 
   async #announce(log: EpochLog, command: Announce, occasion: Occasion): Promise<boolean> {
-    const { crypto, trust, clock } = this.#ports;
+    const { crypto, trust, clock, epochs } = this.#ports;
     const { channel } = log;
     const shown = command.members.flatMap((id) => this.#shelf.find(id, channel) ?? []);
     const passed = this.#passedOver.get(channel) ?? 0;
-    const epoch = command.epoch + passed;
+    // What the bus forgot is known from who gave the secrets: numbers go on above that.
+    const epoch = Math.max(command.epoch, epochs.announcements.highest(channel) + 1) + passed;
     const name = { mesh: trust.mesh, channel, epoch };
     const secret = crypto.randomBytes(32);
     const capsules = shown.flatMap((prekey) => this.#capsule(name, prekey, secret) ?? []);
@@ -93,7 +97,7 @@ export class EpochOffice {
     const body = {
       kind: 'epoch_announcement' as const,
       ...name,
-      cause: command.cause === 'first' && passed > 0 ? ('lost' as const) : command.cause,
+      cause: command.cause === 'first' && epoch > 1 ? ('lost' as const) : command.cause,
       secret_commitment: commitment,
       members: capsules.map((capsule) => ({
         agent_id: capsule.agentId,

@@ -51,7 +51,11 @@ runAgent(async () => {
     checkpoints: new CheckpointMemory(database, crypto),
     epochRecord: record,
     isLockedOut: (agentId) => agent.trustDesk.isLockedOut(agentId),
-    secrets: { keyring: agent.keyring, known: agent.epochs.announcements },
+    secrets: {
+      keyring: agent.keyring,
+      known: agent.epochs.announcements,
+      onOrchestrator: () => agent.epochs.offerAgain(),
+    },
     subjects: subjectsOf(agent.trust.mesh),
     childRestarts: () => restarts,
   });

@@ -42,7 +42,10 @@ export interface SignerPorts {
   readonly checkpoints: CheckpointMemory;
   readonly epochRecord: EpochRecord;
   /** The secrets that it gives to those who ask, by its vault. */
-  readonly secrets?: Pick<GivingPorts, 'keyring' | 'known'>;
+  readonly secrets?: Pick<GivingPorts, 'keyring' | 'known'> & {
+    /** An orchestrator asks, which begins: it may not find this agent's prekeys on the bus any more. */
+    readonly onOrchestrator?: () => void;
+  };
   /** Whether the agent offered a bad document and may ask for nothing new for a while. */
   readonly isLockedOut: (agentId: string) => boolean;
   /** How often the token's process was started again. */
@@ -121,6 +124,7 @@ export class Signer {
     const { secrets, crypto, trust, log } = this.#ports;
     if (secrets === undefined) return { ok: false, code: 'ORCH-8013', reason: 'no secrets here' };
     const reason = this.#epochs.givingRefusal(asker);
+    if (reason === undefined && asker.kind === 'orchestrator') secrets.onOrchestrator?.();
     if (reason === undefined) return giveEpochSecrets({ crypto, trust, ...secrets }, asker, query);
     log.warn({ asker: asker.agentId, code: 'ORCH-8015' }, reason);
     return { ok: false, code: 'ORCH-8015', reason };

@@ -101,6 +101,11 @@ export class EpochMember {
     return this.#inTurn(() => this.#onEntry(entry));
   }
 
+  /** Publishes this member's prekeys once more: the bus may have lost them. */
+  offerAgain(): void {
+    this.#prekeys.offerAgain();
+  }
+
   /** Prekeys of this member that an announcement names are used up, whatever came of it. */
   spend(capsules: readonly EpochCapsule[]): void {
     this.#prekeys.spend(new Set(capsules.map(({ prekeyId }) => prekeyId)));
@@ -177,6 +182,7 @@ export class EpochMember {
     // log came by: its prekey is used up all the same. Below it only ancient ones stand.
     if (!isRising || keyring.knows({ channel, epoch }) !== 'unknown') return;
     const capsule = capsules.find((each) => each.agentId === agentId);
+    if (capsule === undefined) this.offerAgain();
     const secret = capsule === undefined ? undefined : this.#opened(announcement, capsule);
     if (secret === undefined) {
       this.#fetcher.want({ channel, epoch });

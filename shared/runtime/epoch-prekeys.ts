@@ -24,6 +24,8 @@ export interface PrekeysPorts {
 /** Uses that come together are answered by one publication. */
 const gatherMs = 20;
 const retryMs = 500;
+/** What was published just now is published again so much later, however often it is asked for. */
+const offerAgainMs = 5_000;
 /** What is published is valid for a day. */
 const againMs = 12 * 3_600_000;
 
@@ -31,6 +33,9 @@ export class Prekeys {
   readonly #ports: PrekeysPorts;
   readonly #keys = new Map<string, HybridKeyPair>();
   #timer: Timer | undefined;
+  #publishedAtMs = -Infinity;
+  /** A publication is under way or soon to come. */
+  #isDue = false;
   #publishing: Promise<void> = Promise.resolve();
   #stopped = false;
 
@@ -63,6 +68,13 @@ export class Prekeys {
     }
   }
 
+  /** Publishes what is on offer once more: somebody does not seem to know of it. */
+  offerAgain(): void {
+    if (this.#isDue || this.#keys.size === 0 || this.#stopped) return;
+    const sinceMs = this.#ports.clock.monotonicMs() - this.#publishedAtMs;
+    this.#publishIn(Math.max(gatherMs, offerAgainMs - sinceMs));
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
@@ -73,7 +85,9 @@ export class Prekeys {
 
   #publishIn(delayMs: number): void {
     this.#timer?.cancel();
+    this.#isDue = true;
     this.#timer = this.#ports.clock.after(delayMs, () => {
+      this.#isDue = false;
       this.#publishing = this.#publish();
     });
   }
@@ -87,8 +101,9 @@ export class Prekeys {
   }
 
   async #publish(): Promise<void> {
-    const { agentId, exchange, subjects, log } = this.#ports;
+    const { agentId, exchange, subjects, log, clock } = this.#ports;
     if (this.#stopped) return;
+    this.#publishedAtMs = clock.monotonicMs();
     const prekeys = Array.from(this.#keys, ([channel, { keyId: prekeyId, publicKey }]) => ({
       channel,
       prekeyId,

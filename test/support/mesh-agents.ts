@@ -177,7 +177,13 @@ export async function startSigner(booted: Booted, world: World): Promise<Running
     epochRecord: record,
     token,
     ...(keyring instanceof EpochKeyring && epochs
-      ? { secrets: { keyring, known: epochs.announcements } }
+      ? {
+          secrets: {
+            keyring,
+            known: epochs.announcements,
+            onOrchestrator: () => epochs.offerAgain(),
+          },
+        }
       : {}),
     childRestarts: () => 0,
   });

@@ -54,7 +54,7 @@ export const AgentConfig = StrictObject({
   natsUrl: Text(200),
   /** 32-byte seed of the ML-DSA-87 identity key. */
   identitySeedFile: Path,
-  /** 64-byte seed of the ML-KEM-1024 key. */
+  /** 64-byte seed of the enrolled ML-KEM-1024 key; read by nothing (see `kem_key`). */
   kemSeedFile: Path,
   nkeySeedFile: Path,
   /** Native alone unless told: a runtime without it is refused rather than slowed down. */

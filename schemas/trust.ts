@@ -96,6 +96,10 @@ export const EnrolmentBody = StrictObject({
   layer: Type.Optional(LayerNumber),
   capabilities: List(KebabName(), { itemsMax: 16 }),
   identity_key: PublicKey,
+  /**
+   * Enrolled with its holder and used by no exchange of this protocol version: secrets of epochs are
+   * encapsulated to one-time keys only, because a lasting key would undo their forward secrecy.
+   */
   kem_key: StrictObject({
     algorithm: Type.Literal('ML-KEM-1024'),
     /** 1,568 bytes (FIPS 203) in base64url. */

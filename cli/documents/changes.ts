@@ -30,7 +30,7 @@ const ownFields: ReadonlySet<string> = new Set([
 const stepPattern = /^(?:[a-zA-Z0-9_-]{1,64})$/;
 const pathStepsMax = 12;
 
-/** `a.b.0.c=VALUE`. */
+/** `a.b.0.c=VALUE`, or `a.b.NAME.c=VALUE` for an entry of a list that has a name. */
 export function parseChange(text: string): Change {
   const at = text.indexOf('=');
   const path = at < 1 ? [] : text.slice(0, at).split('.');
@@ -91,7 +91,7 @@ function replaced(
 ): Json {
   if (step === undefined) return value;
   if (Array.isArray(node)) {
-    const index = /^\d{1,4}$/.test(step) ? Number(step) : -1;
+    const index = /^\d{1,4}$/.test(step) ? Number(step) : indexOfNamed(node, step);
     if (index < 0 || index >= node.length) throw noSuchField(whole);
     return node.with(index, replaced(node[index], rest, value, whole));
   }
@@ -101,10 +101,18 @@ function replaced(
   return { ...node, [step]: replaced(node[step], rest, value, whole) };
 }
 
+/** The place of the object with this name in a list, or -1. */
+function indexOfNamed(list: readonly Json[], name: string): number {
+  return list.findIndex(
+    (item) =>
+      item !== null && typeof item === 'object' && !Array.isArray(item) && item['name'] === name,
+  );
+}
+
 function noSuchField(path: readonly string[]) {
   return usageFault(
     `the document has no field ${path.join('.').slice(0, 120)}`,
-    'See its fields with show --json; whole lists and objects can be set as JSON.',
+    'Write a field as show and diff do, with its folders; whole lists and objects are set as JSON.',
   );
 }
 

@@ -7,12 +7,13 @@ import { utf8 } from '#shared/crypto/bytes.ts';
 import { positionalAt, textOption, type CommandSpec, type Options } from '../command.ts';
 import { inSession, parseWhole, type Context } from '../context.ts';
 import { exitCodes, usageFault, type ExitCode } from '../fault.ts';
+import type { Style } from '../style.ts';
 import { differences, parseChange, type Json } from './changes.ts';
 import { readDraft, readJson, writeDraft, type DocumentKind, type Draft } from './draft.ts';
 import { localTrust, operatorKeys, type LocalTrust } from './local-trust.ts';
 import { offerDocument } from './offer.ts';
 import { propose, proposeRevocation } from './proposal.ts';
-import { renderDifferences, renderStanding } from './render.ts';
+import { renderBody, renderDifferences, renderStanding } from './render.ts';
 import { signDraft } from './signing.ts';
 import { documentInForce, standingOf, type DocumentStanding } from './standing.ts';
 
@@ -33,7 +34,7 @@ export const revocationCommands: readonly CommandSpec[] = [
     summary: 'write a revocation of an agent, without signatures, to a file',
     arguments: [['<agent>', 'whose enrolment ends']],
     options: [
-      ['--out <file>', 'where to'],
+      ['--out <file>', 'where to; a file that is there is replaced'],
       ['--reason <text>', 'why, for everyone to read'],
     ],
     details: 'A revocation is never taken back. Operators sign the file, then it is offered.',
@@ -59,7 +60,9 @@ function show(kind: DatedKind): CommandSpec {
   return {
     name: 'show',
     summary: `show the ${kind} in force, as signed`,
-    details: 'Asks the running mesh and verifies what it answers against the pinned root.',
+    details:
+      'Asks the running mesh and verifies what it answers against the pinned root. Public keys are\n' +
+      'shortened; --json has them whole.',
     examples: [`gyre ${kind} show --json`],
     run: async (context) => {
       const { document, standing } = await inSession(context, (session) => {
@@ -69,7 +72,7 @@ function show(kind: DatedKind): CommandSpec {
         return Promise.resolve({ document: draft, standing: found });
       });
       context.output.result({ ...standing, document }, (style) =>
-        [renderStanding(standing, style), '', JSON.stringify(document.body, null, 2)].join('\n'),
+        [renderStanding(standing, style), '', renderBody(document.body)].join('\n'),
       );
       return exitCodes.done;
     },
@@ -133,16 +136,23 @@ function proposal(kind: DatedKind): CommandSpec {
     name: 'propose',
     summary: `write the next version of the ${kind}, without signatures, to a file`,
     options: [
-      ['--out <file>', 'where to'],
-      ['--set <change...>', 'PATH=VALUE, as often as needed; values are JSON or text'],
+      ['--out <file>', 'where to; a file that is there is replaced'],
+      [
+        '--set <change...>',
+        'PATH=VALUE, as often as needed; a path as diff shows it, a value as JSON or text',
+      ],
       ['--from <file>', 'begin from an edited document instead of the one in force'],
       ['--expires-in-days <days>', `how long it will hold (default: ${expiryDaysDefault})`],
     ],
-    details: 'Needs no running mesh. Refused at once: what nobody could adopt whoever signs it.',
+    details:
+      'Needs no running mesh: it begins from what this operator knew to be in force when it last spoke\n' +
+      'with one. Refused at once: what nobody could adopt whoever signs it.',
     examples: [
       kind === 'policy'
         ? 'gyre policy propose --set policies.rotation.soak_ms=5000 --out next.json'
-        : `gyre ${kind} propose --out next.json`,
+        : kind === 'registry'
+          ? 'gyre registry propose --set algorithms.kem.ML-KEM-768.status=deprecated --out next.json'
+          : `gyre ${kind} propose --expires-in-days 90 --out next.json`,
     ],
     run: async (context, options) => {
       const local = await localTrust(context);
@@ -170,9 +180,9 @@ function sign(kind: DocumentKind): CommandSpec {
     name: 'sign',
     summary: `add this operator's signature to a ${kind} in a file`,
     arguments: [['<file>', 'the document; it is replaced by the signed one']],
-    details: `Needs no running mesh: the key files of --as and the document are enough.${
-      kind === 'root' ? '\nA root is signed twice, with ML-DSA-87 and SLH-DSA-SHAKE-256s.' : ''
-    }`,
+    details: `Needs no running mesh: the key files of --as and the document are enough. ${
+      kind === 'revocation' ? '' : 'Shows what it changes.'
+    }${kind === 'root' ? '\nA root is signed twice, with ML-DSA-87 and SLH-DSA-SHAKE-256s.' : ''}`,
     examples: [`gyre ${kind} sign next.json --as op-2`],
     run: async (context, _options, positional) => {
       const file = positionalAt(positional, 0);
@@ -182,8 +192,12 @@ function sign(kind: DocumentKind): CommandSpec {
       const signed = await signDraft(crypto, draft, keys);
       await writeDraft(file, signed);
       const standing = standingOf(crypto, { trust, draft: signed, nowMs: Date.now() });
-      context.output.result({ file, ...standing }, (style) =>
-        [renderStanding(standing, style), nextStep(kind, file, standing)].join('\n'),
+      const base = kind === 'revocation' ? undefined : documentInForce(trust, kind);
+      const found = changesFrom(base, signed, context.operatorId);
+      context.output.result({ file, ...standing, differences: found.differences }, (style) =>
+        [renderStanding(standing, style), ...found.lines(style), '', nextStep(kind, file, standing)]
+          .join('\n')
+          .trimEnd(),
       );
       return exitCodes.done;
     },
@@ -210,7 +224,11 @@ function offer(kind: DocumentKind): CommandSpec {
           onProgress: (line) => context.output.progress(line),
         }),
       );
-      context.output.result(offered, () => `${kind} adopted by ${offered.adoptedBy.join(', ')}`);
+      const version = draft.body.kind === 'revocation' ? '' : ` ${draft.body.version}`;
+      context.output.result(
+        offered,
+        () => `${kind}${version} adopted by ${offered.adoptedBy.join(', ')}`,
+      );
       return exitCodes.done;
     },
   };
@@ -227,7 +245,7 @@ async function standingOfFile(
 }
 
 async function written(
-  { output }: Context,
+  { output, operatorId }: Context,
   { crypto, trust }: LocalTrust,
   {
     draft,
@@ -239,16 +257,33 @@ async function written(
   if (out === undefined) throw usageFault('a proposal needs --out', 'Write … --out FILE.');
   const file = await writeDraft(out, draft);
   const standing = standingOf(crypto, { trust, draft, nowMs: Date.now() });
-  const changed = from === undefined ? [] : differences(from.body as Json, draft.body as Json);
-  output.result({ file, ...standing, differences: changed }, (style) =>
+  const found = changesFrom(from, draft, operatorId);
+  output.result({ file, ...standing, differences: found.differences }, (style) =>
     [
       renderStanding(standing, style),
-      ...(changed.length === 0 ? [] : ['', renderDifferences(changed, style)]),
+      ...found.lines(style),
       '',
       nextStep(draft.body.kind, file, standing),
     ].join('\n'),
   );
   return exitCodes.done;
+}
+
+/** What a document changes, and since when: an operator may not have heard of the newest one. */
+function changesFrom(base: Draft | undefined, { body }: Draft, operatorId: string) {
+  if (base === undefined || base.body.kind === 'revocation') {
+    return { differences: [], lines: () => [] };
+  }
+  const { kind, version } = base.body;
+  const found = differences(base.body as Json, body as Json);
+  return {
+    differences: found,
+    lines: (style: Style) => [
+      '',
+      `compared with ${kind} ${version}, the newest that ${operatorId} knows of:`,
+      renderDifferences(found, style),
+    ],
+  };
 }
 
 function nextStep(
@@ -259,7 +294,7 @@ function nextStep(
   if (verdict === 'adoptable') return `Next: gyre ${kind} offer ${file}`;
   const missing = thresholds
     .filter(({ signed, threshold }) => signed < threshold)
-    .flatMap(({ keys }) => keys.filter(({ state }) => state === 'missing'))
+    .flatMap(({ keys }) => keys.filter(({ state }) => state !== 'signed'))
     .flatMap(({ operator }) => (operator === undefined ? [] : [operator]));
   const [who] = [...new Set(missing)];
   return who === undefined ? '' : `Next: gyre ${kind} sign ${file} --as ${who}`;

@@ -45,12 +45,26 @@ const draftChecks: Readonly<Record<DocumentKind, Validator<TSchema>>> = {
 export function checkedDraft(value: unknown, kind: DocumentKind, from: string): Draft {
   const check = draftChecks[kind];
   if (check.check(value)) return value as Draft;
+  const other = kindOf(value);
+  if (other !== undefined && other !== kind) {
+    throw new CliFault({
+      code: 'DOCUMENT_MALFORMED',
+      reason: `${from} is no ${kind} document but a ${other}`,
+      hint: `Use gyre ${other} for it.`,
+    });
+  }
   const errors = check.errors(value);
   throw new CliFault({
     code: 'DOCUMENT_MALFORMED',
     reason: `${from} is no ${kind} document: ${errors.slice(0, 3).join('; ')}`,
     hint: `Begin from the one in force: gyre ${kind} show --json, or gyre ${kind} propose --out FILE.`,
   });
+}
+
+/** The kind that a document says it is. */
+function kindOf(value: unknown): DocumentKind | undefined {
+  const { body } = (value ?? {}) as { readonly body?: { readonly kind?: unknown } | null };
+  return documentKinds.find((kind) => kind === body?.kind);
 }
 
 /** @throws CliFault DOCUMENT_UNREADABLE, DOCUMENT_MALFORMED */

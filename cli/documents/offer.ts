@@ -11,6 +11,15 @@ import { standingOf } from './standing.ts';
 
 const lookEveryMs = 150;
 
+/** Rules that a document breaks because another one came first; signing more does not help. */
+const overtakenRules: ReadonlySet<string> = new Set([
+  'ROLLBACK',
+  'VERSION_TAKEN',
+  'VERSION_SKIPPED',
+  'DATES_INVALID',
+  'EXPIRED',
+]);
+
 export interface Offered {
   readonly kind: Draft['body']['kind'];
   readonly digest: string;
@@ -35,12 +44,15 @@ export async function offerDocument(
   const { kind } = draft.body;
   if (verdict === 'refused' || verdict === 'superseded') {
     throw new CliFault({
-      code: refusal?.code ?? 'ORCH-8010',
+      code: refusal?.code ?? (kind === 'policy' ? 'ORCH-8011' : 'ORCH-8010'),
       reason:
         refusal === undefined
-          ? `this ${kind} was superseded`
+          ? `ROLLBACK: this ${kind} was superseded by a newer one`
           : `${refusal.rule}: ${refusal.reason}`,
-      hint: `See who has still to sign, and what else is wrong: gyre ${kind} verify FILE.`,
+      hint:
+        refusal === undefined || overtakenRules.has(refusal.rule)
+          ? `Propose it anew on top of the one in force: gyre ${kind} propose --from FILE --out NEW.`
+          : `See who has still to sign, and what else is wrong: gyre ${kind} verify FILE.`,
     });
   }
   if (verdict !== 'in force') {

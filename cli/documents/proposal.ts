@@ -3,6 +3,7 @@
  * refused for whatever anybody signs (its shape, a policy that cannot be lived under) is said here,
  * before operators are asked for their keys.
  */
+import { rolesHold } from '#shared/core/document-review.ts';
 import { policyFaults } from '#shared/core/policy-faults.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import { CliFault } from '../fault.ts';
@@ -41,6 +42,13 @@ export function propose(input: ProposalInput): Draft {
     refuseFaults(policyFaults(draft.body, trust.registry), 'policy');
   if (draft.body.kind === 'registry') {
     refuseFaults(policyFaults(trust.policy, draft.body), 'policy in force under this registry');
+  }
+  if (draft.body.kind === 'root' && !rolesHold(draft.body)) {
+    throw new CliFault({
+      code: 'ORCH-8010',
+      reason: 'ROLES_INVALID: a role of this root has fewer keys than its threshold',
+      hint: 'Nobody would adopt it; lower the threshold, or name more keys.',
+    });
   }
   return draft;
 }

@@ -1,16 +1,20 @@
 /** Documents for people: where one stands, and what differs between two. */
 import { fingerprint, table, type Style } from '../style.ts';
 import type { Difference } from './changes.ts';
-import type { DocumentStanding } from './standing.ts';
+import { lackingRules, type DocumentStanding } from './standing.ts';
 
 const valueCharactersMax = 60;
 
 export function renderStanding(standing: DocumentStanding, style: Style): string {
-  const { kind, version, digest, expiresAt, thresholds, strangers, verdict, refusal } = standing;
+  const { kind, version, digest, expiresAt, revokes, thresholds, strangers, verdict, refusal } =
+    standing;
   const name = version === 0 ? kind : `${kind} ${version}`;
+  const lacks = lacksOnlySignatures(standing);
   const shown =
     verdict === 'refused'
-      ? style.failed('refused')
+      ? lacks
+        ? style.warning('needs signatures')
+        : style.failed('refused')
       : verdict === 'superseded'
         ? style.warning(verdict)
         : style.good(verdict);
@@ -18,7 +22,10 @@ export function renderStanding(standing: DocumentStanding, style: Style): string
     `${style.strong(name)}  ${shown}`,
     `  digest   ${digest}`,
     ...(expiresAt === undefined ? [] : [`  expires  ${expiresAt}`]),
-    ...(refusal === undefined ? [] : [`  ${refusal.code}  ${refusal.rule}: ${refusal.reason}`]),
+    ...(revokes === undefined ? [] : [`  revokes  ${revokes.agentId}: ${revokes.reason}`]),
+    ...(refusal === undefined || lacks
+      ? []
+      : [`  ${refusal.code}  ${refusal.rule}: ${refusal.reason}`]),
     ...thresholds.flatMap(({ name: role, threshold, signed, keys }) => [
       `  ${role}: ${signed} of ${threshold} signatures`,
       table(
@@ -39,6 +46,26 @@ export function renderStanding(standing: DocumentStanding, style: Style): string
   ].join('\n');
 }
 
+/** The body of a document as it is signed, but for what no terminal has room for: keys. */
+export function renderBody(body: unknown): string {
+  const shortened = (_field: string, value: unknown): unknown =>
+    typeof value === 'string' && value.length > valueCharactersMax && /^[\w-]+$/.test(value)
+      ? isDigest(value)
+        ? value
+        : `${value.slice(0, 16)}… (${value.length} characters)`
+      : value;
+  return JSON.stringify(body, shortened, 2);
+}
+
+/** On its way: nothing speaks against it but that operators have still to sign. */
+export function lacksOnlySignatures({ refusal, thresholds }: DocumentStanding): boolean {
+  return (
+    refusal !== undefined &&
+    lackingRules.has(refusal.rule) &&
+    thresholds.every(({ keys }) => keys.every(({ state }) => state !== 'invalid'))
+  );
+}
+
 export function renderDifferences(found: readonly Difference[], style: Style): string {
   if (found.length === 0) return 'no difference';
   const shown = (value: unknown): string => {
@@ -53,4 +80,8 @@ export function renderDifferences(found: readonly Difference[], style: Style): s
       style.good(shown(to)),
     ]),
   );
+}
+
+function isDigest(text: string): boolean {
+  return /^[0-9a-f]{64}$/.test(text);
 }

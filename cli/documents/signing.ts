@@ -6,7 +6,7 @@ import type { DocumentSignature } from '#schemas/document.ts';
 import { toBase64Url, utf8 } from '#shared/crypto/bytes.ts';
 import type { SigningKey, SlhDsaSigningKey } from '#shared/crypto/key-handle.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
-import { documentBytes, documentContext } from '#shared/crypto/signed-document.ts';
+import { documentBytes, documentContext, verifyDocument } from '#shared/crypto/signed-document.ts';
 import { CliFault } from '../fault.ts';
 import type { Draft } from './draft.ts';
 
@@ -16,14 +16,22 @@ export interface OperatorKeys {
   readonly anchor?: SlhDsaSigningKey;
 }
 
-/** The draft with this operator's signatures put to it. @throws CliFault ALREADY_SIGNED, KEY_MISSING */
+/**
+ * The draft with this operator's signatures put to it, in place of those that no longer hold because the
+ * document was changed after they were made. @throws CliFault ALREADY_SIGNED, KEY_MISSING
+ */
 export async function signDraft(
   crypto: CryptoProvider,
   { body, signatures }: Draft,
   { identity, anchor }: OperatorKeys,
 ): Promise<Draft> {
   const { keyIdHex } = identity.publicKey;
-  if (signatures.some(({ key_id }) => key_id === keyIdHex)) {
+  const own = [...signatures].filter(({ key_id }) => key_id === keyIdHex);
+  const accepted = {
+    keys: [{ keyId: keyIdHex, publicKey: identity.publicKey.raw }],
+    threshold: 1,
+  };
+  if (own.length > 0 && verifyDocument(crypto, { body, signatures: own }, accepted) === 'ok') {
     throw new CliFault({
       code: 'ALREADY_SIGNED',
       reason: `this operator has signed this ${body.kind} already`,
@@ -53,5 +61,7 @@ export async function signDraft(
       signature: toBase64Url(await crypto.signSlhDsaAsync(anchor, { message, context })),
     });
   }
-  return { body, signatures: [...signatures, ...made] };
+  const madeBy = new Set(made.map(({ key_id }) => key_id));
+  const others = signatures.filter(({ key_id }) => !madeBy.has(key_id));
+  return { body, signatures: [...others, ...made] };
 }

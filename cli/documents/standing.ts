@@ -34,12 +34,29 @@ export interface DocumentStanding {
   readonly version: number;
   readonly digest: string;
   readonly expiresAt?: string;
+  /** Of a revocation: whose enrolment it ends, and why. */
+  readonly revokes?: { readonly agentId: string; readonly reason: string };
   readonly thresholds: readonly ThresholdStanding[];
   /** Signatures by keys that no threshold asks for. */
   readonly strangers: number;
   readonly verdict: 'in force' | 'adoptable' | 'superseded' | 'refused';
   /** Why it is refused: a code of the error table, the rule, and a sentence. */
   readonly refusal?: { readonly code: string; readonly rule: string; readonly reason: string };
+}
+
+/** Rules that only lacking signatures break. */
+export const lackingRules: ReadonlySet<string> = new Set([
+  'THRESHOLD_NOT_MET',
+  'SUCCESSOR_THRESHOLD_NOT_MET',
+  'ANCHOR_NOT_MET',
+]);
+
+function brokenText(thresholds: readonly ThresholdStanding[]): string | undefined {
+  const broken = thresholds
+    .flatMap(({ keys }) => keys)
+    .flatMap(({ state, operator, keyId }) => (state === 'invalid' ? [operator ?? keyId] : []));
+  const whose = [...new Set(broken)].join(', ');
+  return whose === '' ? undefined : `${whose} signed something else, and has to sign again`;
 }
 
 /** The newest document of a kind, with its signatures. */
@@ -66,11 +83,31 @@ export function standingOf(
     kind: body.kind,
     version: body.kind === 'revocation' ? 0 : body.version,
     digest,
-    ...(body.kind === 'revocation' ? {} : { expiresAt: body.expires_at }),
+    ...(body.kind === 'revocation'
+      ? { revokes: { agentId: body.agent_id, reason: body.reason } }
+      : { expiresAt: body.expires_at }),
     thresholds,
     strangers: draft.signatures.filter(({ key_id }) => !counted.has(key_id)).length,
-    ...verdictOf({ trust, draft, nowMs, digest }),
+    ...withCount(verdictOf({ trust, draft, nowMs, digest }), thresholds),
   };
+}
+
+/** Where signatures are lacking or do not hold, the reason says how many, or whose. */
+function withCount(
+  found: Pick<DocumentStanding, 'verdict' | 'refusal'>,
+  thresholds: readonly ThresholdStanding[],
+): Pick<DocumentStanding, 'verdict' | 'refusal'> {
+  const { refusal } = found;
+  if (refusal?.rule === 'SIGNATURE_INVALID') {
+    const reason = brokenText(thresholds) ?? refusal.reason;
+    return { ...found, refusal: { ...refusal, reason } };
+  }
+  const short = thresholds.find(({ signed, threshold }) => signed < threshold);
+  if (refusal === undefined || short === undefined) return found;
+  if (!lackingRules.has(refusal.rule)) return found;
+  const { name, signed, threshold } = short;
+  const reason = `${signed} of ${threshold} signatures of the ${name} role`;
+  return { ...found, refusal: { ...refusal, reason } };
 }
 
 function verdictOf({

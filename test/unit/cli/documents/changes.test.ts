@@ -46,6 +46,18 @@ describe('a changed body', () => {
   );
 });
 
+test('an entry of a list that has a name is named as differences name it', () => {
+  const body = {
+    kem: [
+      { name: 'a', level: 1 },
+      { name: 'ML-KEM-768', level: 3 },
+    ],
+  };
+  const changed = withChanges(body, [parseChange('kem.ML-KEM-768.level=4')]);
+  expect(differences(body, changed)).toEqual([{ path: 'kem.ML-KEM-768.level', from: 3, to: 4 }]);
+  expect(() => withChanges(body, [parseChange('kem.c.level=4')])).toThrow(/has no field/);
+});
+
 test('lists of named objects are compared by name', () => {
   const from = {
     kem: [

@@ -88,6 +88,17 @@ describe.each([
     const [threshold] = result['thresholds'] as { keys: { state: string }[] }[];
     expect(threshold?.keys.map(({ state }) => state)).toEqual(['invalid', 'invalid']);
   });
+
+  test('signed again by both, what was changed is adoptable', async () => {
+    const first = await gyre(kind, 'sign', at('altered.json'), '--as', 'op-1');
+    expect(first).toMatchObject({ code: 0, result: { verdict: 'refused' } });
+    const [threshold] = first.result['thresholds'] as { keys: { state: string }[] }[];
+    expect(threshold?.keys.map(({ state }) => state)).toEqual(['signed', 'invalid']);
+    const second = await gyre(kind, 'sign', at('altered.json'), '--as', 'op-2');
+    expect(second.result).toMatchObject({ verdict: 'adoptable', strangers: 0 });
+    const paths = (second.result['differences'] as { path: string }[]).map(({ path }) => path);
+    expect(paths).toContain(changed);
+  });
 });
 
 test('a root needs both kinds of signature of both operators', { timeout: 60_000 }, async () => {
@@ -111,7 +122,11 @@ test('a revocation is proposed, signed and adoptable', async () => {
   const file = at('revocation.json');
   const reason = ['--reason', 'host lost'];
   const proposed = await gyre('revocation', 'propose', 'network-a', ...reason, '--out', file);
-  expect(proposed.result).toMatchObject({ kind: 'revocation', verdict: 'refused' });
+  expect(proposed.result).toMatchObject({
+    kind: 'revocation',
+    verdict: 'refused',
+    revokes: { agentId: 'network-a', reason: 'host lost' },
+  });
   for (const operator of ['op-1', 'op-2']) await gyre('revocation', 'sign', file, '--as', operator);
   expect((await gyre('revocation', 'verify', file)).result).toMatchObject({ verdict: 'adoptable' });
   const unknown = await gyre('revocation', 'propose', 'nobody', ...reason, '--out', file);
@@ -119,6 +134,12 @@ test('a revocation is proposed, signed and adoptable', async () => {
 });
 
 describe('refused before anybody signs', () => {
+  test('a root with a role that can never meet its threshold', async () => {
+    const change = ['--set', 'roles.policy.threshold=3'];
+    const run = await gyre('root', 'propose', ...change, '--out', at('never.json'));
+    expect(run.result).toMatchObject({ error: { code: 'ORCH-8010' } });
+  });
+
   test.each([
     [
       'a policy that forbids the mesh its own protocol',

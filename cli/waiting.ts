@@ -22,7 +22,9 @@ export interface Patience {
 export function waitingLine({ hindrances, undecided }: Look): string {
   const parts = [
     ...(undecided ? ['no orchestrator has decided on the request yet'] : []),
-    hindrances.length === 0 ? 'every agent that was asked answers' : hindrances.join(', '),
+    hindrances.length === 0
+      ? 'it takes longer than usual; every agent that was asked answers'
+      : hindrances.join(', '),
   ];
   return `waiting: ${parts.join('; ')}`;
 }

@@ -3,8 +3,9 @@ import { negotiatedKinds, type AgentCapabilities } from '#schemas/negotiation.ts
 import { checks } from '../answers.ts';
 import type { CommandSpec } from '../command.ts';
 import { inSession } from '../context.ts';
-import { CliFault, exitCodes } from '../fault.ts';
-import { parseAgentId } from '../negotiation/arguments.ts';
+import { exitCodes } from '../fault.ts';
+import { unknownLayerAgent } from '../layer-agent.ts';
+import { constraintsText, parseAgentId } from '../negotiation/arguments.ts';
 import { table, type Style } from '../style.ts';
 
 export const capabilitiesCommand: CommandSpec = {
@@ -22,7 +23,7 @@ export const capabilitiesCommand: CommandSpec = {
     const agents = list.agents
       .filter(({ agentId }) => wanted === undefined || agentId === wanted)
       .toSorted((one, other) => one.layer - other.layer || (one.agentId < other.agentId ? -1 : 1));
-    if (wanted !== undefined && agents.length === 0) throw unknownAgent(wanted);
+    if (wanted !== undefined && agents.length === 0) throw unknownLayerAgent(wanted);
     const silent = agents.filter(({ ready, algorithms }) => !ready && isEmpty(algorithms));
     for (const { agentId, reason } of silent) {
       output.progress(`${agentId} does not say: ${reason ?? 'no reason given'}`);
@@ -50,20 +51,12 @@ export function renderCapabilities(agents: readonly AgentCapabilities[], style: 
 }
 
 function constraintLines({ agentId, constraints, tlsVersionMin }: AgentCapabilities): string[] {
-  const limits = Object.entries(constraints).map(([name, value]) => `${name} ${value}`);
+  const limits = constraintsText(constraints);
   const tls = tlsVersionMin === undefined ? [] : [`TLS from ${tlsVersionMin}`];
-  const all = [...limits, ...tls];
+  const all = limits === '' ? tls : [limits, ...tls];
   return all.length === 0 ? [] : [`${agentId}: ${all.join(', ')}`];
 }
 
 function isEmpty(algorithms: AgentCapabilities['algorithms']): boolean {
   return negotiatedKinds.every((kind) => algorithms[kind].length === 0);
-}
-
-function unknownAgent(agentId: string): CliFault {
-  return new CliFault({
-    code: 'AGENT_UNKNOWN',
-    reason: `there is no layer agent ${agentId}`,
-    hint: 'See which there are: gyre capabilities.',
-  });
 }

@@ -34,6 +34,16 @@ export function parseConstraints(texts: readonly string[]): NegotiationConstrain
   return constraints;
 }
 
+/** Constraints as they are typed: `max-signature-bytes=5000`. */
+export function constraintsText(constraints: NegotiationConstraints): string {
+  return constraintNames
+    .flatMap((name) => {
+      const value = constraints[constraintsByName[name].field];
+      return value === undefined ? [] : [`${name}=${value}`];
+    })
+    .join(', ');
+}
+
 export function parseAgentId(text: string): string {
   if (new RegExp(AGENT_ID_PATTERN).test(text)) return text;
   throw usageFault(

@@ -25,7 +25,7 @@ export const negotiateCommand: CommandSpec = {
   details:
     'Both advertise what they can do, both select by policy, constraints, strength and preference, and\n' +
     'both confirm. The result is computed here again from what they signed. Ends with 0 when they\n' +
-    'agreed, 1 when they did not.',
+    'agreed, 1 when they did not, 5 when one of them cannot be reached.',
   examples: [
     'gyre negotiate network-a encryption-a',
     'gyre negotiate identity-a phi-a --constraint max-signature-bytes=5000 --json',
@@ -36,6 +36,12 @@ export const negotiateCommand: CommandSpec = {
       server: parseAgentId(positionalAt(positional, 1)),
       constraints: parseConstraints(textsOption(options, 'constraint')),
     };
+    if (wish.client === wish.server) {
+      throw usageFault(
+        `${wish.client} cannot negotiate with itself`,
+        'Name two layer agents; see which there are: gyre capabilities.',
+      );
+    }
     const { output } = context;
     const result = await inSession(context, (session) =>
       negotiate(session, wish, (event) => output.progress(eventLine(event))),

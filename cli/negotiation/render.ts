@@ -1,7 +1,8 @@
 /** A negotiation as text: what was selected, from what, and the hashes that stand for it. Pure. */
 import { negotiatedKinds } from '#schemas/negotiation.ts';
-import { table, words, type Style } from '../style.ts';
+import { fingerprint, table, words, type Style } from '../style.ts';
 import type { Recomputation } from './actions.ts';
+import { constraintsText } from './arguments.ts';
 import {
   transcriptFields,
   type NegotiationEventResult,
@@ -52,13 +53,13 @@ export function renderNegotiation(result: NegotiationResult, style: Style): stri
       : [
           style.dim('transcript, SHA3-512'),
           table(
-            transcriptFields.map((field) => [labels[field], transcript[field]]),
+            transcriptFields.flatMap((field) => halves(labels[field], transcript[field])),
             2,
           ),
         ]),
     style.dim('events'),
     table(
-      result.events.map(({ type, sender, hash }) => [type, sender, hash]),
+      result.events.map(({ type, sender, hash }) => [type, sender, fingerprint(hash)]),
       2,
     ),
     ...withoutEffectLines(result, style),
@@ -79,10 +80,8 @@ export function renderRecomputation(recomputation: Recomputation, style: Style):
 
 function constraintLines({ client, server, constraints }: NegotiationResult, style: Style) {
   const line = (who: string, limits: NegotiationSideResult['constraints'] = {}): string[] => {
-    const entries = Object.entries(limits);
-    return entries.length === 0
-      ? []
-      : [`  ${who}: ${entries.map(([name, value]) => `${name} ${value}`).join(', ')}`];
+    const text = constraintsText(limits);
+    return text === '' ? [] : [`  ${who}: ${text}`];
   };
   const lines = [
     ...line('operator', constraints),
@@ -92,8 +91,17 @@ function constraintLines({ client, server, constraints }: NegotiationResult, sty
   return lines.length === 0 ? [] : [style.dim('constraints'), ...lines];
 }
 
+/** A hash of 64 bytes on two lines: one is wider than most terminals. */
+function halves(label: string, hash: string): string[][] {
+  const middle = hash.length / 2;
+  return [
+    [label, hash.slice(0, middle)],
+    ['', hash.slice(middle)],
+  ];
+}
+
 function withoutEffectLines({ withoutEffect }: NegotiationResult, style: Style): string[] {
   return withoutEffect.map(({ senderId, code, reason, hash }) =>
-    style.warning(`  without effect: ${senderId}, ${code} ${reason} (${hash})`),
+    style.warning(`  without effect: ${senderId}, ${code} ${reason} (${fingerprint(hash)})`),
   );
 }

@@ -4,6 +4,7 @@ import { checks } from '../answers.ts';
 import { positionalAt, textOption, type CommandSpec, type Options } from '../command.ts';
 import { inSession, parseWhole } from '../context.ts';
 import { exitCodes, usageFault } from '../fault.ts';
+import { requireLayerAgent } from '../layer-agent.ts';
 import { verifyProofFile, writeProof } from './actions.ts';
 import { renderProven, renderRecent, renderWritten } from './render.ts';
 
@@ -17,12 +18,7 @@ const recent: CommandSpec = {
   examples: ['gyre telemetry recent', 'gyre telemetry recent database-a --json'],
   run: async (context, _options, [agentId]) => {
     const result = await inSession(context, (session) => {
-      if (agentId !== undefined && session.trust.agent(agentId)?.kind !== 'layer') {
-        throw usageFault(
-          `there is no layer agent ${agentId.slice(0, 63)}`,
-          'gyre telemetry recent lists them.',
-        );
-      }
+      if (agentId !== undefined) requireLayerAgent(session.trust, agentId);
       const query = {
         ask: 'telemetry-recent',
         ...(agentId === undefined ? {} : { agentId }),
@@ -52,7 +48,10 @@ const prove: CommandSpec = {
       throw usageFault('a proof needs --out', 'Write gyre telemetry prove AGENT --out FILE.');
     }
     const query = { agentId, ...eventOf(options) };
-    const written = await inSession(context, (session) => writeProof(session, file, query));
+    const written = await inSession(context, (session) => {
+      requireLayerAgent(session.trust, agentId);
+      return writeProof(session, file, query);
+    });
     context.output.result(written, () => renderWritten(written));
     return exitCodes.done;
   },

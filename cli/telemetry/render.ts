@@ -75,7 +75,7 @@ function details({ measurements, usage, recent }: AgentTelemetrySummary, style: 
 
 function heartbeatText({ heartbeat, silent, silentMs }: AgentTelemetrySummary, style: Style) {
   const text = heartbeat === undefined ? `none for ${span(silentMs)}` : `${span(silentMs)} ago`;
-  return silent ? style.failed(text) : text;
+  return silent ? style.failed(`${text}, silent`) : text;
 }
 
 function sumOf({ usage }: AgentTelemetrySummary, what: 'operations' | 'failures'): number {

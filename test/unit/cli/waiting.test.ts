@@ -17,7 +17,7 @@ test('who hinders is named, and whether anybody has decided', () => {
     'waiting: no orchestrator has decided on the request yet; signer does not answer',
   );
   expect(waitingLine({ hindrances: [], undecided: false })).toBe(
-    'waiting: every agent that was asked answers',
+    'waiting: it takes longer than usual; every agent that was asked answers',
   );
 });
 

@@ -232,10 +232,11 @@ async function joseLane(bytes: number): Promise<Lane> {
   };
 }
 
-function partiesOf({ crypto, exchange }: Suite) {
+function partiesOf(suite: Suite) {
+  const { crypto } = suite;
   const signingKey: SigningKey = crypto.importSigningSeed(crypto.randomBytes(32));
   const key: VerifyKey = signingKey.publicKey;
-  return { crypto, signingKey, key: crypto.importVerifyKey(key.raw), secret: exchange() };
+  return { crypto, signingKey, key: crypto.importVerifyKey(key.raw), secret: suite.exchange() };
 }
 
 function headerOf({

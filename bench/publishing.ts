@@ -60,10 +60,10 @@ async function sizeRows(
   const deadlineMs = performance.now() + budgetMs;
   for (let round = -1; round < runs; round += 1) {
     if (round > 0 && performance.now() > deadlineMs) break;
-    for (const [index, { events, publish }] of contenders.entries()) {
+    for (const [index, contender] of contenders.entries()) {
       const startMs = performance.now();
-      await publish(server.js);
-      if (round >= 0) samples[index]?.push((performance.now() - startMs) / events);
+      await contender.publish(server.js);
+      if (round >= 0) samples[index]?.push((performance.now() - startMs) / contender.events);
     }
     await server.empty();
   }

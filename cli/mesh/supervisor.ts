@@ -16,6 +16,7 @@ import { agents, type Member } from './members.ts';
 import type { MeshFile } from './mesh-file.ts';
 import { provisionStreams, readBundle, writeServerConfig } from './nats-config.ts';
 import { requireFreePort } from './ports.ts';
+import { revokedAgents } from './revoked-agents.ts';
 import { SupervisedProcess, type ProcessReport, type ProcessSpec } from './supervised-process.ts';
 import {
   acquireLock,
@@ -94,8 +95,12 @@ export class Supervisor {
     onProgress(`nats-server on ${natsAddress(mesh.port)}`);
     await this.#launch([nats]);
     await this.#orFailed(this.#provision(enrolments));
-    onProgress(`${agents.length} agents`);
-    const launched = agents.map((agent) => this.#add(agentSpec(layout, agent)));
+    const revoked = await revokedAgents(layout, mesh);
+    const present = agents.filter(({ id }) => !revoked.has(id));
+    onProgress(
+      `${present.length} agents${revoked.size === 0 ? '' : `; revoked, not started: ${[...revoked].join(', ')}`}`,
+    );
+    const launched = present.map((agent) => this.#add(agentSpec(layout, agent)));
     await this.#launch(launched);
     await this.#orFailed(this.#readyInTime(launched));
     this.#started = true;

@@ -5,7 +5,12 @@
  * one that ends first gives way, so that many names cannot make it grow.
  */
 
-import { orchestrationCodes, orchCodes, type OrchCode, type OrchestrationCode } from '#schemas/errors.ts';
+import {
+  orchestrationCodes,
+  orchCodes,
+  type OrchCode,
+  type OrchestrationCode,
+} from '#schemas/errors.ts';
 
 export interface Lockout {
   readonly sender: string;
@@ -23,7 +28,10 @@ export class LockoutLedger {
     const row: OrchestrationCode = orchestrationCodes[code];
     const { lockout } = row;
     if (lockout === null || lockout === 'sticky') return undefined;
-    const untilMs = Math.max(nowMs + lockout.seconds * 1000, this.#bySender.get(sender)?.untilMs ?? 0);
+    const untilMs = Math.max(
+      nowMs + lockout.seconds * 1000,
+      this.#bySender.get(sender)?.untilMs ?? 0,
+    );
     const noted = { sender, code, untilMs };
     this.#bySender.set(sender, noted);
     if (this.#bySender.size > lockoutsMax) this.#makeRoom(sender);

@@ -173,11 +173,7 @@ function newKey(): SigningKey {
   return crypto.importSigningSeed(crypto.randomBytes(32));
 }
 
-function keyringOf(
-  mesh: string,
-  secrets: Map<string, Uint8Array>,
-  member: Member,
-): StaticKeyring {
+function keyringOf(mesh: string, secrets: Map<string, Uint8Array>, member: Member): StaticKeyring {
   return new StaticKeyring([
     noticesSecret(crypto, mesh),
     ...heldBy(member).map((channel) => {

@@ -7,7 +7,7 @@ import { utf8 } from '#shared/crypto/bytes.ts';
 import { positionalAt, textOption, type CommandSpec, type Options } from '../command.ts';
 import { inSession, parseWhole, type Context } from '../context.ts';
 import { exitCodes, usageFault, type ExitCode } from '../fault.ts';
-import type { Style } from '../style.ts';
+import { typed, type Style } from '../style.ts';
 import { differences, parseChange, type Json } from './changes.ts';
 import { readDraft, readJson, writeDraft, type DocumentKind, type Draft } from './draft.ts';
 import { localTrust, operatorKeys, type LocalTrust } from './local-trust.ts';
@@ -195,7 +195,12 @@ function sign(kind: DocumentKind): CommandSpec {
       const base = kind === 'revocation' ? undefined : documentInForce(trust, kind);
       const found = changesFrom(base, signed, context.operatorId);
       context.output.result({ file, ...standing, differences: found.differences }, (style) =>
-        [renderStanding(standing, style), ...found.lines(style), '', nextStep(kind, file, standing)]
+        [
+          renderStanding(standing, style),
+          ...found.lines(style),
+          '',
+          nextStep(context, file, standing),
+        ]
           .join('\n')
           .trimEnd(),
       );
@@ -245,7 +250,7 @@ async function standingOfFile(
 }
 
 async function written(
-  { output, operatorId }: Context,
+  context: Context,
   { crypto, trust }: LocalTrust,
   {
     draft,
@@ -257,13 +262,13 @@ async function written(
   if (out === undefined) throw usageFault('a proposal needs --out', 'Write … --out FILE.');
   const file = await writeDraft(out, draft);
   const standing = standingOf(crypto, { trust, draft, nowMs: Date.now() });
-  const found = changesFrom(from, draft, operatorId);
-  output.result({ file, ...standing, differences: found.differences }, (style) =>
+  const found = changesFrom(from, draft, context.operatorId);
+  context.output.result({ file, ...standing, differences: found.differences }, (style) =>
     [
       renderStanding(standing, style),
       ...found.lines(style),
       '',
-      nextStep(draft.body.kind, file, standing),
+      nextStep(context, file, standing),
     ].join('\n'),
   );
   return exitCodes.done;
@@ -287,17 +292,18 @@ function changesFrom(base: Draft | undefined, { body }: Draft, operatorId: strin
 }
 
 function nextStep(
-  kind: DocumentKind,
+  { layout }: Context,
   file: string,
-  { thresholds, verdict }: DocumentStanding,
+  { kind, thresholds, verdict }: DocumentStanding,
 ): string {
-  if (verdict === 'adoptable') return `Next: gyre ${kind} offer ${file}`;
+  const mesh = `--dir ${typed(layout.root)}`;
+  if (verdict === 'adoptable') return `Next: gyre ${kind} offer ${typed(file)} ${mesh}`;
   const missing = thresholds
     .filter(({ signed, threshold }) => signed < threshold)
     .flatMap(({ keys }) => keys.filter(({ state }) => state !== 'signed'))
     .flatMap(({ operator }) => (operator === undefined ? [] : [operator]));
   const [who] = [...new Set(missing)];
-  return who === undefined ? '' : `Next: gyre ${kind} sign ${file} --as ${who}`;
+  return who === undefined ? '' : `Next: gyre ${kind} sign ${typed(file)} --as ${who} ${mesh}`;
 }
 
 function changesOf(options: Options) {

@@ -14,7 +14,7 @@ import type { Epochs } from './epochs.ts';
 import type { Outcomes } from './outcomes.ts';
 import type { OrchestratorPorts } from './ports.ts';
 import type { RotationDriver } from './rotation-driver.ts';
-import { surveyLayers } from './survey.ts';
+import { surveyLayers, surveyMembers } from './survey.ts';
 
 interface Desk {
   readonly ports: OrchestratorPorts;
@@ -57,7 +57,7 @@ export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
       case 'capabilities-list':
         return { ok: true, result: await capabilities(desk) };
       case 'keys-list':
-        return { ok: true, result: { layers: await surveyLayers(desk.ports) } };
+        return { ok: true, result: { layers: await surveyMembers(desk.ports) } };
       case 'telemetry-recent':
         return { ok: true, result: desk.ports.telemetry.recent(query.agentId) };
       case 'telemetry-prove':
@@ -139,7 +139,7 @@ function heardOf(summary: AgentTelemetrySummary | undefined) {
 }
 
 async function capabilities({ ports }: Desk): Promise<CapabilitiesList> {
-  const inspections = await surveyLayers(ports);
+  const inspections = await surveyMembers(ports);
   return {
     agents: inspections.flatMap((inspection) => {
       const { agentId, ready, reason, algorithms, constraints, tlsVersionMin } = inspection;

@@ -122,8 +122,10 @@ export class RequestDesk {
     const planId = `rot-${event.hash.slice(0, 16)}`;
     const agents = trust
       .agents()
-      .flatMap(({ agentId, kind, layer }) =>
-        kind === 'layer' && layer !== undefined ? [{ agentId, layer }] : [],
+      .flatMap(({ agentId, kind, layer, revokedAtMs }) =>
+        kind === 'layer' && layer !== undefined && revokedAtMs === undefined
+          ? [{ agentId, layer }]
+          : [],
       );
     const planned = planRotation({
       request: event.body,

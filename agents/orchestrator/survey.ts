@@ -13,6 +13,12 @@ import { askTimeoutMs, type OrchestratorPorts } from './ports.ts';
 const inspectionCheck = compile(LayerInspection);
 const zeroDigest = '0'.repeat(64);
 
+/** As `surveyLayers`, without the agents whose enrolments were revoked: what there is to look at. */
+export async function surveyMembers(ports: OrchestratorPorts): Promise<LayerInspection[]> {
+  const inspections = await surveyLayers(ports);
+  return inspections.filter(({ agentId }) => ports.trust.agent(agentId)?.revokedAtMs === undefined);
+}
+
 /** Inspections of all agents of `layers` (all layers unless told), in order of agent id. */
 export async function surveyLayers(
   ports: OrchestratorPorts,
@@ -26,6 +32,7 @@ export async function surveyLayers(
 }
 
 async function inspect(ports: OrchestratorPorts, agent: Enrolled): Promise<LayerInspection> {
+  if (agent.revokedAtMs !== undefined) return absent(agent, revokedReason(agent.revokedAtMs));
   const to = { agentId: agent.agentId, channel: `layer-${agent.layer}` };
   try {
     const answer = await ports.exchange.ask(to, { ask: 'layer-inspect' }, askTimeoutMs);
@@ -36,6 +43,11 @@ async function inspect(ports: OrchestratorPorts, agent: Enrolled): Promise<Layer
     if (!(error instanceof BusError)) throw error;
     return absent(agent, `no answer (${error.code})`);
   }
+}
+
+/** Nobody asks an agent whose enrolment has ended, and nobody waits for its answer. */
+function revokedReason(atMs: number): string {
+  return `its enrolment was revoked at ${new Date(atMs).toISOString()}`;
 }
 
 function absent(agent: Enrolled, reason: string): LayerInspection {

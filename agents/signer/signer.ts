@@ -220,8 +220,10 @@ export class Signer {
       },
       agents: trust
         .agents()
-        .flatMap(({ agentId, kind, layer }) =>
-          kind === 'layer' && layer !== undefined ? [{ agentId, layer }] : [],
+        .flatMap(({ agentId, kind, layer, revokedAtMs }) =>
+          kind === 'layer' && layer !== undefined && revokedAtMs === undefined
+            ? [{ agentId, layer }]
+            : [],
         ),
       nowMs: clock.nowMs(),
     });

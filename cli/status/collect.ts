@@ -150,13 +150,15 @@ export function isAnswering({ mesh, signer, audit }: Status): boolean {
   return mesh.ok || signer.ok || audit.ok;
 }
 
-/** Whether everything runs and answers. */
+/** Whether everything runs and answers; an agent that was revoked does neither, and need not. */
 export function isHealthy({ processes, orchestrators, mesh, signer, audit }: Status): boolean {
   return (
     processes.every(({ alive, ready }) => alive && ready) &&
     orchestrators.every(({ ok }) => ok) &&
     mesh.ok &&
-    mesh.value.layers.every(({ ready }) => ready) &&
+    mesh.value.layers.every(
+      ({ agentId, ready }) => ready || mesh.value.revoked.includes(agentId),
+    ) &&
     signer.ok &&
     signer.value.canaryOk &&
     audit.ok &&

@@ -148,7 +148,7 @@ it('the key of one orchestrator does not keep the other from having agents negot
   await mesh.until(plan.planId, [...ended]);
 });
 
-it('who is revoked is not heard any more', async () => {
+it('who is revoked is not heard any more, nor waited for', async () => {
   await mesh.offer('op-1', bytesOf(await revocationOf(mesh.world, 'phi-a')));
   await expect
     .poll(() =>
@@ -158,6 +158,9 @@ it('who is revoked is not heard any more', async () => {
   const plan = await mesh.approvedPlan([1]);
   expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
   await mesh.until(plan.planId, [...ended]);
+  const keys = (await mesh.ask({ ask: 'keys-list' })) as { layers: { agentId: string }[] };
+  expect(keys.layers.map(({ agentId }) => agentId)).not.toContain('phi-a');
+  await expect(mesh.plan([6])).rejects.toThrow('ORCH-8007: layer 6 has no agent');
 });
 
 it('a stored copy that was altered is refused at the start, and moving it away leads back', async () => {

@@ -36,6 +36,7 @@ export const revocationCommands: readonly CommandSpec[] = [
     options: [
       ['--out <file>', 'where to; a file that is there is replaced'],
       ['--reason <text>', 'why, for everyone to read'],
+      ['--force', 'also where the mesh could not go on without the agent'],
     ],
     details: 'A revocation is never taken back. Operators sign the file, then it is offered.',
     examples: ['gyre revocation propose network-a --reason "host lost" --out network-a.json'],
@@ -47,6 +48,7 @@ export const revocationCommands: readonly CommandSpec[] = [
         agentId: positionalAt(positional, 0),
         reason,
         nowMs: Date.now(),
+        force: options['force'] === true,
       });
       return await written(context, await localTrust(context), { draft, options, from: undefined });
     },

@@ -5,6 +5,7 @@
  */
 import { rolesHold } from '#shared/core/document-review.ts';
 import { policyFaults } from '#shared/core/policy-faults.ts';
+import type { Enrolled } from '#shared/crypto/enrolments.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import { CliFault } from '../fault.ts';
 import { withChanges, type Change, type Json } from './changes.ts';
@@ -60,7 +61,14 @@ export function proposeRevocation(
     agentId,
     reason,
     nowMs,
-  }: { readonly agentId: string; readonly reason: string; readonly nowMs: number },
+    force,
+  }: {
+    readonly agentId: string;
+    readonly reason: string;
+    readonly nowMs: number;
+    /** Takes a revocation that leaves the mesh without what it cannot do without. */
+    readonly force: boolean;
+  },
 ): Draft {
   const enrolled = trust.agent(agentId);
   if (enrolled === undefined) {
@@ -69,6 +77,14 @@ export function proposeRevocation(
       code: 'AGENT_UNKNOWN',
       reason: `${agentId} is not enrolled in this mesh`,
       hint: `Enrolled: ${known.join(', ')}.`,
+    });
+  }
+  const loss = lossBy(trust, enrolled);
+  if (loss !== undefined && !force) {
+    throw new CliFault({
+      code: 'WOULD_STOP_MESH',
+      reason: `without ${agentId} ${loss}, and a revocation is never taken back`,
+      hint: 'Say --force if that is what you want.',
     });
   }
   const body = {
@@ -80,6 +96,30 @@ export function proposeRevocation(
     issued_at: new Date(nowMs).toISOString(),
   };
   return checkedDraft({ body, signatures: [] }, 'revocation', 'the revocation');
+}
+
+/** What the mesh could no longer do; undefined where others remain who can. */
+function lossBy(trust: TrustView, { agentId, kind }: Enrolled): string | undefined {
+  const others = trust
+    .agents()
+    .filter(
+      (agent) =>
+        agent.kind === kind && agent.agentId !== agentId && agent.revokedAtMs === undefined,
+    );
+  switch (kind) {
+    case 'layer':
+      return undefined;
+    case 'operator': {
+      const needed = Math.max(...Object.values(trust.policy.policies.rotation.approvals)) + 1;
+      return others.length >= needed
+        ? undefined
+        : `${others.length} operators remain, and the policy asks for ${needed}`;
+    }
+    case 'signer':
+    case 'auditor':
+    case 'orchestrator':
+      return others.length > 0 ? undefined : `no ${kind} remains`;
+  }
 }
 
 /** A whole document, or a body alone. */

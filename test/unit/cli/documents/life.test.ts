@@ -133,6 +133,20 @@ test('a revocation is proposed, signed and adoptable', async () => {
   expect(unknown.result).toMatchObject({ error: { code: 'AGENT_UNKNOWN' } });
 });
 
+test.each([
+  ['signer', 'no signer remains'],
+  ['op-2', '1 operators remain'],
+])('a revocation of %s stops the mesh, and has to be meant', async (agentId, said) => {
+  const args = ['revocation', 'propose', agentId, '--reason', 'gone', '--out', at('stop.json')];
+  const { code, result } = await gyre(...args);
+  expect({ code, result }).toMatchObject({
+    code: 1,
+    result: { error: { code: 'WOULD_STOP_MESH' } },
+  });
+  expect(JSON.stringify(result)).toContain(said);
+  expect((await gyre(...args, '--force')).code).toBe(0);
+});
+
 describe('refused before anybody signs', () => {
   test('a root with a role that can never meet its threshold', async () => {
     const change = ['--set', 'roles.policy.threshold=3'];

@@ -110,6 +110,7 @@ export const excused: Readonly<Record<string, string>> = {
   parseSealed: 'what parseFrame and parseBatch are',
   pkcs11Code: 'takes an error that was caught',
   readScopeOf: 'a table of what a principal may read',
+  renderBody: 'prints a document that was checked',
   sameData: 'compares two values that were checked',
   systemCode: 'takes an error that was caught',
   systemErrorCode: 'takes an error that was caught',

@@ -149,7 +149,8 @@ export async function bootAgent(
   seed.fill(0);
   const { agentId, agentKind: kind } = config;
   const whenReadable = (name: { channel: string; epoch: number }) => epochs.whenReadable(name);
-  const readable = gatedBus(connected, { ...identity, epochs: { whenReadable } });
+  const unanswered = (): void => epochs.unanswered();
+  const readable = gatedBus(connected, { ...identity, epochs: { whenReadable, unanswered } });
   const bus = heldForDocuments(readable, { ...identity, catchUp: () => catchUp() });
   const trustDesk = new TrustDesk({ ...identity, agentId, kind, bus, store });
   const catchUp = ownCatchUp ?? ((): Promise<void> => trustDesk.catchUp());

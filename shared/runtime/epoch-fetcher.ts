@@ -19,6 +19,8 @@ export interface FetcherPorts extends QuestionPorts {
   readonly channels: readonly string[];
   readonly keyring: EpochKeyring;
   readonly clock: Clock;
+  /** Whether the member hears the epoch logs; an operator asks and is told, and hears nothing else. */
+  readonly hearsLogs: boolean;
   readonly known: Announcements;
   /** `open`: everything that is not over, as far as the giver tells; undefined where it may not know. */
   readonly take: (
@@ -59,6 +61,11 @@ export class EpochFetcher {
     this.#ask();
   }
 
+  /** Asks everyone once more for what is open, unless that is being asked already. */
+  refresh(): void {
+    if (!this.#isAsking && !this.#stopped) this.start({ asksAll: true });
+  }
+
   stop(): void {
     this.#stopped = true;
     this.announce();
@@ -93,13 +100,13 @@ export class EpochFetcher {
   }
 
   async whenReadable(name: EpochName): Promise<boolean> {
-    const { keyring, channels, known, clock } = this.#ports;
+    const { keyring, channels, known, clock, hearsLogs } = this.#ports;
     const { channel, epoch } = name;
     const knowledge = keyring.knows(name);
     if (knowledge !== 'unknown') return knowledge === 'held';
     // An event may run ahead of the announcement by one; whoever knows no epoch yet believes it.
     const ahead = Math.max(known.highest(channel), keyring.currentEpoch(channel) ?? epoch);
-    if (!channels.includes(channel) || epoch > ahead + 1) return false;
+    if (!channels.includes(channel) || (hearsLogs && epoch > ahead + 1)) return false;
     const nowMs = clock.monotonicMs();
     if ((this.#hopelessUntilMs.get(textOf(name)) ?? 0) > nowMs) return false;
     this.want(name, readableMs);

@@ -4,7 +4,7 @@
  * receives has to know that epochs change; what is not authentic is never waited for.
  */
 
-import type { Bus, BusMessage } from '#shared/bus/bus.ts';
+import { BusError, type Bus, type BusMessage } from '#shared/bus/bus.ts';
 import { channelsOf } from '#shared/core/channels.ts';
 import { parseFrame, verifyFrame } from '#shared/crypto/envelope.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
@@ -16,7 +16,7 @@ export interface GatePorts {
   readonly crypto: CryptoProvider;
   readonly trust: TrustView;
   readonly keyring: EpochKeyring;
-  readonly epochs: Pick<EpochMember, 'whenReadable'>;
+  readonly epochs: Pick<EpochMember, 'whenReadable' | 'unanswered'>;
 }
 
 /** `bus`, with everything that is received held until it can be opened, or cannot. */
@@ -36,9 +36,14 @@ export function gatedBus(bus: Bus, ports: GatePorts): Bus {
     getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
     streamState: (stream) => bus.streamState(stream),
     request: async (subject, data, timeoutMs) => {
-      const reply = await bus.request(subject, data, timeoutMs);
-      await gate(reply);
-      return reply;
+      try {
+        const reply = await bus.request(subject, data, timeoutMs);
+        await gate(reply);
+        return reply;
+      } catch (error) {
+        if (error instanceof BusError && error.code === 'BUS_TIMEOUT') ports.epochs.unanswered();
+        throw error;
+      }
     },
     respond: (subject, handler) =>
       bus.respond(subject, async (data) => {

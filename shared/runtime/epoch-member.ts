@@ -58,6 +58,7 @@ export class EpochMember {
       ...ports,
       channels: ports.needed ?? ports.channels,
       known: this.announcements,
+      hearsLogs: ports.hasPrekeys,
       take: (given, open) => this.#inTurn(() => this.#take(given, open)),
     });
   }
@@ -94,6 +95,14 @@ export class EpochMember {
    */
   whenReadable(name: { readonly channel: string; readonly epoch: number }): Promise<boolean> {
     return this.#fetcher.whenReadable(name);
+  }
+
+  /**
+   * Nobody answered: it may be that this member still speaks under an epoch that is over. Who hears the
+   * epoch logs knows better and does nothing.
+   */
+  unanswered(): void {
+    if (!this.#ports.hasPrekeys) this.#fetcher.refresh();
   }
 
   /** An entry of an epoch log. Resolves when it is dealt with, and what is to be kept is kept. */

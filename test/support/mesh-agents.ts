@@ -131,7 +131,8 @@ function secretsIn(
   let member: EpochMember | undefined;
   const whenReadable = (name: { channel: string; epoch: number }): Promise<boolean> =>
     member?.whenReadable(name) ?? Promise.resolve(false);
-  const bus = gatedBus(connected, { crypto, trust, keyring, epochs: { whenReadable } });
+  const unanswered = (): void => member?.unanswered();
+  const bus = gatedBus(connected, { crypto, trust, keyring, epochs: { whenReadable, unanswered } });
   const memberOf = (exchange: Principal): EpochMember => {
     const channels = channelsOf(agent);
     const needed = kind === 'auditor' ? [...channels, archiveChannel] : channels;

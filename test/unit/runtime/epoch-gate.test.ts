@@ -64,6 +64,7 @@ beforeEach(async () => {
     keyring,
     known,
     channels: [channel],
+    hearsLogs: true,
     exchange: { ask } as Pick<Exchange, 'ask'> as Exchange,
     take: (given) => {
       for (const each of given) {
@@ -77,7 +78,12 @@ beforeEach(async () => {
   const bus = world.bus('auditor');
   open.push(bus);
   const whenReadable = (name: { channel: string; epoch: number }) => fetcher.whenReadable(name);
-  const gated = gatedBus(bus, { crypto, trust, keyring, epochs: { whenReadable } });
+  const gated = gatedBus(bus, {
+    crypto,
+    trust,
+    keyring,
+    epochs: { whenReadable, unanswered: () => undefined },
+  });
   const subjects = [subjectsOf(world.mesh).patterns.report];
   await gated.follow({ stream: 'GYRE_CONTROL', subjects, fromSequence: 1 }, ({ data }) => {
     const parsed = parseFrame(data);

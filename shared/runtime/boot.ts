@@ -16,7 +16,7 @@ import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
 import { heldForDocuments } from './document-gate.ts';
-import { gatedBus } from './epoch-gate.ts';
+import { gatedBus, type GatePorts } from './epoch-gate.ts';
 import { EpochMember } from './epoch-member.ts';
 import { Notices } from './notices.ts';
 import { Principal } from './principal.ts';
@@ -148,9 +148,7 @@ export async function bootAgent(
   });
   seed.fill(0);
   const { agentId, agentKind: kind } = config;
-  const whenReadable = (name: { channel: string; epoch: number }) => epochs.whenReadable(name);
-  const unanswered = (): void => epochs.unanswered();
-  const readable = gatedBus(connected, { ...identity, epochs: { whenReadable, unanswered } });
+  const readable = gatedBus(connected, { ...identity, epochs: lateEpochs(() => epochs) });
   const bus = heldForDocuments(readable, { ...identity, catchUp: () => catchUp() });
   const trustDesk = new TrustDesk({ ...identity, agentId, kind, bus, store });
   const catchUp = ownCatchUp ?? ((): Promise<void> => trustDesk.catchUp());
@@ -192,6 +190,14 @@ export async function bootAgent(
   // Orchestrators hand over what they follow by themselves, from its beginning.
   if (kind !== 'orchestrator') notices.on('epoch-entry', (event) => epochs.onEntry(event));
   return { ...identity, bus, exchange, trustDesk, epochs, notices, stateDirectory };
+}
+
+/** The gate stands before the member does: what passes it is asked for later. */
+function lateEpochs(member: () => EpochMember): GatePorts['epochs'] {
+  return {
+    whenReadable: (name) => member().whenReadable(name),
+    unanswered: () => member().unanswered(),
+  };
 }
 
 /**

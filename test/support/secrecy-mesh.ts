@@ -99,7 +99,8 @@ export class SecrecyMesh {
     for (const driver of this.#drivers) driver.sagasAreRead(() => []);
   }
 
-  async until(what: string, isSo: () => boolean, timeoutMs = 60_000): Promise<void> {
+  /** Longer than a member may wait for what it asks for (a minute), on a busy machine too. */
+  async until(what: string, isSo: () => boolean, timeoutMs = 150_000): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (!isSo()) {
       if (performance.now() > deadlineMs) throw new Error(`it never came to be: ${what}`);

@@ -164,8 +164,10 @@ async function signingSummary(
     disclosuresCheck,
   );
   const config = layout.configFile({ id: 'orchestrator-a', kind: 'orchestrator' });
-  const { exchange, bus, signingKey } = await bootAgent(config);
+  const { exchange, bus, signingKey, epochs } = await bootAgent(config);
   try {
+    await epochs.start();
+    await epochs.ready();
     const to = { agentId: requester.agentOf('signer'), channel: 'saga' };
     const query = { ask: 'sign-statement', statement: plan.body, evidence } as const;
     const signOnce = async (): Promise<void> => {
@@ -174,6 +176,7 @@ async function signingSummary(
     };
     return await measure(signOnce, { runs: signedStatementRuns, warmupRuns: 3, budgetMs: 30_000 });
   } finally {
+    await epochs.stop();
     await bus.close();
     signingKey.wipe();
   }

@@ -98,7 +98,7 @@ function eventCalls({ crypto, signingKey, key, secret }: Sender, bodyBytes: numb
 
 /** The two hashes between which ADR 0002 decides. */
 async function hashRows(crypto: CryptoProvider): Promise<Row[]> {
-  const group = `hashes, ${crypto.name === 'native' ? 'native (BLAKE3: noble)' : 'noble'}`;
+  const group = `hashes, ${crypto.name === 'native' ? 'native (BLAKE3: WebAssembly)' : 'noble'}`;
   const options = { runs: 500, warmupRuns: 200, callsPerRun: 10, budgetMs: 2_000 };
   const rows: Row[] = [];
   for (const bytes of hashSizes) {

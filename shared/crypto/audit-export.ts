@@ -227,15 +227,17 @@ class ByteSource {
     }
     const taken = new Uint8Array(count);
     let filled = 0;
-    while (filled < count) {
-      const [first] = this.#pending;
-      if (first === undefined) break;
-      const part = first.subarray(0, count - filled);
+    let used = 0;
+    // Used chunks go all at once: taking them off one by one is quadratic in their number.
+    for (const chunk of this.#pending) {
+      if (filled === count) break;
+      const part = chunk.subarray(0, count - filled);
       taken.set(part, filled);
       filled += part.length;
-      if (part.length === first.length) this.#pending.shift();
-      else this.#pending[0] = first.subarray(part.length);
+      if (part.length < chunk.length) this.#pending[used] = chunk.subarray(part.length);
+      else used += 1;
     }
+    this.#pending.splice(0, used);
     this.#available -= count;
     this.offset += count;
     return taken;

@@ -184,7 +184,7 @@ function oneOfEach(frames: readonly ParsedFrame[]): ParsedFrame[] {
   return [...new Map(frames.map((frame) => [frame.header.channel, frame])).values()];
 }
 
-describe('a thief with all disks, the token and all traffic', { timeout: 240_000 }, () => {
+describe('a thief with all disks, the token and all traffic', () => {
   it('reads an epoch that is open: the search finds what is there', async () => {
     await mesh.report('identity-a', 'command-1', secretWords);
     await mesh.report('network-a', 'command-2', secretWords);

@@ -99,8 +99,7 @@ export class SecrecyMesh {
     for (const driver of this.#drivers) driver.sagasAreRead(() => []);
   }
 
-  /** Longer than a member may wait for what it asks for (a minute), on a busy machine too. */
-  async until(what: string, isSo: () => boolean, timeoutMs = 150_000): Promise<void> {
+  async until(what: string, isSo: () => boolean, timeoutMs = 60_000): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (!isSo()) {
       if (performance.now() > deadlineMs) throw new Error(`it never came to be: ${what}`);

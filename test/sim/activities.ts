@@ -1,0 +1,217 @@
+/**
+ * What operators do while things go wrong: rotations of all layers and of some, two at a time on the same
+ * layers, races of approvals, rollbacks, wrong digests, their own plans approved by themselves, amendments
+ * of policy and registry. Every activity ends by itself, whatever the mesh does.
+ */
+
+import type { RotationPhase } from '#schemas/saga.ts';
+import type { Draws } from './model.ts';
+import type { Operator, RotationDetails, RotationSummary } from './operator.ts';
+
+/** Nothing more happens to a rotation in one of these, unless somebody asks for it. */
+export const atRest: ReadonlySet<RotationPhase> = new Set([
+  'validated',
+  'refused',
+  'approved',
+  'retired',
+  'rolled_back',
+  'locked_out',
+]);
+
+export interface ActivityPorts {
+  readonly draws: Draws;
+  readonly operators: readonly Operator[];
+  /** Offers the next policy or registry; whom it concerns hears of it. */
+  readonly amend: (kind: 'policy' | 'registry') => Promise<void>;
+  readonly rotateEpochs: (operator: Operator) => Promise<void>;
+}
+
+const allLayers = [1, 2, 3, 4, 5, 6, 7] as const;
+const planWaitMs = 20_000;
+const rotationWaitMs = 60_000;
+
+type Activity = (ports: ActivityPorts) => Promise<void>;
+
+interface Weighted {
+  readonly name: string;
+  readonly weight: number;
+  readonly run: Activity;
+}
+
+/** What may be drawn, by how often. */
+export const activities: readonly Weighted[] = [
+  { name: 'rotation', weight: 8, run: rotation },
+  { name: 'rotation that is called back', weight: 3, run: calledBack },
+  { name: 'two plans for one layer', weight: 2, run: concurrent },
+  { name: 'race of approvals', weight: 2, run: approvalRace },
+  { name: 'approval without right', weight: 1, run: withoutRight },
+  { name: 'dry run', weight: 1, run: dryRun },
+  { name: 'policy amended in mid-rotation', weight: 2, run: (ports) => amended(ports, 'policy') },
+  {
+    name: 'registry amended in mid-rotation',
+    weight: 1,
+    run: (ports) => amended(ports, 'registry'),
+  },
+  { name: 'epochs turned in mid-rotation', weight: 1, run: epochsTurned },
+];
+
+export function drawActivity(draws: Draws): Weighted {
+  const total = activities.reduce((sum, { weight }) => sum + weight, 0);
+  let at = draws.between(1, total);
+  for (const activity of activities) {
+    at -= activity.weight;
+    if (at <= 0) return activity;
+  }
+  throw new Error('assertion: the weights add up');
+}
+
+/** Two operators who work together: the one who asks and the one who approves. */
+function pair({ draws, operators }: ActivityPorts): {
+  readonly asker: Operator;
+  readonly other: Operator;
+} {
+  const [asker, other] = draws.shuffled(operators);
+  if (asker === undefined || other === undefined) throw new Error('a world has two operators');
+  return { asker, other };
+}
+
+function layersOf(draws: Draws): readonly number[] {
+  if (draws.chance(0.3)) return allLayers;
+  return draws
+    .shuffled(allLayers)
+    .slice(0, draws.between(1, 3))
+    .toSorted((a, b) => a - b);
+}
+
+/** A plan that was checked against the live agents; undefined where it was refused or nobody said. */
+export async function planned(
+  { draws }: Pick<ActivityPorts, 'draws'>,
+  asker: Operator,
+  layers: readonly number[],
+): Promise<RotationDetails | undefined> {
+  const outcome = await asker.request('rotation-requested', {
+    requestId: `ask-${draws.between(0, 2 ** 30).toString(36)}`,
+    rotationType: draws.chance(0.15) ? 'emergency' : 'scheduled',
+    layers,
+    reason: 'a simulated operator wants it',
+  });
+  if (outcome.status !== 'accepted') return undefined;
+  const view = await asker.until(outcome.planId, ['validated', 'refused'], planWaitMs);
+  return view?.phase === 'validated' ? view : undefined;
+}
+
+async function approved(ports: ActivityPorts): Promise<RotationDetails | undefined> {
+  const { asker, other } = pair(ports);
+  const plan = await planned(ports, asker, layersOf(ports.draws));
+  if (plan === undefined) return undefined;
+  const { planId, planDigest } = plan;
+  await other.request('plan-approved', { planId, planDigest });
+  return await asker.until(planId, ['approved'], planWaitMs);
+}
+
+async function executed(ports: ActivityPorts): Promise<RotationSummary | undefined> {
+  const plan = await approved(ports);
+  if (plan === undefined) return undefined;
+  const { planId, planDigest } = plan;
+  const operator = ports.draws.pick(ports.operators);
+  await operator.request('execution-requested', { planId, planDigest, dryRun: false });
+  return plan;
+}
+
+async function rotation(ports: ActivityPorts): Promise<void> {
+  const plan = await executed(ports);
+  if (plan === undefined) return;
+  await ports.draws.pick(ports.operators).until(plan.planId, [...atRest], rotationWaitMs);
+}
+
+async function calledBack(ports: ActivityPorts): Promise<void> {
+  const { draws } = ports;
+  const plan = await executed(ports);
+  if (plan === undefined) return;
+  const operator = draws.pick(ports.operators);
+  await operator.pause(draws.between(0, 2_500));
+  const { planId, planDigest } = plan;
+  await operator.request('rollback-requested', { planId, planDigest, reason: 'second thoughts' });
+  await operator.until(planId, [...atRest], rotationWaitMs);
+}
+
+async function concurrent(ports: ActivityPorts): Promise<void> {
+  await Promise.all([rotation(ports), rotation(ports)]);
+}
+
+async function approvalRace(ports: ActivityPorts): Promise<void> {
+  const { asker, other } = pair(ports);
+  const plan = await planned(ports, asker, layersOf(ports.draws));
+  if (plan === undefined) return;
+  const { planId, planDigest } = plan;
+  const approve = () => other.request('plan-approved', { planId, planDigest });
+  const execute = () => asker.request('execution-requested', { planId, planDigest, dryRun: false });
+  await Promise.all([approve(), execute(), approve(), execute()]);
+  await execute();
+  await asker.until(planId, [...atRest], rotationWaitMs);
+}
+
+/** The requester's own approval, and one for another plan than there is. */
+async function withoutRight(ports: ActivityPorts): Promise<void> {
+  const { asker, other } = pair(ports);
+  const plan = await planned(ports, asker, layersOf(ports.draws));
+  if (plan === undefined) return;
+  const { planId, planDigest } = plan;
+  const wrongDigest = planDigest.replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
+  const outcomes = [
+    await asker.request('plan-approved', { planId, planDigest }),
+    await other.request('plan-approved', { planId, planDigest: wrongDigest }),
+    await asker.request('execution-requested', { planId, planDigest, dryRun: false }),
+  ];
+  if (outcomes.some(({ status }) => status === 'accepted')) {
+    throw new Error(`assertion: ${planId} went on without an approval`);
+  }
+}
+
+async function dryRun(ports: ActivityPorts): Promise<void> {
+  const plan = await approved(ports);
+  if (plan === undefined) return;
+  const { planId, planDigest } = plan;
+  const operator = ports.draws.pick(ports.operators);
+  await operator.request('execution-requested', { planId, planDigest, dryRun: true });
+}
+
+async function amended(ports: ActivityPorts, kind: 'policy' | 'registry'): Promise<void> {
+  const { draws, operators } = ports;
+  const plan = await executed(ports);
+  await draws.pick(operators).pause(draws.between(0, 1_500));
+  await ports.amend(kind);
+  if (plan !== undefined)
+    await draws.pick(operators).until(plan.planId, [...atRest], rotationWaitMs);
+}
+
+async function epochsTurned(ports: ActivityPorts): Promise<void> {
+  const { draws, operators } = ports;
+  const plan = await executed(ports);
+  await ports.rotateEpochs(draws.pick(operators));
+  if (plan !== undefined)
+    await draws.pick(operators).until(plan.planId, [...atRest], rotationWaitMs);
+}
+
+/**
+ * What operators see to once everything runs again: rotations that are locked out are recovered, by one
+ * who asks and another who approves. Resolves whether all rotations are at rest and none is locked out.
+ */
+export async function settle(operators: readonly Operator[], recovers: boolean): Promise<boolean> {
+  const [first, second] = operators;
+  if (first === undefined || second === undefined) return false;
+  const rotations = await first.list();
+  if (rotations === undefined) return false;
+  const locked = rotations.filter(({ phase }) => phase === 'locked_out');
+  for (const { planId, planDigest } of recovers ? locked : []) {
+    const view = await first.show(planId);
+    if (view?.phase !== 'locked_out') continue;
+    if (view.state.recoveryRequest === null) {
+      await first.request('recovery-requested', { planId, planDigest });
+    }
+    const { lockouts } = view.state;
+    await second.request('recovery-approved', { planId, planDigest, lockout: lockouts });
+  }
+  if (recovers && locked.length > 0) return false;
+  return rotations.every(({ phase }) => atRest.has(phase));
+}

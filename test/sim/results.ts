@@ -1,0 +1,94 @@
+/** What one run of the simulator found, and what many of them add up to. Plain data: it goes between processes. */
+
+export interface Finding {
+  /** 1 to 15; 0 for a process that ended by an error that no fault explains. */
+  readonly invariant: number;
+  readonly agent: string;
+  readonly what: string;
+}
+
+export interface RunResult {
+  readonly seed: number;
+  /** Of the whole trace, hexadecimal. */
+  readonly traceHash: string;
+  readonly simulatedMs: number;
+  /** Messages that the bus stored. */
+  readonly events: number;
+  /** Starts of processes beyond the first of each. */
+  readonly restarts: number;
+  /** Places at which a process could have died. */
+  readonly crashPoints: number;
+  readonly faults: Readonly<Record<string, number>>;
+  /** Rotations by the phase in which they came to rest. */
+  readonly rotations: Readonly<Record<string, number>>;
+  /** How often the checker of each invariant looked at something. */
+  readonly checks: Readonly<Record<string, number>>;
+  readonly findings: readonly Finding[];
+}
+
+export interface Totals {
+  runs: number;
+  failed: number[];
+  simulatedMs: number;
+  events: number;
+  restarts: number;
+  crashPoints: number;
+  faults: Record<string, number>;
+  rotations: Record<string, number>;
+  checks: Record<string, number>;
+}
+
+export function noTotals(): Totals {
+  return {
+    runs: 0,
+    failed: [],
+    simulatedMs: 0,
+    events: 0,
+    restarts: 0,
+    crashPoints: 0,
+    faults: {},
+    rotations: {},
+    checks: {},
+  };
+}
+
+export function addRun(totals: Totals, run: RunResult): void {
+  totals.runs += 1;
+  if (run.findings.length > 0) totals.failed.push(run.seed);
+  totals.simulatedMs += run.simulatedMs;
+  totals.events += run.events;
+  totals.restarts += run.restarts;
+  totals.crashPoints += run.crashPoints;
+  addCounts(totals.faults, run.faults);
+  addCounts(totals.rotations, run.rotations);
+  addCounts(totals.checks, run.checks);
+}
+
+export function addCounts(
+  counts: Record<string, number>,
+  more: Readonly<Record<string, number>>,
+): void {
+  for (const [name, count] of Object.entries(more)) counts[name] = (counts[name] ?? 0) + count;
+}
+
+/** `crash 12, delay 3`, by rising name. */
+export function countsText(counts: Readonly<Record<string, number>>): string {
+  return Object.entries(counts)
+    .toSorted(([one], [other]) => (one < other ? -1 : 1))
+    .map(([name, count]) => `${name} ${count}`)
+    .join(', ');
+}
+
+export function totalsText(totals: Totals): string {
+  const { runs, failed, simulatedMs, events, restarts, crashPoints } = totals;
+  const checks = Object.values(totals.checks).reduce((sum, count) => sum + count, 0);
+  return [
+    `seeds              ${runs}, ${failed.length} failed`,
+    `simulated          ${(simulatedMs / 3_600_000).toFixed(1)} hours`,
+    `events on the bus  ${events}`,
+    `restarts           ${restarts} (${crashPoints} places to die at were passed)`,
+    `faults             ${countsText(totals.faults)}`,
+    `rotations          ${countsText(totals.rotations)}`,
+    `invariant checks   ${checks}: ${countsText(totals.checks)}`,
+  ].join('\n');
+}

@@ -14,6 +14,7 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import { bootAgent, type BootedAgent } from '#shared/runtime/boot.ts';
+import { learnFrom } from '#shared/runtime/document-questions.ts';
 import { checks, type RequestOutcome } from './answers.ts';
 import { CliFault, exitCodes, usageFault } from './fault.ts';
 import type { MeshLayout } from './mesh/layout.ts';
@@ -47,7 +48,6 @@ const answerTimeoutMs = 4_000;
 export const longPollMs = 2_000;
 /** Whoever does not answer within this time does not answer, as far as a notice goes. */
 const lookTimeoutMs = 1_000;
-const learnRoundsMax = 16;
 const retryPauseMs = 150;
 /** A bus that is there answers within this time, however long the command may wait. */
 const connectMsMax = 10_000;
@@ -257,32 +257,11 @@ export class OperatorSession {
    */
   async #catchUp(): Promise<void> {
     const honest = this.#orchestrators.filter((id) => !this.#agent.trustDesk.isLockedOut(id));
-    const answers = honest.map((id) => this.#learnFrom(id));
+    const told = { timeoutMs: lookTimeoutMs, isBlamed: true };
+    const answers = honest.map((id) => learnFrom(this.#agent, id, told));
     await Promise.any(answers).catch((error: unknown) => {
       if (!(error instanceof AggregateError)) throw error;
     });
-  }
-
-  /** Rejects where the orchestrator does not answer, or tells what does not hold. */
-  async #learnFrom(agentId: string): Promise<void> {
-    const { exchange, trust, trustDesk } = this.#agent;
-    for (let round = 0; round < learnRoundsMax; round += 1) {
-      const { root, registry, policy } = trust.highest();
-      const query: Query = {
-        ask: 'trust-documents',
-        rootVersion: root.version,
-        registryVersion: registry.version,
-        policyVersion: policy.version,
-      };
-      const answer = await exchange.ask({ agentId, channel: noticesChannel }, query, lookTimeoutMs);
-      if (!answer.ok) throw new BusError('BUS_REJECTED', answer.reason);
-      const { documents, isWhole } = checked(answer.result, checks.trustDocuments);
-      for (const document of documents) {
-        const adoption = trustDesk.learn(document, agentId);
-        if (adoption.status === 'refused') throw new BusError('BUS_REJECTED', adoption.reason);
-      }
-      if (isWhole) return;
-    }
   }
 
   async #askOnce(

@@ -34,6 +34,9 @@ export type RoleName = (typeof roleNames)[number];
 
 export const SignatureAlgorithm = Type.Literal('ML-DSA-87');
 
+/** As many as a root has room for beside its keys. */
+export const upheldRevocationsMax = 1024;
+
 const PublicKey = StrictObject({
   algorithm: SignatureAlgorithm,
   /** 2,592 bytes (FIPS 204) in base64url. */
@@ -72,6 +75,17 @@ export const RootBody = StrictObject({
     audit: Role,
     enrolment: Role,
   }),
+  /**
+   * What stood when this root was signed, by digest. Whoever learns of it after this root takes it by
+   * the root's word, whatever keys signed it: the keys of its role may be gone by then.
+   */
+  upholds: Type.Optional(
+    StrictObject({
+      registry: DigestHex(),
+      policy: DigestHex(),
+      revocations: List(DigestHex(), { itemsMax: upheldRevocationsMax }),
+    }),
+  ),
 });
 export type RootBody = Static<typeof RootBody>;
 export const RootDocument = signedDocument(RootBody);

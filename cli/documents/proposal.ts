@@ -37,6 +37,7 @@ export function propose(input: ProposalInput): Draft {
     version: trust.highest()[kind].version + 1,
     issued_at: new Date(nowMs).toISOString(),
     expires_at: new Date(nowMs + expiresInDays * dayMs).toISOString(),
+    ...(kind === 'root' ? { upholds: trust.upheldNow() } : {}),
   };
   const draft = checkedDraft({ body, signatures: [] }, kind, 'the proposal');
   if (draft.body.kind === 'policy')

@@ -46,13 +46,30 @@ export class NatsBucket implements Bucket {
     if (!(await this.#link.ready(putTimeoutMs))) {
       throw new BusError('BUS_UNREACHABLE', 'the bus cannot be reached');
     }
+    const outcome = await this.#putAt(key, value, expectedRevision);
+    if (outcome.status === 'stored' || expectedRevision !== 0) return outcome;
+    // Who deletes a key leaves a mark in its place, which has a revision like any value.
+    const mark = await this.#deletionOf(key);
+    return mark === undefined ? outcome : await this.#putAt(key, value, mark);
+  }
+
+  async #putAt(key: string, value: Uint8Array, previousSeq: number): Promise<PutOutcome> {
     try {
-      const options = { previousSeq: expectedRevision, timeout: putTimeoutMs };
+      const options = { previousSeq, timeout: putTimeoutMs };
       return { status: 'stored', revision: await (await this.#store).put(key, value, options) };
     } catch (error) {
       if (error instanceof JetStreamApiError && wrongSequenceCodes.has(error.code)) {
         return { status: 'conflict' };
       }
+      throw faultOf(error);
+    }
+  }
+
+  async #deletionOf(key: string): Promise<number | undefined> {
+    try {
+      const entry = await (await this.#store).get(key);
+      return entry === null || entry.operation === 'PUT' ? undefined : entry.revision;
+    } catch (error) {
       throw faultOf(error);
     }
   }

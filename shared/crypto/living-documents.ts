@@ -13,6 +13,7 @@ import type { PolicyBody } from '#schemas/policy.ts';
 import type { RegistryBody } from '#schemas/registry.ts';
 import {
   offeredDocumentCheck,
+  upheldRevocationsMax,
   type OfferedDocument,
   type RevocationBody,
   type RootBody,
@@ -31,6 +32,7 @@ import {
   type DocumentRefusal,
   type OfferedKind,
   type ReviewTime,
+  type SignatureResult,
   versionJumpMax,
 } from '#shared/core/document-review.ts';
 import { DocumentHistory, type AdoptedDocument, type DatedBody } from './document-history.ts';
@@ -78,6 +80,8 @@ interface Offer extends ReviewTime {
 
 export type AmendedDocument = SignedDocument<RootBody | RegistryBody | PolicyBody | RevocationBody>;
 
+type Upheld = RegistryBody | PolicyBody | RevocationBody;
+
 /** For a bundle whose documents were checked. */
 export class LivingDocuments {
   readonly root: DocumentHistory<RootBody>;
@@ -87,6 +91,8 @@ export class LivingDocuments {
   readonly #enrolments: Enrolments;
   readonly #revocations: AdoptedDocument<RevocationBody>[] = [];
   #roles: RootRoles;
+  /** Digests that the roots vouch for. */
+  readonly #upheld = new Set<string>();
   #adopted = 0;
 
   constructor(
@@ -155,6 +161,16 @@ export class LivingDocuments {
     return this.adopt(document, nowMs, options);
   }
 
+  /** What a root names that is signed now; the newest revocations where it has no room for all. */
+  standing(): NonNullable<RootBody['upholds']> {
+    const revocations = this.#revocations.slice(-upheldRevocationsMax);
+    return {
+      registry: this.registry.newest.digest,
+      policy: this.policy.newest.digest,
+      revocations: revocations.map(({ digest }) => digest),
+    };
+  }
+
   /** Everything above the given versions and all revocations, in an order in which it holds. */
   since({ rootVersion, registryVersion, policyVersion }: KnownVersions): AmendedDocument[] {
     const found: AdoptedDocument<AmendedDocument['body']>[] = [
@@ -189,13 +205,14 @@ export class LivingDocuments {
     if (areKeysReplaced(before, body, 'registry')) this.registry.resetFloor();
     if (areKeysReplaced(before, body, 'policy')) this.policy.resetFloor();
     this.#roles = successor;
+    for (const upheld of upheldBy(body)) this.#upheld.add(upheld);
     return this.#added(this.root, document, offer);
   }
 
   #adoptRegistry(document: SignedDocument<RegistryBody>, offer: Offer): Adoption {
     const unfit = this.#review(this.registry, document.body, offer);
     if (unfit !== undefined) return unfit;
-    const signed = this.#roles.check(document, 'registry');
+    const signed = this.#signed(document, offer);
     if (signed !== 'ok') return refused('registry', signed, 'not signed by the registry role');
     const misfit = misfitOf(this.policy.newest.document.body, document.body);
     return misfit !== undefined
@@ -206,7 +223,7 @@ export class LivingDocuments {
   #adoptPolicy(document: SignedDocument<PolicyBody>, offer: Offer): Adoption {
     const unfit = this.#review(this.policy, document.body, offer);
     if (unfit !== undefined) return unfit;
-    const signed = this.#roles.check(document, 'policy');
+    const signed = this.#signed(document, offer);
     if (signed !== 'ok') return refused('policy', signed, 'not signed by the policy role');
     const misfit = misfitOf(document.body, this.registry.newest.document.body);
     return misfit !== undefined
@@ -225,11 +242,18 @@ export class LivingDocuments {
     );
     if (finding === 'known') return { status: 'known' };
     if (finding !== undefined) return refused('revocation', finding, refusalReasons[finding]);
-    const signed = this.#roles.check(document, 'policy');
+    const signed = this.#signed(document, offer);
     if (signed !== 'ok') return refused('revocation', signed, 'not signed by the policy role');
     this.#enrolments.revoke(agentId, issuedAtMs);
     this.#revocations.push(this.#entry(document, offer.nowMs));
     return { status: 'adopted', kind: 'revocation', version: 0, digest: offer.digest, document };
+  }
+
+  /** By its role's keys, or by the word of a root: what stood before a root stands after it. */
+  #signed(document: SignedDocument<Upheld>, { digest }: Offer): SignatureResult {
+    if (this.#upheld.has(digest)) return 'ok';
+    const { kind } = document.body;
+    return this.#roles.check(document, kind === 'registry' ? 'registry' : 'policy');
   }
 
   /** What speaks against the document before its signatures are looked at. */
@@ -286,6 +310,11 @@ export class LivingDocuments {
       throw fault;
     }
   }
+}
+
+function upheldBy({ upholds }: RootBody): string[] {
+  if (upholds === undefined) return [];
+  return [upholds.registry, upholds.policy, ...upholds.revocations];
 }
 
 /** What is said of a refusal beyond its name. */

@@ -216,6 +216,11 @@ export class TrustView {
     return this.#documents.since(known);
   }
 
+  /** What a root names as standing that is signed now. */
+  upheldNow(): NonNullable<RootBody['upholds']> {
+    return this.#documents.standing();
+  }
+
   /** Every policy that was ever in force, by digest. */
   policyOf(digest: string): PolicyBody | undefined {
     return this.#documents.policy.of(digest)?.document.body;

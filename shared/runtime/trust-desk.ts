@@ -9,7 +9,6 @@
  * against its sender only where it is repeated.
  */
 
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AgentKind, OfferedDocument } from '#schemas/trust.ts';
 import { BusError, type Bus } from '#shared/bus/bus.ts';
 import { LockoutLedger, type Lockout } from '#shared/core/lockout.ts';
@@ -17,8 +16,9 @@ import { toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { AdoptOptions, TrustView } from '#shared/crypto/trust.ts';
+import { adoptInOrder, type RefusedAdoption } from './adoption-order.ts';
 import type { ReceivedEvent } from './exchange.ts';
-import { KeptDocuments, type KeptDocument } from './kept-documents.ts';
+import { inDocumentOrder, KeptDocuments } from './kept-documents.ts';
 import { OfferAllowance } from './offer-allowance.ts';
 import type { Clock, Log, Timer } from './ports.ts';
 import type { TrustStore } from './trust-store.ts';
@@ -36,7 +36,6 @@ export interface TrustDeskPorts {
 }
 
 type Adoption = ReturnType<TrustView['adoptBytes']>;
-type Refused = Extract<Adoption, { status: 'refused' }>;
 
 /** Why a bad offer may be no fault of its sender's. */
 interface Lateness {
@@ -54,6 +53,8 @@ const refusedMax = 4096;
 const lookAgainMs = 200;
 const roundsMax = 64;
 const keepRetryMs = 1_000;
+/** How often an orchestrator looks whether what it keeps there still stands. */
+const keptLookMs = 15_000;
 
 export class TrustDesk {
   readonly #ports: TrustDeskPorts;
@@ -63,9 +64,11 @@ export class TrustDesk {
   readonly #refused = new Set<string>();
   readonly #known = new Set<string>();
   readonly #allowance: OfferAllowance;
-  /** Documents that this orchestrator has yet to put where late comers look, by digest. */
+  /** What this orchestrator answers for where late comers look, and what it has yet to put there. */
+  readonly #adopted = new Map<string, OfferedDocument>();
   readonly #unkept = new Map<string, OfferedDocument>();
   #keeping = false;
+  #isStopped = false;
   #retry: Timer | undefined;
   #looking: Promise<void> | undefined;
   #lookedMs = Number.NEGATIVE_INFINITY;
@@ -121,14 +124,22 @@ export class TrustDesk {
     this.#onBadOffer(agentId, adoption, { isOvertaken, wasGood });
   }
 
-  /** As `offered`, of a document that an agent told when it was asked; expired ones lead to newer. */
-  learn(document: Uint8Array, tellerId: string): Adoption {
-    const adoption = this.#adopt(document, { takesExpired: true });
-    if (adoption.status !== 'refused') return adoption;
+  /**
+   * As `offered`, of what an agent told when it was asked, in whatever order; expired documents lead to
+   * newer ones. Returns the first that does not hold. Who was asked for want of better is not locked out.
+   */
+  async learn(
+    documents: readonly Uint8Array[],
+    tellerId: string,
+    { isBlamed = true }: { readonly isBlamed?: boolean } = {},
+  ): Promise<RefusedAdoption | undefined> {
+    const unfit = await adoptInOrder(inDocumentOrder(documents), (bytes) => this.#take(bytes));
     // Two who are asked at once tell the same: the second may be late.
-    if (adoption.refusal === 'ROLLBACK') return { status: 'known' };
-    this.#onBadOffer(tellerId, adoption, { isOvertaken: false, wasGood: false });
-    return adoption;
+    const bad = unfit.find(({ adoption }) => adoption.refusal !== 'ROLLBACK')?.adoption;
+    if (bad !== undefined && isBlamed) {
+      this.#onBadOffer(tellerId, bad, { isOvertaken: false, wasGood: false });
+    }
+    return bad;
   }
 
   /** Learns what orchestrators keep for late comers. Never throws for want of the bus. */
@@ -142,8 +153,8 @@ export class TrustDesk {
   }
 
   stop(): void {
+    this.#isStopped = true;
     this.#retry?.cancel();
-    this.#unkept.clear();
   }
 
   async #look(): Promise<void> {
@@ -155,7 +166,8 @@ export class TrustDesk {
         const isRefused = (name: string): boolean => this.#refused.has(name);
         const found = await this.#kept.unknown(isKnown, isRefused);
         if (found.length === 0) break;
-        await this.#adoptKept(found);
+        const unfit = await adoptInOrder(found, (bytes) => this.#take(bytes));
+        for (const { kept } of unfit) this.#noteRefused(kept.name);
       }
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
@@ -165,21 +177,9 @@ export class TrustDesk {
     this.#keepAll();
   }
 
-  /** In the order in which they were written; again, while one of them lets another one stand. */
-  async #adoptKept(found: readonly KeptDocument[]): Promise<void> {
-    for (let open = found, before = Infinity; open.length > 0 && open.length < before;) {
-      before = open.length;
-      const refused: KeptDocument[] = [];
-      for (const kept of open) {
-        await nextTurn();
-        const adoption = this.#adopt(kept.bytes, { takesExpired: true });
-        if (adoption.status === 'refused') refused.push(kept);
-      }
-      open = refused;
-      if (open.length === before || open.length === 0) {
-        for (const { name } of open) this.#noteRefused(name);
-      }
-    }
+  /** Not from an offer: one's way to newer documents may lead over expired ones. */
+  #take(bytes: Uint8Array): Adoption {
+    return this.#adopt(bytes, { takesExpired: true });
   }
 
   /** Written down in the same turn, so that nothing is done by a document that a crash would forget. */
@@ -200,7 +200,7 @@ export class TrustDesk {
     return adoption;
   }
 
-  #onBadOffer(agentId: string, refusal: Refused, lateness: Lateness): void {
+  #onBadOffer(agentId: string, refusal: RefusedAdoption, lateness: Lateness): void {
     const { log, store } = this.#ports;
     const { code } = refusal;
     const fields = { sender: agentId, code, refusal: refusal.refusal };
@@ -226,7 +226,11 @@ export class TrustDesk {
    * What was in force once, and was stored or said before its successor was known here, is late and no
    * more: what a sender said in time locks nobody out when the bus hands it over later, or once more.
    */
-  #isExcused(agentId: string, { refusal }: Refused, { isOvertaken, wasGood }: Lateness): boolean {
+  #isExcused(
+    agentId: string,
+    { refusal }: RefusedAdoption,
+    { isOvertaken, wasGood }: Lateness,
+  ): boolean {
     if (wasGood) return true;
     if (!isOvertaken) return false;
     if (refusal === 'ROLLBACK') return true;
@@ -258,36 +262,44 @@ export class TrustDesk {
   #learned(document: OfferedDocument): void {
     const digest = documentDigest(this.#ports.crypto, document.body);
     this.#known.add(digest);
-    if (this.#ports.kind === 'orchestrator') this.#unkept.set(digest, document);
+    if (this.#ports.kind !== 'orchestrator') return;
+    this.#adopted.set(digest, document);
+    this.#unkept.set(digest, document);
   }
 
   /** Orchestrators put what they adopted where late comers look, until it is there. */
   #keepAll(): void {
-    if (this.#keeping || this.#unkept.size === 0) return;
+    if (this.#keeping || this.#isStopped || this.#unkept.size === 0) return;
     this.#keeping = true;
     void this.#keepEach().finally(() => {
       this.#keeping = false;
+      this.#keepLater(this.#unkept.size > 0 ? keepRetryMs : keptLookMs);
+    });
+  }
+
+  /** Whatever is written over it, or taken away, is put back. */
+  #keepLater(delayMs: number): void {
+    if (this.#isStopped) return;
+    this.#retry?.cancel();
+    this.#retry = this.#ports.clock.after(delayMs, () => {
+      for (const [digest, document] of this.#adopted) this.#unkept.set(digest, document);
+      this.#keepAll();
     });
   }
 
   async #keepEach(): Promise<void> {
-    const { clock, log } = this.#ports;
-    try {
-      for (let next = first(this.#unkept); next !== undefined; next = first(this.#unkept)) {
-        const [digest, document] = next;
+    const { log } = this.#ports;
+    for (const [digest, document] of this.#unkept) {
+      try {
         await this.#kept.keep(document, digest);
         this.#unkept.delete(digest);
+      } catch (error) {
+        if (!(error instanceof BusError)) throw error;
+        log.warn({ code: error.code }, 'a document is not kept for late comers yet');
+        this.#isStopped ||= error.code === 'BUS_CLOSED';
+        // One key that somebody holds against us does not keep the others from their places.
+        if (error.code !== 'BUS_REJECTED') return;
       }
-    } catch (error) {
-      if (!(error instanceof BusError)) throw error;
-      log.warn({ code: error.code }, 'a document is not kept for late comers yet');
-      if (error.code === 'BUS_CLOSED') return;
-      this.#retry = clock.after(keepRetryMs, () => this.#keepAll());
     }
   }
-}
-
-function first<Key, Value>(map: ReadonlyMap<Key, Value>): [Key, Value] | undefined {
-  const next = map.entries().next();
-  return next.done === true ? undefined : next.value;
 }

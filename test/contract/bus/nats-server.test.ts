@@ -4,7 +4,8 @@
  */
 import { createServer } from 'node:net';
 import type { Server } from 'node:net';
-import { jetstreamManager } from '@nats-io/jetstream';
+import { jetstream, jetstreamManager } from '@nats-io/jetstream';
+import { Kvm } from '@nats-io/kv';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Bus, BusError } from '#shared/bus/bus.ts';
 import { connectNatsBus } from '#shared/bus/nats-bus.ts';
@@ -186,4 +187,21 @@ describe('durability', () => {
     await layer.close();
     await bus.close();
   });
+});
+
+it('a kept value that was deleted can be put back', async () => {
+  const bus = await connectTo(server.servers, server.seed('orchestrator-1'));
+  const bucket = bus.bucket('gyre_trust');
+  const value = new Uint8Array([1]);
+  expect((await bucket.put('root.2', value, 0)).status).toBe('stored');
+  const thief = await server.connect('orchestrator-1');
+  await (
+    await new Kvm(jetstream(thief)).open('gyre_trust', { allow_direct: false })
+  ).delete('root.2');
+  expect(await bucket.get('root.2')).toBeNull();
+  expect((await bucket.put('root.2', value, 0)).status).toBe('stored');
+  expect((await bucket.get('root.2'))?.value).toEqual(value);
+  expect(await bucket.put('root.2', value, 0)).toEqual({ status: 'conflict' });
+  await thief.close();
+  await bus.close();
 });

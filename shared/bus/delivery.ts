@@ -4,7 +4,6 @@
  * by the bus, because a bus that counts drops the last one silently: a message is terminated only
  * after its dead letter is stored.
  */
-import { randomUUID } from 'node:crypto';
 import { BusError } from './bus.ts';
 import type { BusMessage, Disposition, PublishRequest, StreamName, Subscription } from './bus.ts';
 import { attemptsExhausted, encodeDeadLetter } from './dead-letter.ts';
@@ -28,6 +27,8 @@ export interface DeliveryOptions {
   readonly ackWaitMs: number;
   readonly deadSubject: string;
   readonly publish: (request: PublishRequest) => Promise<unknown>;
+  /** Id of a dead letter: nobody can guess it. */
+  readonly newMessageId: () => string;
   /** Faults that the delivery survives: the message comes again. */
   readonly onTrouble: (error: BusError) => void;
 }
@@ -81,7 +82,7 @@ async function bury(delivery: Delivery, reason: string, options: DeliveryOptions
     await options.publish({
       subject: options.deadSubject,
       data: encodeDeadLetter(letter),
-      messageId: randomUUID(),
+      messageId: options.newMessageId(),
     });
   } catch (error) {
     if (!(error instanceof BusError)) throw error;
@@ -151,6 +152,11 @@ export class SubscriptionLife implements Subscription {
     if (this.#over) return;
     this.#end();
     this.#reject(reason);
+  }
+
+  /** Ends without waiting for anything: the process that it belonged to is gone. */
+  drop(): void {
+    if (!this.#over) this.#end();
   }
 
   async stop(): Promise<void> {

@@ -1,13 +1,14 @@
 /**
  * The server side of the in-memory bus: streams, durables, answers, and what only an administrator
- * or a misfortune does to a server (`truncate`, `stop`, `start`, `loseAnswers`).
+ * or a misfortune does to a server (`truncate`, `lose`, `rollBack`, `stop`, `start`, `loseAnswers`).
  */
 import { BusError } from './bus.ts';
-import type { BucketName, Bus, StreamName } from './bus.ts';
+import type { BucketName, Bus, BusMessage, StreamName } from './bus.ts';
 import { MemoryBucket } from './memory-bucket.ts';
 import { MemoryBus } from './memory-bus.ts';
 import type { MemoryBusOptions } from './memory-bus.ts';
 import { MemoryDurable } from './memory-durable.ts';
+import type { SubjectFilter } from './memory-filter.ts';
 import { MemoryStream } from './memory-stream.ts';
 import type { PublishRequest } from './bus.ts';
 import type { SendAnswer } from './publisher.ts';
@@ -15,23 +16,41 @@ import type { ProvisionPlan } from './streams.ts';
 import { Gate, systemClock } from './timers.ts';
 import type { BusClock } from './timers.ts';
 
-export type Responder = (data: Uint8Array) => Promise<Uint8Array | null>;
+/** Hands a request to one who listens; `reply` may be called later, more than once, or never. */
+export type Responder = (data: Uint8Array, reply: (answer: Uint8Array) => void) => void;
+
+/** Whoever wants to know when there is something new for it. */
+interface Watcher {
+  readonly filter: SubjectFilter;
+  changed(): void;
+}
+
+const concernedMax = 4096;
 
 export class MemoryBroker {
   readonly mesh: string;
   readonly clock: BusClock;
   /** Open while the server is up. */
   readonly up = new Gate();
+  readonly #onStored: ((stream: StreamName, message: BusMessage) => void) | undefined;
   readonly #streams = new Map<StreamName, MemoryStream>();
   readonly #buckets = new Map<BucketName, MemoryBucket>();
   readonly #durables = new Map<string, MemoryDurable>();
-  readonly #responders = new Map<string, Responder[]>();
-  readonly #watchers = new Set<() => void>();
+  readonly #responders = new Map<string, readonly Responder[]>();
+  readonly #watchers = new Map<StreamName, Set<Watcher>>();
+  /** Who watches a subject, by stream and subject; forgotten when somebody comes or goes. */
+  #concerned = new Map<string, readonly Watcher[]>();
   #answersToLose = 0;
 
-  constructor(plan: ProvisionPlan, clock: BusClock = systemClock) {
+  /** `onStored` hears of every new message, which it must not change. */
+  constructor(
+    plan: ProvisionPlan,
+    clock: BusClock = systemClock,
+    onStored?: (stream: StreamName, message: BusMessage) => void,
+  ) {
     this.mesh = plan.mesh;
     this.clock = clock;
+    this.#onStored = onStored;
     this.provision(plan);
     this.up.set(true);
   }
@@ -39,8 +58,11 @@ export class MemoryBroker {
   /** Adds what is missing; what exists stays as it is. */
   provision(plan: ProvisionPlan): void {
     for (const definition of plan.streams) {
-      if (this.#streams.has(definition.name)) continue;
-      this.#streams.set(definition.name, new MemoryStream(definition, this.clock));
+      const { name } = definition;
+      if (this.#streams.has(name)) continue;
+      const onStored = (message: BusMessage): void => this.#onStored?.(name, message);
+      this.#streams.set(name, new MemoryStream(definition, this.clock, onStored));
+      this.#watchers.set(name, new Set());
     }
     for (const definition of plan.buckets) {
       if (this.#buckets.has(definition.name)) continue;
@@ -51,6 +73,7 @@ export class MemoryBroker {
       if (this.#durables.has(key)) continue;
       const durable = new MemoryDurable(definition, this.stream(definition.stream), this.clock);
       this.#durables.set(key, durable);
+      this.watch(definition.stream, durable.filter, () => durable.pump());
     }
   }
 
@@ -61,7 +84,24 @@ export class MemoryBroker {
   /** As an administrator: keeps only the newest messages of a stream. */
   truncate(stream: StreamName, messagesKept = 1): void {
     this.stream(stream).truncate(messagesKept);
-    this.#changed();
+    this.#allChanged();
+  }
+
+  /** Damage: messages from one sequence to another are gone for good. */
+  lose(stream: StreamName, fromSequence: number, toSequence: number): void {
+    this.stream(stream).lose(fromSequence, toSequence);
+    this.#allChanged();
+  }
+
+  /**
+   * A stream and its durables are what they were when `lastSequence` was the last: what was acknowledged
+   * after it is forgotten. A server comes back so from a copy: `stop` it before, and `start` it then.
+   */
+  rollBack(stream: StreamName, lastSequence: number): void {
+    this.stream(stream).rollBack(lastSequence);
+    for (const durable of this.#durables.values()) {
+      if (durable.definition.stream === stream) durable.rollBack(lastSequence);
+    }
   }
 
   /** The server is gone: every client is disconnected, what was stored stays. */
@@ -72,7 +112,7 @@ export class MemoryBroker {
   start(): void {
     for (const stream of this.#streams.values()) stream.restart();
     this.up.set(true);
-    this.#changed();
+    this.#allChanged();
   }
 
   /** The next `count` publishes are stored, and their acknowledgements are lost. */
@@ -104,33 +144,63 @@ export class MemoryBroker {
   /** Stores a message; null when the answer got lost on its way. */
   store(stream: StreamName, request: PublishRequest, token: string): SendAnswer | null {
     const answer = this.stream(stream).store(request, token);
-    this.#changed();
+    if (answer.status === 'stored' && !answer.duplicate) this.#changed(stream, request.subject);
     if (this.#answersToLose === 0) return answer;
     this.#answersToLose -= 1;
     return null;
   }
 
-  responder(subject: string): Responder | null {
-    return this.#responders.get(subject)?.[0] ?? null;
+  /**
+   * The first answer of those who listen; never, when none of them answers.
+   * @throws BusError BUS_NO_RESPONDER when nobody listens
+   */
+  ask(subject: string, data: Uint8Array): Promise<Uint8Array> {
+    const responders = this.#responders.get(subject) ?? [];
+    if (responders.length === 0) {
+      throw new BusError('BUS_NO_RESPONDER', 'nobody answers on this subject');
+    }
+    return new Promise((resolve) => {
+      for (const responder of responders) {
+        responder(data.slice(), (answer) => resolve(answer.slice()));
+      }
+    });
   }
 
   addResponder(subject: string, responder: Responder): () => void {
-    const present = this.#responders.get(subject) ?? [];
-    this.#responders.set(subject, [...present, responder]);
+    this.#responders.set(subject, [...(this.#responders.get(subject) ?? []), responder]);
     return () => {
       const others = this.#responders.get(subject)?.filter((one) => one !== responder) ?? [];
       this.#responders.set(subject, others);
     };
   }
 
-  /** Called after every change of any stream; the returned function ends that. */
-  watch(watcher: () => void): () => void {
-    this.#watchers.add(watcher);
-    return () => this.#watchers.delete(watcher);
+  /** Called when a stream has something new under the filter, or less than before; ends by the result. */
+  watch(stream: StreamName, filter: SubjectFilter, changed: () => void): () => void {
+    const watcher = { filter, changed };
+    const watchers = this.#watchers.get(stream);
+    this.#concerned = new Map();
+    watchers?.add(watcher);
+    return () => {
+      this.#concerned = new Map();
+      watchers?.delete(watcher);
+    };
   }
 
-  #changed(): void {
-    for (const watcher of this.#watchers) watcher();
-    for (const durable of this.#durables.values()) durable.pump();
+  #changed(stream: StreamName, subject: string): void {
+    const key = `${stream}/${subject}`;
+    let concerned = this.#concerned.get(key);
+    if (concerned === undefined) {
+      const watchers = [...(this.#watchers.get(stream) ?? [])];
+      concerned = watchers.filter(({ filter }) => filter.covers(subject));
+      if (this.#concerned.size >= concernedMax) this.#concerned.clear();
+      this.#concerned.set(key, concerned);
+    }
+    for (const watcher of concerned) watcher.changed();
+  }
+
+  #allChanged(): void {
+    for (const watchers of this.#watchers.values()) {
+      for (const watcher of watchers) watcher.changed();
+    }
   }
 }

@@ -36,32 +36,39 @@ export class MemoryBucket {
   }
 }
 
-/** One connection's access; `ask` refuses subjects that its permissions do not list. */
+/** How a client asks the server; both refuse subjects that its permissions do not list. */
+export interface BucketAccess {
+  read<Answer>(subject: string, serve: () => Answer): Promise<Answer>;
+  put<Answer>(subject: string, value: Uint8Array, serve: () => Answer): Promise<Answer>;
+}
+
+/** One connection's access. */
 export class MemoryBucketClient implements Bucket {
   readonly #store: MemoryBucket;
   readonly #name: BucketName;
-  readonly #ask: (subject: string) => Promise<void>;
+  readonly #access: BucketAccess;
 
-  constructor(store: MemoryBucket, name: BucketName, ask: (subject: string) => Promise<void>) {
+  constructor(store: MemoryBucket, name: BucketName, access: BucketAccess) {
     this.#store = store;
     this.#name = name;
-    this.#ask = ask;
+    this.#access = access;
   }
 
   async get(key: string): Promise<KeptValue | null> {
     checkBucketItem(key);
-    await this.#ask(jetstreamSubjects.messageGet(bucketSubjects.stream(this.#name)));
-    return this.#store.get(key);
+    const question = jetstreamSubjects.messageGet(bucketSubjects.stream(this.#name));
+    return await this.#access.read(question, () => this.#store.get(key));
   }
 
   async put(key: string, value: Uint8Array, expectedRevision: number): Promise<PutOutcome> {
     checkBucketItem(key, value);
-    await this.#ask(`${bucketSubjects.prefix(this.#name)}${key}`);
-    return this.#store.put(key, value, expectedRevision);
+    const subject = `${bucketSubjects.prefix(this.#name)}${key}`;
+    const serve = (): PutOutcome => this.#store.put(key, value, expectedRevision);
+    return await this.#access.put(subject, value, serve);
   }
 
   async keys(): Promise<readonly string[]> {
-    await this.#ask(jetstreamSubjects.streamInfo(bucketSubjects.stream(this.#name)));
-    return this.#store.keys();
+    const question = jetstreamSubjects.streamInfo(bucketSubjects.stream(this.#name));
+    return await this.#access.read(question, () => this.#store.keys());
   }
 }

@@ -3,6 +3,8 @@
  * of the same lists under the same subjects, and the same code for publishing, settlement and dead
  * letters.
  */
+import { randomUUID } from 'node:crypto';
+import { persistently, questionTimeoutMs } from './asking.ts';
 import { BusError, checkFollowOptions, respondInFlightMax } from './bus.ts';
 import type {
   Bucket,
@@ -22,7 +24,12 @@ import type {
 import { settle, SubscriptionLife } from './delivery.ts';
 import { MemoryBucketClient } from './memory-bucket.ts';
 import type { MemoryBroker } from './memory-broker.ts';
-import { allows, allowsSubscription, permissionsOf, readScopeOf } from './permissions.ts';
+import { MemoryConsumer } from './memory-consume.ts';
+import { SubjectFilter } from './memory-filter.ts';
+import { MemoryFollower } from './memory-follow.ts';
+import { DirectLink, trafficOf, unreachable } from './memory-link.ts';
+import type { MemoryLink } from './memory-link.ts';
+import { allowsSubscription, permissionsOf, readScopeOf } from './permissions.ts';
 import type { Permissions, ReadScope } from './permissions.ts';
 import { Publisher, publisherLimits } from './publisher.ts';
 import type { PublisherLimits, PublishTransport, SendAnswer } from './publisher.ts';
@@ -31,36 +38,47 @@ import { followConsumerName, followSlotsMax, jetstreamSubjects } from './subject
 import { streamOf, subjectsOf } from './subjects.ts';
 import type { Subjects } from './subjects.ts';
 import { sleep } from './timers.ts';
+import type { BusClock } from './timers.ts';
 
 export interface MemoryBusOptions {
   readonly principal: BusPrincipal;
   readonly limits?: Partial<PublisherLimits>;
   readonly onTrouble: (error: BusError) => void;
+  /** The way to the server; one without delay or loss unless told. */
+  readonly link?: MemoryLink;
+  /** Ids of dead letters; random unless told. */
+  readonly newMessageId?: () => string;
 }
-
-const readyMs = 10_000;
 
 export class MemoryBus implements Bus, PublishTransport {
   readonly readScope: ReadScope;
+  readonly clock: BusClock;
   readonly #broker: MemoryBroker;
+  readonly #link: MemoryLink;
   readonly #principal: BusPrincipal;
   readonly #subjects: Subjects;
   readonly #permissions: Permissions;
+  readonly #mayPublish: SubjectFilter;
   readonly #publisher: Publisher;
   readonly #onTrouble: (error: BusError) => void;
-  readonly #subscriptions = new Set<Subscription>();
+  readonly #newMessageId: () => string;
+  readonly #subscriptions = new Set<SubscriptionLife>();
   readonly #follows = new Set<string>();
   #closed = false;
 
   constructor(broker: MemoryBroker, options: MemoryBusOptions) {
-    const { principal, limits, onTrouble } = options;
+    const { principal, limits, onTrouble, newMessageId = randomUUID } = options;
     this.#broker = broker;
+    this.#link = options.link ?? new DirectLink(broker);
+    this.clock = this.#link.clock;
     this.#principal = principal;
     this.#subjects = subjectsOf(broker.mesh);
     this.#permissions = permissionsOf(broker.mesh, principal);
+    this.#mayPublish = new SubjectFilter(this.#permissions.publish);
     this.readScope = readScopeOf(principal);
     this.#onTrouble = onTrouble;
-    this.#publisher = new Publisher(this, broker.clock, { ...publisherLimits, ...limits });
+    this.#newMessageId = newMessageId;
+    this.#publisher = new Publisher(this, this.clock, { ...publisherLimits, ...limits });
   }
 
   publish(request: PublishRequest): Promise<PublishOutcome> {
@@ -75,30 +93,26 @@ export class MemoryBus implements Bus, PublishTransport {
     if (!Number.isInteger(inFlightMax) || inFlightMax < 1) {
       throw new BusError('BUS_REJECTED', 'inFlightMax is a whole number from 1');
     }
-    await this.#ask(jetstreamSubjects.consumerInfo(stream, consumer));
-    await this.#ask(jetstreamSubjects.consumerNext(stream, consumer));
-    const durable = this.#broker.durable(stream, consumer);
+    this.#requireAllowed(jetstreamSubjects.consumerNext(stream, consumer));
+    const question = jetstreamSubjects.consumerInfo(stream, consumer);
+    const durable = await this.#read(question, () => this.#broker.durable(stream, consumer));
     const { attemptsMax, ackWaitMs } = durable.definition;
     const settlement = {
       stream,
-      clock: this.#broker.clock,
+      clock: this.clock,
       attemptsMax,
       ackWaitMs,
       deadSubject: this.#subjects.dead(this.#principal.id),
       publish: (request: PublishRequest) => this.publish(request),
+      newMessageId: this.#newMessageId,
       onTrouble: this.#onTrouble,
     };
-    const detach = durable.attach({
-      room: () => (this.#broker.up.open && !life.over ? inFlightMax - life.running : 0),
-      heard: () => this.#broker.up.open && !this.#closed,
-      deliver: (delivery) =>
-        life.run(
-          () => settle(delivery, handler, settlement),
-          () => durable.pump(),
-        ),
+    const { life } = new MemoryConsumer({
+      link: this.#link,
+      durable,
+      inFlightMax,
+      settle: (delivery) => settle(delivery, handler, settlement),
     });
-    const life = new SubscriptionLife(detach);
-    queueMicrotask(() => durable.pump());
     return this.#kept(life);
   }
 
@@ -112,84 +126,59 @@ export class MemoryBus implements Bus, PublishTransport {
     const [only, ...others] = subjects;
     const name = key.slice(stream.length + 1);
     const filter = others.length === 0 ? only : undefined;
-    try {
-      await this.#ask(jetstreamSubjects.consumerCreate(stream, name, filter));
-    } catch (error) {
+    const question = jetstreamSubjects.consumerCreate(stream, name, filter);
+    const onEnd = (): void => {
       this.#follows.delete(key);
+    };
+    try {
+      await this.#read(question, () => this.#broker.stream(stream));
+    } catch (error) {
+      onEnd();
       throw error;
     }
-    let nextSequence = options.fromSequence;
-    let working = false;
-    const work = (): void => {
-      if (working || life.over) return;
-      working = true;
-      life.run(
-        async () => {
-          await Promise.resolve();
-          while (!life.over && this.#broker.up.open) {
-            const message = this.#broker.stream(stream).nextFrom(subjects, nextSequence);
-            if (message === null) return;
-            nextSequence = message.sequence + 1;
-            await handler(message);
-          }
-        },
-        () => {
-          working = false;
-          if (this.#broker.stream(stream).nextFrom(subjects, nextSequence) !== null) again();
-        },
-      );
-    };
-    const again = (): void => {
-      if (this.#broker.up.open) work();
-    };
-    const stopWatching = this.#broker.watch(again);
-    const life = new SubscriptionLife(() => {
-      stopWatching();
-      this.#follows.delete(key);
-    });
-    work();
-    return this.#kept(life);
+    const ports = { broker: this.#broker, link: this.#link, onTrouble: this.#onTrouble };
+    const follower = new MemoryFollower({ ...ports, options, question, handler, onEnd });
+    follower.begin();
+    return this.#kept(follower.life);
   }
 
   async lastMessage(stream: StreamName, subject: string): Promise<BusMessage | null> {
-    await this.#ask(
+    const question =
       this.readScope === 'streams'
         ? jetstreamSubjects.messageGet(stream)
-        : jetstreamSubjects.directGetLast(stream, subject),
-    );
-    return this.#broker.stream(stream).last(subject);
+        : jetstreamSubjects.directGetLast(stream, subject);
+    return await this.#read(question, () => this.#broker.stream(stream).last(subject));
   }
 
   async getMessage(stream: StreamName, sequence: number): Promise<BusMessage | null> {
-    await this.#ask(jetstreamSubjects.messageGet(stream));
-    return this.#broker.stream(stream).get(sequence);
+    const question = jetstreamSubjects.messageGet(stream);
+    return await this.#read(question, () => this.#broker.stream(stream).get(sequence));
   }
 
   async streamState(stream: StreamName): Promise<StreamState> {
-    await this.#ask(jetstreamSubjects.streamInfo(stream));
-    return this.#broker.stream(stream).state();
+    const question = jetstreamSubjects.streamInfo(stream);
+    return await this.#read(question, () => this.#broker.stream(stream).state());
   }
 
   bucket(name: BucketName): Bucket {
-    const ask = (subject: string): Promise<void> => this.#ask(subject);
-    return new MemoryBucketClient(this.#broker.bucket(name), name, ask);
+    return new MemoryBucketClient(this.#broker.bucket(name), name, {
+      read: (question, serve) => this.#read(question, serve),
+      put: async (subject, value, serve) => {
+        await this.#requireReady(questionTimeoutMs);
+        this.#requireAllowed(subject);
+        const traffic = trafficOf('put', subject, value);
+        return await this.#link.exchange(traffic, questionTimeoutMs, serve);
+      },
+    });
   }
 
   async request(subject: string, data: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
-    await this.#ask(subject, timeoutMs);
-    const responder = this.#broker.responder(subject);
-    if (responder === null)
-      throw new BusError('BUS_NO_RESPONDER', 'nobody answers on this subject');
-    return await new Promise((resolve, reject) => {
-      const timer = this.#broker.clock.after(timeoutMs, () =>
-        reject(new BusError('BUS_TIMEOUT', 'the bus did not answer in time')),
-      );
-      void responder(data.slice()).then((answer) => {
-        if (answer === null) return;
-        timer.cancel();
-        resolve(answer.slice());
-      });
-    });
+    const startMs = this.clock.monotonicMs();
+    await this.#requireReady(timeoutMs);
+    this.#requireAllowed(subject);
+    const leftMs = Math.max(1, timeoutMs - (this.clock.monotonicMs() - startMs));
+    const serve = (): Promise<Uint8Array> => this.#broker.ask(subject, data);
+    return await this.#link.exchange(trafficOf('request', subject, data), leftMs, serve);
   }
 
   async respond(
@@ -198,37 +187,51 @@ export class MemoryBus implements Bus, PublishTransport {
   ): Promise<Subscription> {
     await Promise.resolve();
     if (!allowsSubscription(this.#permissions.subscribe, subject)) throw denied();
-    const remove = this.#broker.addResponder(subject, (data) => this.#answer(life, data, handler));
+    const remove = this.#broker.addResponder(subject, (data, reply) =>
+      this.#link.deliver(
+        trafficOf('asked', subject, data),
+        () => this.#answer(life, data, handler, (answer) => this.#reply(subject, answer, reply)),
+        () => undefined,
+      ),
+    );
     const life = new SubscriptionLife(remove);
     return this.#kept(life);
   }
 
   onState(listener: (state: BusState) => void): void {
     const tell = (open: boolean): void => listener(open ? 'connected' : 'disconnected');
-    this.#broker.up.onChange((open) => {
+    this.#link.gate.onChange((open) => {
       if (!this.#closed) tell(open);
     });
-    tell(this.#broker.up.open);
+    tell(this.#link.gate.open);
   }
 
   async close(): Promise<void> {
     await Promise.all([...this.#subscriptions].map((subscription) => subscription.stop()));
     this.#closed = true;
+    this.#link.close();
+  }
+
+  /** The server notices that the process is gone. Nothing is waited for and nothing is said. */
+  drop(): void {
+    for (const subscription of this.#subscriptions) subscription.drop();
+    this.#closed = true;
   }
 
   async ready(timeoutMs: number): Promise<boolean> {
     if (this.#closed) throw new BusError('BUS_CLOSED', 'the connection is closed');
-    return await this.#broker.up.waitOpen(this.#broker.clock, timeoutMs);
+    return await this.#link.gate.waitOpen(this.clock, timeoutMs);
   }
 
   async send(request: PublishRequest, token: string, timeoutMs: number): Promise<SendAnswer> {
-    const stream = this.#streamOf(request.subject);
-    await Promise.resolve();
-    if (!allows(this.#permissions.publish, request.subject)) throw denied();
-    if (!this.#broker.up.open) throw new BusError('BUS_UNREACHABLE', 'the bus cannot be reached');
-    const answer = this.#broker.store(stream, request, token);
+    const { subject, data } = request;
+    const stream = this.#streamOf(subject);
+    this.#requireAllowed(subject);
+    const answer = await this.#link.exchange(trafficOf('publish', subject, data), timeoutMs, () =>
+      this.#broker.store(stream, request, token),
+    );
     if (answer !== null) return answer;
-    await sleep(this.#broker.clock, timeoutMs);
+    await sleep(this.clock, timeoutMs);
     throw new BusError('BUS_TIMEOUT', 'the bus did not answer in time');
   }
 
@@ -238,37 +241,54 @@ export class MemoryBus implements Bus, PublishTransport {
 
   async nextFrom(subject: string, sequence: number): Promise<BusMessage | null> {
     const stream = this.#streamOf(subject);
-    await this.#ask(jetstreamSubjects.messageGet(stream));
-    return this.#broker.stream(stream).nextFrom([subject], sequence);
+    const filter = { covers: (other: string) => other === subject };
+    const question = jetstreamSubjects.messageGet(stream);
+    return await this.#read(question, () => this.#broker.stream(stream).nextFrom(filter, sequence));
   }
 
-  /** A question to the server under one subject: it must be up, and the lists must allow it. */
-  async #ask(subject: string, timeoutMs = readyMs): Promise<void> {
-    if (!(await this.ready(timeoutMs))) {
-      throw new BusError('BUS_UNREACHABLE', 'the bus cannot be reached');
-    }
-    if (!allows(this.#permissions.publish, subject)) throw denied();
+  /** What changes nothing, asked under one subject until there is an answer. */
+  #read<Answer>(question: string, serve: () => Answer): Promise<Answer> {
+    return persistently(
+      this,
+      () => {
+        this.#requireAllowed(question);
+        return this.#link.exchange(trafficOf('read', question), questionTimeoutMs, serve);
+      },
+      translate,
+    );
   }
 
-  /** Resolves to null, and the asker waits in vain, when there is no answer to give. */
-  async #answer(
+  async #requireReady(timeoutMs: number): Promise<void> {
+    if (!(await this.ready(timeoutMs))) throw unreachable();
+  }
+
+  #requireAllowed(subject: string): void {
+    if (!this.#mayPublish.covers(subject)) throw denied();
+  }
+
+  /** Says nothing, and the asker waits in vain, when there is no answer to give. */
+  #answer(
     life: SubscriptionLife,
     data: Uint8Array,
     handler: (data: Uint8Array) => Promise<Uint8Array | null>,
-  ): Promise<Uint8Array | null> {
-    if (life.running >= respondInFlightMax || !this.#broker.up.open) {
+    reply: (answer: Uint8Array) => void,
+  ): void {
+    if (life.over) return;
+    if (life.running >= respondInFlightMax) {
       this.#onTrouble(new BusError('BUS_FULL', 'too many requests at once: one is not answered'));
-      return null;
+      return;
     }
-    return await new Promise((resolve) => {
-      let answer: Uint8Array | null = null;
-      life.run(
-        async () => {
-          answer = await handler(data);
-        },
-        () => resolve(answer),
-      );
-    });
+    life.run(
+      async () => {
+        const answer = await handler(data);
+        if (answer !== null) reply(answer);
+      },
+      () => undefined,
+    );
+  }
+
+  #reply(subject: string, answer: Uint8Array, reply: (answer: Uint8Array) => void): void {
+    this.#link.tell(trafficOf('answer', subject, answer), () => reply(answer));
   }
 
   #takeSlot(stream: StreamName): string {
@@ -296,4 +316,9 @@ export class MemoryBus implements Bus, PublishTransport {
 
 function denied(): BusError {
   return new BusError('BUS_DENIED', 'the bus does not allow this to this agent');
+}
+
+function translate(error: unknown): BusError {
+  if (error instanceof BusError) return error;
+  throw error;
 }

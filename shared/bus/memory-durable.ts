@@ -4,18 +4,21 @@
  */
 import type { BusMessage } from './bus.ts';
 import type { Delivery } from './delivery.ts';
+import { SubjectFilter } from './memory-filter.ts';
 import type { MemoryStream } from './memory-stream.ts';
 import { redeliveryAfterMs } from './streams.ts';
 import type { ConsumerDefinition } from './streams.ts';
 import type { BusClock, BusTimer } from './timers.ts';
+
+export type Settlement = 'ack' | 'retry' | 'terminate' | 'working';
 
 /** A client that works this consumer off. */
 export interface Puller {
   /** Messages that it would take now. */
   room(): number;
   deliver(delivery: Delivery): void;
-  /** Whether what it says can reach the bus. */
-  heard(): boolean;
+  /** Carries what it says of a message to the server, where `arrive` runs if it gets there. */
+  say(settlement: Settlement, message: BusMessage, arrive: () => void): void;
 }
 
 interface Pending {
@@ -26,6 +29,7 @@ interface Pending {
 
 export class MemoryDurable {
   readonly definition: ConsumerDefinition;
+  readonly filter: SubjectFilter;
   readonly #stream: MemoryStream;
   readonly #clock: BusClock;
   readonly #pending = new Map<number, Pending>();
@@ -34,6 +38,7 @@ export class MemoryDurable {
 
   constructor(definition: ConsumerDefinition, stream: MemoryStream, clock: BusClock) {
     this.definition = definition;
+    this.filter = new SubjectFilter(definition.filters);
     this.#stream = stream;
     this.#clock = clock;
   }
@@ -46,7 +51,7 @@ export class MemoryDurable {
   /** Delivers what can be delivered. Called whenever something changed. */
   pump(): void {
     for (;;) {
-      const puller = [...this.#pullers].find((one) => one.room() > 0);
+      const puller = this.#ready();
       if (puller === undefined) return;
       const message = this.#next();
       if (message === null) return;
@@ -54,16 +59,31 @@ export class MemoryDurable {
     }
   }
 
+  /** The stream holds less than it did: what came after `lastSequence` was never delivered. */
+  rollBack(lastSequence: number): void {
+    this.#nextSequence = Math.min(this.#nextSequence, lastSequence + 1);
+    for (const [sequence, pending] of this.#pending) {
+      if (sequence <= lastSequence) continue;
+      pending.timer?.cancel();
+      this.#pending.delete(sequence);
+    }
+  }
+
+  #ready(): Puller | undefined {
+    for (const puller of this.#pullers) if (puller.room() > 0) return puller;
+    return undefined;
+  }
+
   #next(): BusMessage | null {
-    const due = [...this.#pending.entries()].filter(([, pending]) => pending.due);
+    const due = [...this.#pending].filter(([, pending]) => pending.due);
     for (const [sequence] of due.toSorted(([one], [other]) => one - other)) {
       const message = this.#stream.get(sequence);
       if (message !== null) return message;
       this.#pending.delete(sequence);
     }
     if (this.#pending.size >= this.definition.unackedMax) return null;
-    const message = this.#stream.nextFrom(this.definition.filters, this.#nextSequence);
-    if (message !== null) this.#nextSequence = message.sequence + 1;
+    const message = this.#stream.nextFrom(this.filter, this.#nextSequence);
+    this.#nextSequence = (message?.sequence ?? this.#stream.lastSequence) + 1;
     return message;
   }
 
@@ -72,22 +92,21 @@ export class MemoryDurable {
     const pending = this.#pending.get(sequence) ?? { deliveries: 0, due: false, timer: null };
     this.#pending.set(sequence, pending);
     pending.deliveries += 1;
+    const delivered = { ...message, deliveryCount: pending.deliveries };
     this.#redeliverAfter(sequence, redeliveryAfterMs(this.definition, pending.deliveries));
     const settled = (): void => {
-      if (!puller.heard()) return;
       this.#pending.get(sequence)?.timer?.cancel();
       this.#pending.delete(sequence);
       this.pump();
     };
-    const silentFor = (delayMs: number): void => {
-      if (puller.heard()) this.#redeliverAfter(sequence, delayMs);
-    };
+    const waitMs = redeliveryAfterMs(this.definition, pending.deliveries);
     puller.deliver({
-      message: { ...message, deliveryCount: pending.deliveries },
-      ack: settled,
-      terminate: settled,
-      retryAfter: silentFor,
-      working: () => silentFor(redeliveryAfterMs(this.definition, pending.deliveries)),
+      message: delivered,
+      ack: () => puller.say('ack', delivered, settled),
+      terminate: () => puller.say('terminate', delivered, settled),
+      retryAfter: (delayMs) =>
+        puller.say('retry', delivered, () => this.#redeliverAfter(sequence, delayMs)),
+      working: () => puller.say('working', delivered, () => this.#redeliverAfter(sequence, waitMs)),
     });
   }
 

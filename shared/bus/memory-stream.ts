@@ -1,14 +1,14 @@
 /**
- * One stream in memory, with the rules that matter of a JetStream one: sequences from 1 without
- * holes, deduplication by token within a window, optimistic concurrency per subject, a bound in
+ * One stream in memory, with the rules that matter of a JetStream one: sequences from 1 that no other
+ * message gets, deduplication by token within a window, optimistic concurrency per subject, a bound in
  * bytes, and memory of tokens that outlives the messages until the next restart.
  */
 import { BusError } from './bus.ts';
 import type { BusMessage, PublishRequest, StreamState } from './bus.ts';
+import type { SubjectFilter } from './memory-filter.ts';
 import { messageIdOf } from './publisher.ts';
 import type { SendAnswer } from './publisher.ts';
 import type { StreamDefinition } from './streams.ts';
-import { subjectMatches } from './subjects.ts';
 import type { BusClock } from './timers.ts';
 
 interface Stored {
@@ -28,15 +28,24 @@ const overheadBytes = 64;
 export class MemoryStream {
   readonly definition: StreamDefinition;
   readonly #clock: BusClock;
-  #stored: Stored[] = [];
+  readonly #onStored: (message: BusMessage) => void;
+  /** By sequence from the first one; null where a message was lost. */
+  #stored: (Stored | null)[] = [];
   #firstSequence = 1;
+  #messages = 0;
   #bytes = 0;
   readonly #tokens = new Map<string, Seen>();
   readonly #lastBySubject = new Map<string, number>();
 
-  constructor(definition: StreamDefinition, clock: BusClock) {
+  /** `onStored` hears of every new message, which it must not change. */
+  constructor(
+    definition: StreamDefinition,
+    clock: BusClock,
+    onStored: (message: BusMessage) => void = () => undefined,
+  ) {
     this.definition = definition;
     this.#clock = clock;
+    this.#onStored = onStored;
   }
 
   get lastSequence(): number {
@@ -50,7 +59,7 @@ export class MemoryStream {
     this.#expire(timeMs);
     const seen = this.#tokens.get(token);
     if (seen !== undefined) return { status: 'stored', sequence: seen.sequence, duplicate: true };
-    if (expected !== undefined && expected !== (this.last(subject)?.sequence ?? 0)) {
+    if (expected !== undefined && expected !== (this.#lastBySubject.get(subject) ?? 0)) {
       return { status: 'wrong-sequence' };
     }
     if (data.length > this.definition.messageBytesMax) {
@@ -68,28 +77,28 @@ export class MemoryStream {
       timeMs,
     };
     this.#stored.push({ message, token, bytes });
+    this.#messages += 1;
     this.#bytes += bytes;
     this.#tokens.set(token, { sequence, timeMs });
     this.#lastBySubject.set(subject, sequence);
+    this.#onStored(message);
     return { status: 'stored', sequence, duplicate: false };
   }
 
   get(sequence: number): BusMessage | null {
     const stored = this.#stored[sequence - this.#firstSequence];
-    return stored === undefined ? null : copyOf(stored.message);
+    return stored === undefined || stored === null ? null : copyOf(stored.message);
   }
 
   last(subject: string): BusMessage | null {
     return this.get(this.#lastBySubject.get(subject) ?? 0);
   }
 
-  /** First message at or after `sequence` whose subject one of the patterns covers. */
-  nextFrom(patterns: readonly string[], sequence: number): BusMessage | null {
+  /** First message at or after `sequence` whose subject the filter covers. */
+  nextFrom(filter: Pick<SubjectFilter, 'covers'>, sequence: number): BusMessage | null {
     for (let at = Math.max(0, sequence - this.#firstSequence); at < this.#stored.length; at++) {
       const message = this.#stored[at]?.message;
-      if (message !== undefined && patterns.some((one) => subjectMatches(one, message.subject))) {
-        return copyOf(message);
-      }
+      if (message !== undefined && filter.covers(message.subject)) return copyOf(message);
     }
     return null;
   }
@@ -98,7 +107,7 @@ export class MemoryStream {
     return {
       firstSequence: this.#firstSequence,
       lastSequence: this.lastSequence,
-      messages: this.#stored.length,
+      messages: this.#messages,
       bytes: this.#bytes,
       bytesMax: this.definition.bytesMax,
     };
@@ -106,16 +115,36 @@ export class MemoryStream {
 
   /** What an administrator can do to a stream that denies deletion: shrink it to its newest. */
   truncate(messagesKept: number): void {
-    while (this.#stored.length > messagesKept) this.#dropOldest();
+    while (this.#messages > messagesKept) this.#dropOldest();
+  }
+
+  /** A damaged store: messages from one sequence to another are gone, and their sequences with them. */
+  lose(fromSequence: number, toSequence: number): void {
+    const from = Math.max(fromSequence, this.#firstSequence);
+    for (let sequence = from; sequence <= Math.min(toSequence, this.lastSequence); sequence++) {
+      this.#lose(sequence - this.#firstSequence);
+    }
+    while (this.#stored[0] === null) this.#dropOldest();
+    this.#findLast();
+  }
+
+  /** A store restored from a copy: what came after `lastSequence` never was, and its sequences come again. */
+  rollBack(lastSequence: number): void {
+    while (this.lastSequence > Math.max(lastSequence, this.#firstSequence - 1)) {
+      this.#lose(this.#stored.length - 1);
+      this.#stored.pop();
+    }
+    this.#findLast();
   }
 
   /** After a restart only the tokens of messages that are still there are known. */
   restart(): void {
     this.#tokens.clear();
     const fromMs = this.#clock.nowMs() - this.definition.duplicateWindowMs;
-    for (const { message, token } of this.#stored) {
-      const { sequence, timeMs } = message;
-      if (timeMs >= fromMs) this.#tokens.set(token, { sequence, timeMs });
+    for (const stored of this.#stored) {
+      if (stored === null || stored.message.timeMs < fromMs) continue;
+      const { sequence, timeMs } = stored.message;
+      this.#tokens.set(stored.token, { sequence, timeMs });
     }
   }
 
@@ -125,7 +154,7 @@ export class MemoryStream {
       this.#tokens.delete(token);
     }
     for (let oldest = this.#stored[0]; oldest !== undefined; oldest = this.#stored[0]) {
-      if (nowMs - oldest.message.timeMs <= this.definition.ageMaxMs) break;
+      if (oldest !== null && nowMs - oldest.message.timeMs <= this.definition.ageMaxMs) break;
       this.#dropOldest();
     }
   }
@@ -138,12 +167,28 @@ export class MemoryStream {
   }
 
   #dropOldest(): void {
-    const dropped = this.#stored.shift();
+    const dropped = this.#stored[0];
     if (dropped === undefined) return;
+    this.#lose(0);
+    this.#stored.shift();
     this.#firstSequence += 1;
-    this.#bytes -= dropped.bytes;
-    if (this.#lastBySubject.get(dropped.message.subject) === dropped.message.sequence) {
-      this.#lastBySubject.delete(dropped.message.subject);
+    if (dropped === null) return;
+    const { subject, sequence } = dropped.message;
+    if (this.#lastBySubject.get(subject) === sequence) this.#lastBySubject.delete(subject);
+  }
+
+  #lose(index: number): void {
+    const lost = this.#stored[index];
+    if (lost === undefined || lost === null) return;
+    this.#stored[index] = null;
+    this.#messages -= 1;
+    this.#bytes -= lost.bytes;
+  }
+
+  #findLast(): void {
+    this.#lastBySubject.clear();
+    for (const stored of this.#stored) {
+      if (stored !== null) this.#lastBySubject.set(stored.message.subject, stored.message.sequence);
     }
   }
 }

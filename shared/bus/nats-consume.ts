@@ -1,4 +1,5 @@
 /** Working off a durable consumer over NATS: bounded hands, explicit settlement, own dead letters. */
+import { randomUUID } from 'node:crypto';
 import { BusError } from './bus.ts';
 import type { BusMessage, ConsumeOptions, Disposition, PublishRequest } from './bus.ts';
 import { settle, SubscriptionLife } from './delivery.ts';
@@ -37,6 +38,7 @@ export async function consumeNats(
     ...limits,
     deadSubject: context.deadSubject,
     publish: context.publish,
+    newMessageId: randomUUID,
     onTrouble: link.onTrouble,
   };
   const worker = new Worker(context, options, handler, { delivery, waitsMs });

@@ -6,6 +6,7 @@
 import { fromSeed } from '@nats-io/nkeys';
 import { connect, headers as newHeaders, PermissionViolationError } from '@nats-io/transport-node';
 import type { Authenticator, Msg, MsgHdrs, NatsConnection, Status } from '@nats-io/transport-node';
+import { persistently, questionTimeoutMs } from './asking.ts';
 import { BusError } from './bus.ts';
 import type { StreamName } from './bus.ts';
 import { apiFault, translate } from './nats-errors.ts';
@@ -32,8 +33,6 @@ export type ApiAnswer =
 /** From this version on `sync_interval: always` covers every log that is acknowledged. */
 export const serverVersionMin = '2.10.23';
 
-const apiTimeoutMs = 2_000;
-const apiDeadlineMs = 10_000;
 const retryPauseMs = 50;
 
 export class NatsLink {
@@ -95,21 +94,7 @@ export class NatsLink {
 
   /** Asks until there is an answer, for ten seconds at most; for what is safe to ask twice. */
   async persistently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
-    const deadlineMs = this.clock.monotonicMs() + apiDeadlineMs;
-    for (;;) {
-      await this.ready(deadlineMs - this.clock.monotonicMs());
-      try {
-        return await ask();
-      } catch (error) {
-        const fault = translate(error);
-        const transient =
-          fault.code === 'BUS_TIMEOUT' ||
-          fault.code === 'BUS_UNREACHABLE' ||
-          fault.code === 'BUS_NO_RESPONDER';
-        if (!transient || this.clock.monotonicMs() >= deadlineMs) throw fault;
-      }
-      await sleep(this.clock, retryPauseMs);
-    }
+    return await persistently(this, ask, translate);
   }
 
   /** @throws BusError BUS_CLOSED; resolves false when the bus stays away for `timeoutMs` */
@@ -120,7 +105,7 @@ export class NatsLink {
 
   /** One question to the JetStream API. */
   async api(subject: string, body: Readonly<Record<string, unknown>> = {}): Promise<ApiAnswer> {
-    const answer = await this.request(subject, jsonBytes(body), { timeoutMs: apiTimeoutMs });
+    const answer = await this.request(subject, jsonBytes(body), { timeoutMs: questionTimeoutMs });
     const value = jsonOf(answer.data);
     if (!isRecord(value)) throw new BusError('BUS_REJECTED', 'the JetStream API answered nonsense');
     const { error } = value;

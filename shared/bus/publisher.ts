@@ -8,6 +8,7 @@
  * the id of a message that it has lost: then the message is stored again under a fresh
  * deduplication token, `<messageId>.<n>`, which readers see as the same message id.
  */
+import { isTransient } from './asking.ts';
 import { BusError, checkPublishRequest } from './bus.ts';
 import type { BusMessage, PublishOutcome, PublishRequest } from './bus.ts';
 import type { ReadScope } from './permissions.ts';
@@ -195,20 +196,5 @@ export class Publisher {
     this.#inFlight -= 1;
     this.#inFlightBytes -= bytes;
     this.#waiting[0]?.();
-  }
-}
-
-function isTransient(error: BusError): boolean {
-  switch (error.code) {
-    case 'BUS_TIMEOUT':
-    case 'BUS_UNREACHABLE':
-    case 'BUS_NO_RESPONDER':
-      return true;
-    case 'BUS_DENIED':
-    case 'BUS_REJECTED':
-    case 'BUS_FULL':
-    case 'BUS_CLOSED':
-    case 'BUS_SERVER_TOO_OLD':
-      return false;
   }
 }

@@ -3,7 +3,7 @@
  * before it is acknowledged, one NKEY user per principal with exactly its allow lists, and one
  * administrator who is used while provisioning and never at run time.
  *
- * The file holds public keys only. Sizes are bounded: payload 1 MiB, what the server keeps for a
+ * The file holds public keys only, and the secret of the cluster where there is one. Sizes are bounded: payload 1 MiB, what the server keeps for a
  * slow client 64 MiB.
  */
 import assert from 'node:assert';
@@ -14,6 +14,20 @@ export interface ServerUser {
   readonly principal: BusPrincipal;
   /** Public user NKEY: `U` and 55 characters of base32. */
   readonly nkey: string;
+}
+
+/** What one server of a cluster says to the others, and where it finds them. */
+export interface ClusterOptions {
+  /** The same for all servers of the cluster: letters, digits, hyphens. */
+  readonly name: string;
+  /** 1 to 65535, on 127.0.0.1; servers only. */
+  readonly port: number;
+  /** `host:port` of the others' cluster ports; one of each pair is enough. */
+  readonly routes: readonly string[];
+  /** Known to the servers alone, 16 characters or more; whoever has it reads and writes all streams. */
+  readonly secret: string;
+  /** `host:port` under which the others find this one; its own port unless told. */
+  readonly advertise?: string;
 }
 
 export interface ServerConfigOptions {
@@ -29,6 +43,8 @@ export interface ServerConfigOptions {
   readonly adminNkey: string;
   /** Bytes of disk that streams may reserve together; 4 GiB unless told. */
   readonly storeBytesMax?: number;
+  /** Set for one of several servers. */
+  readonly cluster?: ClusterOptions;
 }
 
 /** One message with its headers, at the most. */
@@ -36,6 +52,9 @@ export const payloadBytesMax = 1024 * 1024;
 
 const pendingBytesMax = 64 * 1024 * 1024;
 const memoryBytesMax = 64 * 1024 * 1024;
+const routeUser = 'route';
+const secretPattern = /^[A-Za-z0-9_-]{16,}$/;
+const addressPattern = /^[a-z0-9.-]+:[0-9]{1,5}$/;
 const nkeyPattern = /^U[A-Z2-7]{55}$/;
 
 /** The text of the configuration file. Same input, same text. */
@@ -64,12 +83,31 @@ jetstream {
   max_memory_store: ${memoryBytesMax}
   sync_interval: always
 }
-authorization {
+${options.cluster === undefined ? '' : renderCluster(options.cluster)}authorization {
   timeout: 5
   users: [
 ${users.join('\n')}
   ]
 }
+`;
+}
+
+/** Clients are told no other addresses than those in their configuration: these may be proxies. */
+function renderCluster({ name, port, routes, secret, advertise }: ClusterOptions): string {
+  assert(secretPattern.test(secret), 'a cluster secret has 16 characters or more of base64url');
+  const addresses = [...routes, ...(advertise === undefined ? [] : [advertise])];
+  assert(
+    addresses.every((address) => addressPattern.test(address)),
+    'not host:port',
+  );
+  const urls = routes.map((route) => quoted(`nats-route://${routeUser}:${secret}@${route}`));
+  return `cluster {
+  name: ${quoted(name)}
+  listen: ${quoted(`127.0.0.1:${port}`)}
+  authorization { user: ${quoted(routeUser)}, password: ${quoted(secret)}, timeout: 5 }
+  routes: [${urls.join(', ')}]
+  no_advertise: true
+${advertise === undefined ? '' : `  advertise: ${quoted(advertise)}\n`}}
 `;
 }
 

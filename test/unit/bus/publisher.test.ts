@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { BusError } from '#shared/bus/bus.ts';
 import type { PublishRequest } from '#shared/bus/bus.ts';
+import { SubjectFilter } from '#shared/bus/memory-filter.ts';
 import { MemoryStream } from '#shared/bus/memory-stream.ts';
 import { Publisher, publisherLimits } from '#shared/bus/publisher.ts';
 import type { PublishTransport } from '#shared/bus/publisher.ts';
@@ -36,7 +37,8 @@ function transportOf(stream: MemoryStream, fates: Fate[]): PublishTransport {
     readScope: 'streams',
     ready: () => Promise.resolve(true),
     last: (wanted) => Promise.resolve(stream.last(wanted)),
-    nextFrom: (wanted, sequence) => Promise.resolve(stream.nextFrom([wanted], sequence)),
+    nextFrom: (wanted, sequence) =>
+      Promise.resolve(stream.nextFrom(new SubjectFilter([wanted]), sequence)),
     send: (request, token) => {
       const fate = fates.shift() ?? 'answered';
       if (fate === 'lost') return Promise.reject(new BusError('BUS_TIMEOUT', 'lost'));

@@ -5,21 +5,20 @@
  * it: the members hold the secret that it drew, and this orchestrator is one of them.
  */
 
-import type { RefusalCode } from '#schemas/errors.ts';
 import { BusError, type BusMessage, type Subscription } from '#shared/bus/bus.ts';
 import { channels, channelsOf, isEntitledTo } from '#shared/core/channels.ts';
 import { activeEpoch, epochCommand, type EpochCommand } from '#shared/core/epoch.ts';
-import { toHex } from '#shared/crypto/bytes.ts';
 import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import { entryFault } from '#shared/runtime/epoch-announcements.ts';
 import type { EpochMember } from '#shared/runtime/epoch-member.ts';
-import type { AnyReceivedEvent, ReceivedEvent } from '#shared/runtime/exchange.ts';
+import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
+import { openedOrHistory } from './epoch-history.ts';
 import { EpochLog } from './epoch-log.ts';
-import { EpochOffice, type EpochWish } from './epoch-office.ts';
+import { EpochOffice, type EpochOutcome, type EpochWish } from './epoch-office.ts';
 import { retryDelayMs, type OrchestratorPorts } from './ports.ts';
 import { PrekeyShelf } from './prekey-shelf.ts';
 
@@ -37,15 +36,10 @@ export interface LiveSaga {
   readonly layers: readonly number[];
 }
 
-/** Refusals that say nothing against an entry of a log: it came at another time. */
-const historical: ReadonlySet<RefusalCode> = new Set<RefusalCode>([
-  'EVENT_EXPIRED',
-  'POLICY_NOT_IN_FORCE',
-  'REGISTRY_NOT_IN_FORCE',
-  'TRUST_BEHIND',
-]);
 /** Membership, expiry and what is lost show without an event. */
 const lookMs = 1_000;
+/** The longest rest after the signer refused an announcement, unless something happens. */
+const refusedPauseMsMax = 30_000;
 /** A request that nobody could meet for so long is not met any more. */
 const wishMs = 10 * 60_000;
 
@@ -58,6 +52,9 @@ interface Channel {
   wish: EpochWish | undefined;
   /** Since when the secret of the epoch in use is missing. */
   lostSinceMs: number | undefined;
+  /** Announcements that the signer refused, one after another; and what ends the rest after one. */
+  refusals: number;
+  wake: (() => void) | undefined;
 }
 
 export class EpochDriver {
@@ -87,6 +84,8 @@ export class EpochDriver {
           timer: undefined,
           wish: undefined,
           lostSinceMs: undefined,
+          refusals: 0,
+          wake: undefined,
         },
       ]),
     );
@@ -135,12 +134,14 @@ export class EpochDriver {
   }
 
   /** An operator wants one channel, or all, rekeyed. */
-  request({ header, body, disclosure }: ReceivedEvent<'epoch-rotation-requested'>): void {
+  request(event: ReceivedEvent<'epoch-rotation-requested'>): void {
+    const { header, body, disclosure, sequence } = event;
     const { cause, channel } = body;
-    const wish: EpochWish = { cause, atMs: header.timeMs, evidence: disclosure };
+    const wish: EpochWish = { cause, atMs: header.timeMs, sequence, evidence: disclosure };
     for (const [name, each] of this.#channels) {
       if (channel !== undefined && channel !== name) continue;
-      if ((each.wish?.atMs ?? 0) < wish.atMs) each.wish = wish;
+      each.wish = wish;
+      each.wake?.();
       this.#advance(each);
     }
   }
@@ -152,7 +153,10 @@ export class EpochDriver {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#ticking?.cancel();
-    for (const { timer } of this.#channels.values()) timer?.cancel();
+    for (const { timer, wake } of this.#channels.values()) {
+      timer?.cancel();
+      wake?.();
+    }
     await Promise.all(this.#subscriptions.map((subscription) => subscription.stop()));
   }
 
@@ -162,7 +166,7 @@ export class EpochDriver {
       address?.kind === 'saga-epoch' ? this.#channels.get(address.channel) : undefined;
     if (channel === undefined) return;
     channel.log.lastSequence = Math.max(channel.log.lastSequence, message.sequence);
-    const event = this.#opened(message);
+    const event = openedOrHistory(this.#ports, message);
     if (event?.type === 'epoch-entry') await this.#take(channel, event);
     this.#countNumber(channel.log, message);
   }
@@ -178,8 +182,9 @@ export class EpochDriver {
       this.#shelf.use(what.capsules);
     }
     const { header, sender, body: entry, sequence } = event;
-    const facts = { entry, announcementDigest, author: sender.agentId, atMs: header.timeMs };
-    const rejected = channel.log.apply(facts, sequence, trust.policy);
+    const [author, atMs] = [sender.agentId, header.timeMs];
+    const facts = { entry, announcementDigest, author, atMs, sequence };
+    const rejected = channel.log.apply(facts, trust.policy);
     if (rejected !== undefined) {
       const fields = { channel: channel.log.channel, epoch, type: what.type, code: rejected };
       log.debug(fields, 'an entry that does not follow');
@@ -187,6 +192,7 @@ export class EpochDriver {
       return;
     }
     await epochs.onEntry(event);
+    channel.wake?.();
     this.#advance(channel);
   }
 
@@ -204,7 +210,7 @@ export class EpochDriver {
   }
 
   #onReport(message: BusMessage): void {
-    const event = this.#opened(message);
+    const event = openedOrHistory(this.#ports, message);
     if (event?.type === 'prekeys-published') {
       this.#shelf.keep(event);
       this.#advanceAll();
@@ -223,35 +229,9 @@ export class EpochDriver {
     for (const { agentId, kind } of trust.agents()) {
       if (kind === 'operator') continue;
       const message = await bus.lastMessage('GYRE_CONTROL', subjects.prekey(agentId));
-      const event = message === null ? undefined : this.#opened(message);
+      const event = message === null ? undefined : openedOrHistory(this.#ports, message);
       if (event?.type === 'prekeys-published') this.#shelf.keep(event);
     }
-  }
-
-  /**
-   * What is history by now (expired, or sealed under documents that were amended since) stands in the
-   * log all the same, and so does what was sealed under newer ones than are known here yet.
-   */
-  #opened(message: BusMessage): AnyReceivedEvent | undefined {
-    const { exchange } = this.#ports;
-    const opening = exchange.open(message);
-    if (opening.status !== 'refused') return opening.event;
-    if (!historical.has(opening.code)) return undefined;
-    const event = exchange.openRecord(message.data);
-    const isOld = event?.type === 'prekeys-published' && opening.code === 'EVENT_EXPIRED';
-    if (event === undefined || isOld || !this.#knowsDocuments(event)) return undefined;
-    return { ...event, sequence: message.sequence };
-  }
-
-  /** Whether the documents that the event names were in force once, or are to be learned of. */
-  #knowsDocuments({ header }: AnyReceivedEvent): boolean {
-    const { trust } = this.#ports;
-    const { policyVersion, registryVersion } = header;
-    const [policy, registry] = [toHex(header.policyDigest), toHex(header.registryDigest)];
-    return [
-      trust.standingOf('policy', { version: policyVersion, digest: policy }),
-      trust.standingOf('registry', { version: registryVersion, digest: registry }),
-    ].every((standing) => standing !== 'unknown');
   }
 
   #tick(): void {
@@ -290,9 +270,9 @@ export class EpochDriver {
   async #carryOut(channel: Channel, command: Exclude<EpochCommand, { type: 'wait' }>) {
     const { clock, log } = this.#ports;
     channel.isBusy = true;
-    let isDone = false;
+    let outcome: EpochOutcome = 'again';
     try {
-      isDone = await this.#office.carryOut(channel.log, command, {
+      outcome = await this.#office.carryOut(channel.log, command, {
         wish: channel.wish,
         entitledDigest: this.#entitledDigest(channel.log.channel),
       });
@@ -301,7 +281,19 @@ export class EpochDriver {
       const fields = { channel: channel.log.channel, code: error.code, command: command.type };
       log.warn(fields, `the epoch waits: ${error.message}`);
     }
-    if (!isDone) await new Promise<void>((resolve) => clock.after(retryDelayMs, resolve));
+    channel.refusals = outcome === 'refused' ? channel.refusals + 1 : 0;
+    // What the signer refuses it will most likely refuse again: it is asked less and less often.
+    const delayMs = Math.min(
+      retryDelayMs * 2 ** Math.min(Math.max(0, channel.refusals - 1), 16),
+      refusedPauseMsMax,
+    );
+    if (outcome !== 'done') {
+      await new Promise<void>((resolve) => {
+        channel.wake = resolve;
+        clock.after(delayMs, resolve);
+      });
+    }
+    channel.wake = undefined;
     channel.isBusy = false;
     this.#advance(channel);
   }
@@ -338,6 +330,7 @@ export class EpochDriver {
       isLost: this.#isLost(channel),
       messages: log.messages,
       wish: wish !== undefined && nowMs - wish.atMs < wishMs ? wish : null,
+      skewMs: trust.policy.policies.rotation.clock_skew_ms,
       sagaSinceMs: this.#sagaSinceMs(log.channel),
       isStale: trust.staleness(nowMs).length > 0,
     });

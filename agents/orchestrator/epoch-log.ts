@@ -22,6 +22,8 @@ export interface EntryFacts {
   readonly announcementDigest: string | undefined;
   readonly author: string;
   readonly atMs: number;
+  /** Of the message that the entry came in. */
+  readonly sequence: number;
 }
 
 export class EpochLog {
@@ -42,14 +44,14 @@ export class EpochLog {
   }
 
   /** An authentic entry; undefined where it took effect. */
-  apply(facts: EntryFacts, sequence: number, policy: PolicyBody): EpochRejection | undefined {
+  apply(facts: EntryFacts, policy: PolicyBody): EpochRejection | undefined {
     const event = eventOf(facts);
     const before = activeEpoch(this.state)?.epoch;
     const rejected = this.#step(event, policy);
     if (rejected !== undefined) return rejected;
     if (event.type === 'epoch-announced') {
       this.author = facts.author;
-      this.pendingSequence = sequence;
+      this.pendingSequence = facts.sequence;
     } else if (event.type !== 'epoch-closed') this.pendingSequence = undefined;
     if (activeEpoch(this.state)?.epoch !== before) this.messages = 0;
     return undefined;
@@ -82,7 +84,7 @@ export class EpochLog {
   }
 }
 
-function eventOf({ entry, announcementDigest, atMs }: EntryFacts): EpochEvent {
+function eventOf({ entry, announcementDigest, atMs, sequence }: EntryFacts): EpochEvent {
   const { epoch, event } = entry;
   switch (event.type) {
     case 'epoch-announced': {
@@ -95,6 +97,7 @@ function eventOf({ entry, announcementDigest, atMs }: EntryFacts): EpochEvent {
         entitledDigest,
         members: members.map((member) => member.agent_id),
         atMs,
+        sequence,
       };
     }
     case 'epoch-activated': {

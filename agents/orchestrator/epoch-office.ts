@@ -3,12 +3,14 @@
  * an epoch is in use, over, or given up. A secret lives here only until its capsules are sealed.
  */
 
+import type { OrchCode } from '#schemas/errors.ts';
 import { EpochAnnouncement, type EpochCapsule, type EpochEntry } from '#schemas/epoch.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
 import type { EpochCommand } from '#shared/core/epoch.ts';
+import { epochLeapMax, numberTaken } from '#shared/core/epoch-evidence.ts';
 import { capsuleDigest, sealCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
 import { CryptoError } from '#shared/crypto/errors.ts';
 import type { EpochMember } from '#shared/runtime/epoch-member.ts';
@@ -20,6 +22,8 @@ import type { PrekeyShelf, ShownPrekey } from './prekey-shelf.ts';
 export interface EpochWish {
   readonly cause: 'operator' | 'suspicion';
   readonly atMs: number;
+  /** Where the request stands in the stream. */
+  readonly sequence: number;
   readonly evidence: Disclosure;
 }
 
@@ -32,6 +36,9 @@ interface OfficePorts extends Pick<
   readonly epochs: Pick<EpochMember, 'announcements'>;
 }
 
+/** Whether the log has it; what the signer refused is not to be tried again soon. */
+export type EpochOutcome = 'done' | 'again' | 'refused';
+
 interface Occasion {
   readonly wish: EpochWish | undefined;
   readonly entitledDigest: string;
@@ -39,13 +46,11 @@ interface Occasion {
 
 const announcementCheck = compile(EpochAnnouncement);
 const deliveryTimeoutMs = 2_000;
-/** Numbers that may be passed over before the count begins again from the log. */
-const passedOverMax = 16;
 
 export class EpochOffice {
   readonly #ports: OfficePorts;
   readonly #shelf: PrekeyShelf;
-  /** Numbers that the signer did not state: it may have stated them for one who is gone. */
+  /** Numbers that the signer knows to be taken, and this orchestrator not: the bus lost entries. */
   readonly #passedOver = new Map<string, number>();
 
   constructor(ports: OfficePorts, shelf: PrekeyShelf) {
@@ -53,38 +58,25 @@ export class EpochOffice {
     this.#shelf = shelf;
   }
 
-  /** Whether the log has it. @throws BusError when the bus or the signer does not answer */
+  /**
+   * The command follows from the log as it is at this call: what was appended since goes first, and
+   * nothing is done. @throws BusError when the bus or the signer does not answer
+   */
   async carryOut(
     log: EpochLog,
     command: Exclude<EpochCommand, { type: 'wait' }>,
     occasion: Occasion,
-  ): Promise<boolean> {
+  ): Promise<EpochOutcome> {
     const { channel } = log;
     const { epoch } = command;
-    switch (command.type) {
-      case 'announce':
-        return this.#announce(log, command, occasion);
-      case 'activate': {
-        const { accepted, absent } = command;
-        const event = {
-          type: 'epoch-activated' as const,
-          accepted: [...accepted],
-          absent: [...absent],
-        };
-        return this.#append(log, { channel, epoch, event });
-      }
-      case 'close':
-        return this.#append(log, { channel, epoch, event: { type: 'epoch-closed' } });
-      case 'abandon': {
-        const { reason } = command;
-        return this.#append(log, { channel, epoch, event: { type: 'epoch-abandoned', reason } });
-      }
-    }
+    if (command.type === 'announce') return this.#announce(log, command, occasion);
+    const event = eventOf(command);
+    return this.#append(log, { channel, epoch, event }, log.lastSequence);
   }
 
-  async #announce(log: EpochLog, command: Announce, occasion: Occasion): Promise<boolean> {
+  async #announce(log: EpochLog, command: Announce, occasion: Occasion): Promise<EpochOutcome> {
     const { crypto, trust, clock, epochs } = this.#ports;
-    const { channel } = log;
+    const { channel, lastSequence } = log;
     const shown = command.members.flatMap((id) => this.#shelf.find(id, channel) ?? []);
     const passed = this.#passedOver.get(channel) ?? 0;
     // What the bus forgot is known from who gave the secrets: numbers go on above that.
@@ -106,14 +98,20 @@ export class EpochOffice {
       entitled_digest: occasion.entitledDigest,
       issued_at: new Date(clock.nowMs()).toISOString(),
     };
-    const announcement = await this.#stated(body, this.#evidence(shown, capsules, occasion.wish));
-    if (announcement === undefined) {
-      this.#passedOver.set(channel, passed >= passedOverMax ? 0 : passed + 1);
-      return false;
+    const answer = await this.#stated(body, this.#evidence(shown, capsules, occasion.wish));
+    // Another one was quicker: whether this is still to be said is for the log to say.
+    if (log.lastSequence !== lastSequence) {
+      this.#passedOver.delete(channel);
+      return 'again';
+    }
+    if ('refused' in answer) {
+      if (answer.refused !== numberTaken) return 'refused';
+      this.#passedOver.set(channel, passed >= epochLeapMax ? 0 : passed + 1);
+      return 'again';
     }
     this.#passedOver.delete(channel);
-    const event = { type: 'epoch-announced' as const, announcement, capsules };
-    return this.#append(log, { channel, epoch, event });
+    const event = { type: 'epoch-announced' as const, announcement: answer, capsules };
+    return this.#append(log, { channel, epoch, event }, lastSequence);
   }
 
   /** Undefined for a prekey that is none: its owner asks for the secret like everyone who is absent. */
@@ -148,7 +146,7 @@ export class EpochOffice {
   async #stated(
     statement: EpochAnnouncement['body'],
     evidence: readonly Disclosure[],
-  ): Promise<EpochAnnouncement | undefined> {
+  ): Promise<EpochAnnouncement | { readonly refused: OrchCode }> {
     const { exchange, trust, log } = this.#ports;
     const signer = trust.agents().find(({ kind }) => kind === 'signer');
     if (signer === undefined) throw new BusError('BUS_NO_RESPONDER', 'no signer is enrolled');
@@ -162,7 +160,7 @@ export class EpochOffice {
       if (code === 'ORCH-8013') throw new BusError('BUS_REJECTED', reason);
       const { channel, epoch } = statement;
       log.warn({ channel, epoch, code }, `the epoch is not stated: ${reason}`);
-      return undefined;
+      return { refused: code };
     }
     const document = answer.result;
     const holds =
@@ -173,10 +171,9 @@ export class EpochOffice {
     throw new BusError('BUS_REJECTED', 'the signer answered with no announcement');
   }
 
-  /** On top of everything that was delivered, or not at all. Waits until it came back. */
-  async #append(log: EpochLog, body: EpochEntry): Promise<boolean> {
+  /** On top of what it follows from (`expected`), or not at all. Waits until it came back. */
+  async #append(log: EpochLog, body: EpochEntry, expected: number): Promise<EpochOutcome> {
     const { exchange, subjects, clock } = this.#ports;
-    const expected = log.lastSequence;
     const subject = subjects.sagaEpoch(log.channel);
     const outcome = await exchange.append(
       { type: 'epoch-entry', subject, channel: noticesChannel, body },
@@ -185,12 +182,26 @@ export class EpochOffice {
     if (outcome.status === 'conflict') {
       // Fewer than there were: the bus lost entries; the numbers that this log knows stand.
       if (outcome.lastSequence < expected) log.lastSequence = outcome.lastSequence;
-      return false;
+      else this.#passedOver.delete(log.channel);
+      return 'again';
     }
     const deadlineMs = clock.monotonicMs() + deliveryTimeoutMs;
     while (log.lastSequence < outcome.sequence && clock.monotonicMs() < deadlineMs) {
       await new Promise<void>((resolve) => clock.after(retryDelayMs / 40, resolve));
     }
-    return true;
+    return 'done';
+  }
+}
+
+function eventOf(command: Exclude<EpochCommand, { type: 'wait' | 'announce' }>) {
+  switch (command.type) {
+    case 'activate': {
+      const { accepted, absent } = command;
+      return { type: 'epoch-activated' as const, accepted: [...accepted], absent: [...absent] };
+    }
+    case 'close':
+      return { type: 'epoch-closed' as const };
+    case 'abandon':
+      return { type: 'epoch-abandoned' as const, reason: command.reason };
   }
 }

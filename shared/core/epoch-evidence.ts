@@ -19,6 +19,8 @@ export const prekeyAgeMaxMs = 2 * 24 * 3_600_000;
 export const causeAgeMaxMs = 3_600_000;
 /** How many epochs one announcement may pass over: nobody may use up the numbers. */
 export const epochLeapMax = 64;
+/** What an announcement is refused with whose number is taken: a higher one may do. */
+export const numberTaken = 'ORCH-8009' satisfies OrchCode;
 
 export interface EpochMemberOf {
   readonly agentId: string;
@@ -76,7 +78,7 @@ function whoRefusal({ statement, asker, mesh }: EpochCheck): Refusal | undefined
 
 function numberRefusal({ statement, highest }: EpochCheck): Refusal | undefined {
   const { epoch } = statement;
-  if (epoch <= highest) return refuse('ORCH-8015', `epoch ${highest} was announced: none below`);
+  if (epoch <= highest) return refuse(numberTaken, `epoch ${highest} was announced: none below`);
   return epoch > highest + epochLeapMax
     ? refuse('ORCH-8015', 'the epoch leaps too far')
     : undefined;

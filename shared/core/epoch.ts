@@ -27,6 +27,8 @@ export interface EpochRecord {
   readonly accepted: ReadonlyMap<string, string>;
   readonly absent: readonly string[];
   readonly announcedAtMs: number;
+  /** Where the announcement stands in the stream. */
+  readonly announcedSequence: number;
   readonly activatedAtMs: number | null;
   readonly supersededAtMs: number | null;
 }
@@ -49,6 +51,8 @@ export type EpochEvent =
       readonly entitledDigest: string;
       readonly members: readonly string[];
       readonly atMs: number;
+      /** Sequence of the message in the stream. */
+      readonly sequence: number;
     }
   | {
       readonly type: 'epoch-accepted';
@@ -140,7 +144,7 @@ function announced(
 ): EpochStep {
   if (event.epoch <= state.highest) return { rejected: 'EPOCH_NOT_RISING' };
   if (pendingEpoch(state) !== undefined) return { rejected: 'EPOCH_PENDING' };
-  const { epoch, cause, announcementDigest, entitledDigest, members, atMs } = event;
+  const { epoch, cause, announcementDigest, entitledDigest, members, atMs, sequence } = event;
   const record: EpochRecord = {
     epoch,
     standing: 'announced',
@@ -151,6 +155,7 @@ function announced(
     accepted: new Map(),
     absent: [],
     announcedAtMs: atMs,
+    announcedSequence: sequence,
     activatedAtMs: null,
     supersededAtMs: null,
   };
@@ -222,8 +227,14 @@ export interface EpochSituation {
   readonly isLost: boolean;
   /** Messages under the epoch in use, and whether a sender has used up its chain. */
   readonly messages: number;
-  /** Rekeying that somebody asked for, and when. */
-  readonly wish: { readonly cause: 'operator' | 'suspicion'; readonly atMs: number } | null;
+  /** Rekeying that somebody asked for: when by his clock, and where in the stream. */
+  readonly wish: {
+    readonly cause: 'operator' | 'suspicion';
+    readonly atMs: number;
+    readonly sequence: number;
+  } | null;
+  /** What two clocks may differ by. */
+  readonly skewMs: number;
   /** When the oldest saga that still needs this channel began; null where there is none. */
   readonly sagaSinceMs: number | null;
   /** Documents have run out: nothing new is opened. */
@@ -300,10 +311,23 @@ function causeOf(state: EpochState, seen: EpochSituation): EpochCause | undefine
   if (active === undefined) return state.highest === 0 ? 'first' : 'lost';
   const { nowMs, rules, wish } = seen;
   if (active.entitledDigest !== seen.entitledDigest) return 'membership';
-  if (wish !== null && wish.atMs > active.announcedAtMs) return wish.cause;
+  if (wish !== null && !isMet(wish, active, seen.skewMs)) return wish.cause;
   if (seen.isLost) return 'lost';
   if (seen.messages >= rules.epoch_messages_max) return 'count';
   return nowMs >= timeDueMs(active, rules) ? 'time' : undefined;
+}
+
+/**
+ * Whether the epoch was announced after the wish, by the order of the stream: the clock of who wished and
+ * the clock of who announced differ. Only where the times contradict that order by more than clocks may
+ * differ has the stream begun its sequences anew since.
+ */
+function isMet(
+  wish: NonNullable<EpochSituation['wish']>,
+  { announcedSequence, announcedAtMs }: EpochRecord,
+  skewMs: number,
+): boolean {
+  return announcedSequence > wish.sequence && announcedAtMs + skewMs >= wish.atMs;
 }
 
 /** Members are those who can be given the secret now; the others get it when they ask. */

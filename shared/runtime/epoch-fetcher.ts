@@ -46,7 +46,9 @@ export class EpochFetcher {
   readonly #hopelessUntilMs = new Map<string, number>();
   #change = Promise.withResolvers<void>();
   /** Channels that everyone was asked for, and nobody had a secret of. */
-  #without: ReadonlySet<string> = new Set();
+  readonly #without = new Set<string>();
+  /** Channels of which an epoch came to be known since a round of questions began. */
+  readonly #renewed = new Set<string>();
   #asksAll = false;
   #isAsking = false;
   #stopped = false;
@@ -86,6 +88,9 @@ export class EpochFetcher {
     if (this.#wanted.size >= wantedMax) return;
     const untilMs = this.#ports.clock.monotonicMs() + forMs;
     this.#wanted.set(textOf(name), { ...name, untilMs });
+    // Whoever was asked before there was such an epoch said nothing of it.
+    this.#without.delete(name.channel);
+    this.#renewed.add(name.channel);
     this.#ask();
   }
 
@@ -139,6 +144,7 @@ export class EpochFetcher {
     for (let pauseMs = pauseMsMin; this.#lacks(); pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
       const asksAll = this.#asksAll;
       this.#asksAll = false;
+      this.#renewed.clear();
       let haveAnswered = true;
       for (const giver of giversOf(trust, agentId)) {
         if (this.#stopped || (!asksAll && !this.#lacks())) return;
@@ -156,7 +162,10 @@ export class EpochFetcher {
           if (!this.#wanted.has(textOf(name))) this.want(name);
         }
       }
-      this.#without = new Set(haveAnswered ? this.#missing() : []);
+      this.#without.clear();
+      for (const channel of haveAnswered ? this.#missing() : []) {
+        if (!this.#renewed.has(channel)) this.#without.add(channel);
+      }
       if (!this.#lacks()) return;
       await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
     }

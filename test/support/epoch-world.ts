@@ -62,6 +62,9 @@ export class EpochWorld {
   /** Announcements that the signer stated, in order. */
   readonly stated: EpochAnnouncementBody[] = [];
 
+  /** What the signer takes for a statement. */
+  statingMs = 0;
+
   private constructor(world: World) {
     this.world = world;
     this.subjects = subjectsOf(world.mesh);
@@ -111,22 +114,37 @@ export class EpochWorld {
     const key = this.world.keys.get('orchestration');
     if (key === undefined) throw new Error('no orchestration key');
     this.stated.push(body);
+    const delayMs = this.statingMs;
+    if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
     return signDocument(body, [localSigner(crypto, key)]);
   }
 
-  /** An operator's request, as the orchestrators would be given it. */
-  async rekey(channel: string): Promise<void> {
-    const { bus, exchange } = this.#operator();
+  /** An operator's request, as the orchestrators would be given it; his clock may be another. */
+  async rekey(channel: string, aheadMs = 0): Promise<void> {
+    const { clock, broker } = this.world;
+    const bus = this.world.bus('op-1');
+    const keyring = new EpochKeyring(crypto, this.world.mesh);
+    const exchange = this.world.principal('op-1', {
+      bus,
+      keyring,
+      clock: {
+        nowMs: () => clock.nowMs() + aheadMs,
+        monotonicMs: () => clock.monotonicMs(),
+        after: (delayMs, run) => clock.after(delayMs, run),
+      },
+    });
+    const subject = this.subjects.request('op-1');
     const sent = await exchange.publish({
       type: 'epoch-rotation-requested',
-      subject: this.subjects.request('op-1'),
+      subject,
       channel: noticesChannel,
       body: { requestId: 'test', channel, cause: 'operator', reason: 'test' },
     } as never);
     await bus.close();
+    const { lastSequence: sequence } = broker.stream('GYRE_CONTROL');
     for (const { driver, exchange: theirs } of this.actors.values()) {
       const event = driver === undefined ? undefined : theirs.openRecord(sent.frame);
-      if (event?.type === 'epoch-rotation-requested') driver?.request(event);
+      if (event?.type === 'epoch-rotation-requested') driver?.request({ ...event, sequence });
     }
   }
 
@@ -212,12 +230,6 @@ export class EpochWorld {
       if (event !== undefined) found.push(event);
     }
     return found;
-  }
-
-  #operator() {
-    const bus = this.world.bus('op-1');
-    const keyring = new EpochKeyring(crypto, this.world.mesh);
-    return { bus, exchange: this.world.principal('op-1', { bus, keyring }) };
   }
 
   async #begin(agentId: string): Promise<void> {

@@ -71,6 +71,8 @@ export interface PrincipalChoices {
   readonly trust?: TrustView;
   readonly catchUp?: () => Promise<void>;
   readonly isLockedOut?: (agentId: string) => boolean;
+  /** Its own clock; the world's unless told. */
+  readonly clock?: Clock;
 }
 
 export interface WorldOptions {
@@ -159,7 +161,7 @@ export async function makeWorld(options: WorldOptions = {}): Promise<World> {
         signingKey: choices.signingKey ?? key(agentId),
         keyring: choices.keyring ?? keyringOf(mesh, secrets, member),
         bus: choices.bus ?? bus(agentId),
-        clock,
+        clock: choices.clock ?? clock,
         log: quiet,
         ...(choices.observesAll === undefined ? {} : { observesAll: choices.observesAll }),
         ...(choices.catchUp === undefined ? {} : { catchUp: choices.catchUp }),

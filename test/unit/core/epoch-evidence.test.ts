@@ -151,8 +151,8 @@ describe('refused is', () => {
     ],
     ['one of the archive', {}, { channel: 'archive' }, 'ORCH-8004'],
     ['one of the notices', {}, { channel: 'notices' }, 'ORCH-8004'],
-    ['the same epoch once more', { highest: 8 }, {}, 'ORCH-8015'],
-    ['a lower epoch', { highest: 9 }, {}, 'ORCH-8015'],
+    ['the same epoch once more', { highest: 8 }, {}, 'ORCH-8009'],
+    ['a lower epoch', { highest: 9 }, {}, 'ORCH-8009'],
     ['a leap to the end of the numbers', {}, { epoch: 7 + epochLeapMax + 1 }, 'ORCH-8015'],
     [
       'one with stale documents',

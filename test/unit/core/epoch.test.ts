@@ -37,6 +37,7 @@ function seenAt(nowMs: number, changes: Partial<EpochSituation> = {}): EpochSitu
     messages: 0,
     wish: null,
     sagaSinceMs: null,
+    skewMs: 0,
     isStale: false,
     ...changes,
   };
@@ -50,14 +51,15 @@ function folded(state: EpochState, ...events: readonly EpochEvent[]): EpochState
   }, state);
 }
 
-const announced = (epoch: number, atMs: number, who = members): EpochEvent => ({
-  type: 'epoch-announced',
+const announced = (epoch: number, atMs: number, who = members, sequence = 10 * epoch) => ({
+  type: 'epoch-announced' as const,
   epoch,
-  cause: 'time',
+  cause: 'time' as const,
   announcementDigest: `digest-${epoch}`,
   entitledDigest: 'all',
   members: who,
   atMs,
+  sequence,
 });
 const accepted = (epoch: number, agentId: string): EpochEvent => ({
   type: 'epoch-accepted',
@@ -153,8 +155,8 @@ describe('what is to be done next', () => {
     ['time', { nowMs: 60_000 }],
     ['count', { messages: 100 }],
     ['membership', { entitledDigest: 'one less' }],
-    ['operator', { wish: { cause: 'operator', atMs: 1 } }],
-    ['suspicion', { wish: { cause: 'suspicion', atMs: 1 } }],
+    ['operator', { wish: { cause: 'operator', atMs: 1, sequence: 11 } }],
+    ['suspicion', { wish: { cause: 'suspicion', atMs: 1, sequence: 11 } }],
     ['lost', { isLost: true }],
   ])('rekeys for %s', (cause, changes) => {
     const state = folded(fresh, ...inUse(1, 0));
@@ -162,6 +164,17 @@ describe('what is to be done next', () => {
     const due = seenAt(1_000, changes);
     expect(epochCommand(state, due)).toMatchObject({ type: 'announce', epoch: 2, cause });
     expect(epochCommand(state, { ...due, isStale: true }).type).toBe('wait');
+  });
+
+  it.each<[string, boolean, { atMs: number; sequence: number }]>([
+    ['an earlier wish by a clock that runs ahead', true, { atMs: 4_000, sequence: 9 }],
+    ['a later wish by a clock that runs behind', false, { atMs: -4_000, sequence: 11 }],
+    ['a wish from before the stream began anew', true, { atMs: -20_000, sequence: 9 }],
+    ['a wish from after the stream began anew', false, { atMs: 6_001, sequence: 2 }],
+  ])('an epoch meets %s: %s', (_, isMet, wish) => {
+    const state = folded(fresh, ...inUse(1, 0));
+    const seen = seenAt(7_000, { wish: { cause: 'operator', ...wish }, skewMs: 5_000 });
+    expect(epochCommand(state, seen).type).toBe(isMet ? 'wait' : 'announce');
   });
 
   it('closes after the grace, but not under a saga that began before', () => {
@@ -205,7 +218,7 @@ describe('properties of every run', () => {
             entitledDigest: move.entitledDigest,
             prekeyed: new Set(move.prekeyed),
             messages: move.messages,
-            wish: move.isWished ? { cause: 'operator', atMs: nowMs } : null,
+            wish: move.isWished ? { cause: 'operator', atMs: nowMs, sequence: nowMs } : null,
             sagaSinceMs: move.hasSaga ? 0 : null,
           });
           const command = epochCommand(state, seen);

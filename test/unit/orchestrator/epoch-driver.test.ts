@@ -196,3 +196,36 @@ describe('a member that is revoked', () => {
     await expect(asked).rejects.toMatchObject({ name: 'BusError' });
   });
 });
+
+describe('what two orchestrators do at once', () => {
+  const announcedIn = (channel: string): number =>
+    world.entriesOf(channel).filter((type) => type === 'epoch-announced').length;
+
+  it('is one announcement of a first epoch, however slow the signer is', async () => {
+    world = await EpochWorld.make({ members: enrolled });
+    // Longer than the second one waits for the first.
+    world.statingMs = 700;
+    await world.start(...running);
+    // Until every statement that was asked for is answered.
+    await new Promise((resolve) => setTimeout(resolve, 2 * world.statingMs));
+    for (const channel of ['mesh', 'saga', 'telemetry', 'operators', 'layer-1']) {
+      expect(world.stated.filter((each) => each.channel === channel).length).toBeGreaterThan(1);
+      expect([channel, announcedIn(channel)]).toEqual([channel, 1]);
+    }
+  }, 60_000);
+
+  it('is one rekeying for one wish, whatever the clock of the operator says', async () => {
+    await started();
+    await world.rekey('mesh', 4_000);
+    await world.until('the next epoch is in use', () =>
+      running.every((id) => (world.actor(id).keyring.currentEpoch('mesh') ?? 0) >= 2),
+    );
+    await world.rekey('mesh', -4_000);
+    await world.until('and the next', () =>
+      running.every((id) => (world.actor(id).keyring.currentEpoch('mesh') ?? 0) >= 3),
+    );
+    // Longer than either of them takes to act on what is due.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    expect(announcedIn('mesh')).toBe(3);
+  }, 60_000);
+});

@@ -226,3 +226,15 @@ describe('what is not waited for', () => {
     expect(questions.length - before).toBeLessThan(40);
   });
 });
+
+describe('a channel that nobody has a secret of', () => {
+  it('is one no more once an epoch of it is known, until all were asked for that', async () => {
+    fetcher.start({ asksAll: true });
+    const isWithout = () => fetcher.isWithout(channel);
+    await expect.poll(isWithout, { timeout: 5_000, interval: 5 }).toBe(true);
+    fetcher.want({ channel, epoch: 1 });
+    expect(isWithout()).toBe(false);
+    await expect.poll(isWithout, { timeout: 5_000, interval: 5 }).toBe(true);
+    expect(questions.at(-1)?.wanted).toEqual([{ channel, epoch: 1 }]);
+  });
+});

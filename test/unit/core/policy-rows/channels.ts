@@ -91,6 +91,7 @@ function next(state: EpochState, { policies }: PolicyBody, more: Partial<EpochSi
     isLost: false,
     messages: 0,
     wish: null,
+    skewMs: 0,
     sagaSinceMs: null,
     isStale: false,
     ...more,
@@ -102,7 +103,9 @@ function next(state: EpochState, { policies }: PolicyBody, more: Partial<EpochSi
 function announced(epoch = 1, state = initialEpochs('mesh')): EpochState {
   const announcementDigest = digestOf(`epoch ${epoch}`);
   const head = { epoch, cause: 'first', announcementDigest, entitledDigest } as const;
-  return after(state, [{ type: 'epoch-announced', ...head, members, atMs: nowMs }]);
+  return after(state, [
+    { type: 'epoch-announced', ...head, members, atMs: nowMs, sequence: epoch },
+  ]);
 }
 
 function inUse(epoch = 1, state = initialEpochs('mesh')): EpochState {

@@ -20,33 +20,36 @@ export class Turns {
     return new Promise((resolve, reject) => {
       let left = 0;
       let turnsWaited = 0;
+      let isBehind = false;
       let goesOn = true;
       const ask = (): void => {
         left = handful;
+        isBehind = false;
         setImmediate(turn);
         for (let count = 1; count < handful; count += 1) setImmediate(turn).unref();
       };
+      const proceed = (): void => {
+        isBehind ||= !isSettled();
+        if (!isBehind) {
+          turnsWaited = 0;
+          goesOn = step();
+          if (!goesOn) resolve();
+        } else if (left === 0) {
+          turnsWaited += 1;
+          if (turnsWaited > turnsMax)
+            throw new Error('immediates that follow each other endlessly');
+        }
+      };
       const turn = (): void => {
         left -= 1;
-        const isLast = left === 0;
         if (!goesOn) return;
         try {
-          if (!isSettled()) {
-            if (isLast) {
-              turnsWaited += 1;
-              if (turnsWaited > turnsMax)
-                throw new Error('immediates that follow each other endlessly');
-            }
-          } else {
-            turnsWaited = 0;
-            goesOn = step();
-            if (!goesOn) resolve();
-          }
+          proceed();
         } catch (fault) {
           goesOn = false;
           reject(fault instanceof Error ? fault : new Error(String(fault)));
         }
-        if (goesOn && isLast) ask();
+        if (goesOn && left === 0) ask();
       };
       ask();
     });

@@ -23,6 +23,9 @@ import { AgentKind } from './trust.ts';
 
 const Path = Text(1024);
 
+/** `host:port` of a nats-server. */
+const NatsAddress = Text(200);
+
 export const TokenConfig = Type.Union([
   StrictObject({
     kind: Type.Literal('pkcs11'),
@@ -51,7 +54,8 @@ export const AgentConfig = StrictObject({
   /** Pinned: SHA3-256 of the root document that this agent trusts. */
   rootDigest: DigestHex(),
   trustBundle: Path,
-  natsUrl: Text(200),
+  /** One server, or those of a cluster: the agent stays with whichever answers. */
+  natsUrl: Type.Union([NatsAddress, List(NatsAddress, { itemsMin: 1, itemsMax: 9 })]),
   /** 32-byte seed of the ML-DSA-87 identity key. */
   identitySeedFile: Path,
   /** 64-byte seed of the enrolled ML-KEM-1024 key; read by nothing (see `kem_key`). */

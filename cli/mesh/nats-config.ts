@@ -72,7 +72,7 @@ export async function provisionStreams(
   }
 }
 
-function principalOf(body: Enrolments[number]['body']): BusPrincipal {
+export function principalOf(body: Enrolments[number]['body']): BusPrincipal {
   const { agent_id: id, agent_kind: kind, layer } = body;
   return { id, kind, ...(layer === undefined ? {} : { layer }) };
 }

@@ -220,7 +220,8 @@ export class Supervisor {
   }
 }
 
-function agentSpec(layout: MeshLayout, agent: Member): ProcessSpec {
+/** How an agent of a mesh is started. */
+export function agentSpec(layout: MeshLayout, agent: Member): ProcessSpec {
   const folder =
     agent.layer === undefined
       ? agent.kind

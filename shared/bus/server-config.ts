@@ -59,10 +59,7 @@ const nkeyPattern = /^U[A-Z2-7]{55}$/;
 
 /** The text of the configuration file. Same input, same text. */
 export function renderServerConfig(options: ServerConfigOptions): string {
-  assert(
-    Number.isInteger(options.port) && options.port > 0 && options.port < 65536,
-    'no such port',
-  );
+  assert(isPort(options.port), 'no such port');
   const storeBytesMax = options.storeBytesMax ?? 4 * 1024 * 1024 * 1024;
   const users = [
     renderAdmin(options.adminNkey),
@@ -94,6 +91,7 @@ ${users.join('\n')}
 
 /** Clients are told no other addresses than those in their configuration: these may be proxies. */
 function renderCluster({ name, port, routes, secret, advertise }: ClusterOptions): string {
+  assert(isPort(port), 'no such port');
   assert(secretPattern.test(secret), 'a cluster secret has 16 characters or more of base64url');
   const addresses = [...routes, ...(advertise === undefined ? [] : [advertise])];
   assert(
@@ -124,6 +122,10 @@ function renderUser(mesh: string, { principal, nkey }: ServerUser): string {
   ];
   if (answers) lines.push('      allow_responses: { max: 1, expires: "60s" }');
   return [...lines, '    } }'].join('\n');
+}
+
+function isPort(port: number): boolean {
+  return Number.isInteger(port) && port > 0 && port < 65_536;
 }
 
 function publicKey(nkey: string): string {

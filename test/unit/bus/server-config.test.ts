@@ -16,6 +16,13 @@ const options = {
   users: [{ principal, nkey: layer.publicKey }],
 };
 
+const cluster = {
+  name: 'gyre',
+  port: 4334,
+  routes: ['127.0.0.1:4335'],
+  secret: '0123456789abcdef',
+};
+
 describe('server configuration', () => {
   it('listens on loopback and syncs every write', () => {
     const text = renderServerConfig(options);
@@ -34,6 +41,33 @@ describe('server configuration', () => {
     for (const { seed } of [admin, layer]) {
       expect(text).not.toContain(new TextDecoder().decode(seed));
     }
+  });
+
+  it('says nothing of a cluster to a server on its own', () => {
+    expect(renderServerConfig(options)).not.toContain('cluster');
+  });
+
+  it('lets the servers of a cluster in by their secret, on loopback', () => {
+    const text = renderServerConfig({ ...options, cluster });
+    expect(text).toContain('listen: "127.0.0.1:4334"');
+    expect(text).toContain('authorization { user: "route", password: "0123456789abcdef"');
+    expect(text).toContain('routes: ["nats-route://route:0123456789abcdef@127.0.0.1:4335"]');
+    expect(text).toContain('no_advertise: true');
+    expect(text).not.toContain('  advertise:');
+    const elsewhere = { ...cluster, advertise: '127.0.0.1:4336' };
+    expect(renderServerConfig({ ...options, cluster: elsewhere })).toContain(
+      '  advertise: "127.0.0.1:4336"',
+    );
+  });
+
+  it('takes no cluster without a secret, and no route that is not an address', () => {
+    const render = (changed: Partial<typeof cluster>) => () =>
+      renderServerConfig({ ...options, cluster: { ...cluster, ...changed } });
+    expect(render({ secret: 'short' })).toThrow('cluster secret');
+    expect(render({ secret: '0123456789abcdef@' })).toThrow('cluster secret');
+    expect(render({ routes: ['127.0.0.1'] })).toThrow('not host:port');
+    expect(render({ routes: ['a:1"] }'] })).toThrow('not host:port');
+    expect(render({ port: 65_536 })).toThrow('no such port');
   });
 
   it('takes nothing but public user keys, ports and plain text', () => {

@@ -1,0 +1,227 @@
+/** Mistakes of the auditor, of senders' chains and outboxes: what is held twice, and what is put back. */
+
+import { lines, type PlantedBug } from '../mutation.ts';
+
+const restoration = 'agents/auditor/restoration.ts';
+const senderChain = 'shared/crypto/sender-chain.ts';
+
+export const auditBugs: readonly PlantedBug[] = [
+  {
+    name: 'log-without-a-barrier',
+    invariant: 5,
+    what: 'The auditor appends to its log without bringing it to the disk.',
+    edits: [
+      {
+        file: 'agents/auditor/log.ts',
+        find: lines(
+          'await this.#file.write(start, joined(parts, end - start));',
+          '      await this.#file.sync();',
+        ),
+        replace: 'await this.#file.write(start, joined(parts, end - start));',
+      },
+    ],
+    needs: {
+      faults: ['crash', 'crash-at-point'],
+      story:
+        'Receipts name leaves that the disk does not have: seen at once, or when the auditor loses power.',
+    },
+  },
+  {
+    name: 'receipts-before-the-barrier',
+    invariant: 5,
+    what: 'Receipts are issued while the leaves are still being written.',
+    edits: [
+      {
+        file: 'agents/auditor/intake.ts',
+        find: '    if (!(await this.#append(arrivals))) return;\n',
+        replace: '',
+      },
+      {
+        file: 'agents/auditor/intake.ts',
+        find: 'receipts.issue([...copies, ...arrivals.map(({ judged }) => judged.note)]);',
+        replace: lines(
+          'receipts.issue([...copies, ...arrivals.map(({ judged }) => judged.note)]);',
+          '    if (!(await this.#append(arrivals))) return;',
+        ),
+      },
+    ],
+    needs: {
+      faults: ['disk-full', 'crash-at-point'],
+      story:
+        'The disk of the auditor is full, or it loses power, between the receipt and the barrier.',
+    },
+  },
+  {
+    name: 'entries-count-without-a-receipt',
+    invariant: 5,
+    what: 'An orchestrator lets an entry take effect once the bus has it, without waiting for an auditor.',
+    edits: [
+      {
+        file: 'agents/orchestrator/saga-log.ts',
+        find: lines(
+          '        const verdict = verdicts.get(hash);',
+          '        if (verdict === undefined) continue;',
+        ),
+        replace: lines(
+          '        const verdict: Verdict = verdicts.get(hash) ?? {',
+          "          verdict: 'accepted',",
+          '          get receipt() {',
+          '            return verdicts.get(hash)?.receipt ?? null;',
+          '          },',
+          '        };',
+        ),
+      },
+      {
+        file: 'agents/orchestrator/saga-log.ts',
+        find: '      receipt: verdict.receipt,',
+        replace: lines('      get receipt() {', '        return verdict.receipt;', '      },'),
+      },
+    ],
+    needs: {
+      faults: ['bus-forgets', 'crash', 'pause', 'disk-full'],
+      story:
+        'The auditor is behind, and the bus loses what it has not taken in: orchestrators go on from what never happened.',
+    },
+  },
+  {
+    name: 'time-out-taken-for-a-refusal',
+    invariant: 5,
+    what: 'What was published without an answer counts as not stored: the next event takes the same link.',
+    edits: [
+      {
+        file: 'shared/runtime/principal.ts',
+        find: lines('      this.renew();', '      throw error;'),
+        replace: lines('      pending.refused();', '      throw error;'),
+      },
+    ],
+    needs: {
+      faults: ['partition-from-bus', 'loss', 'bus-down'],
+      story:
+        'Acknowledgements are lost for longer than a publish is tried (15 s): the event is stored, and its sender does not know.',
+    },
+  },
+  {
+    name: 'own-append-taken-for-anothers',
+    invariant: 5,
+    what: 'A conflict is believed without looking whose message took the place: an append whose answer was lost counts as refused.',
+    edits: [
+      {
+        file: 'shared/bus/publisher.ts',
+        find: 'if (own?.messageId === messageId) {',
+        replace: 'if (own?.messageId === messageId && own.sequence !== last?.sequence) {',
+      },
+    ],
+    needs: {
+      faults: ['loss', 'partition-from-bus', 'delay'],
+      story: 'The answer to an append is lost, and the append is tried again.',
+    },
+  },
+  {
+    name: 'incarnation-by-name',
+    invariant: 5,
+    what: 'The incarnation of a sender is drawn from its name: counters, and with them nonces, begin again at each start.',
+    edits: [
+      {
+        file: senderChain,
+        find: 'this.incarnation = options.crypto.randomBytes(incarnationBytes);',
+        replace:
+          'this.incarnation = options.crypto.sha256(new TextEncoder().encode(options.sender));',
+      },
+    ],
+    needs: { faults: ['crash', 'crash-at-point'], story: 'Any agent starts a second time.' },
+  },
+  {
+    name: 'outbox-lets-go-at-the-bus',
+    invariant: 15,
+    what: 'A report leaves the outbox when the bus has it, and not when an auditor has.',
+    edits: [
+      {
+        file: 'shared/runtime/outbox.ts',
+        find: "options.settledBy ?? 'receipt'",
+        replace: "options.settledBy ?? 'bus'",
+      },
+    ],
+    needs: {
+      faults: ['bus-forgets', 'bus-down'],
+      story: 'The bus loses a report that the auditor, which is behind, has not taken in.',
+    },
+  },
+  {
+    name: 'a-duplicate-is-believed',
+    invariant: 15,
+    what: 'What the bus calls a duplicate counts as stored without looking whether it is there.',
+    edits: [
+      {
+        file: 'shared/bus/publisher.ts',
+        find: 'if (await this.#holds(request, answer.sequence)) return answer;',
+        replace: 'if (answer.duplicate) return answer;',
+      },
+    ],
+    needs: {
+      faults: ['bus-forgets'],
+      story: 'The bus loses a message whose id it remembers, and the sender publishes it again.',
+    },
+  },
+  {
+    name: 'restoration-leaves-out-the-first',
+    invariant: 15,
+    what: 'Of the events that the bus lost the first is taken for the last that is there, and not put back.',
+    edits: [
+      {
+        file: restoration,
+        find: 'for (const note of lost) {',
+        replace: 'for (const note of lost.slice(1)) {',
+      },
+    ],
+    needs: {
+      faults: ['bus-forgets'],
+      story: 'The bus loses events of a rotation that is under way.',
+    },
+  },
+  {
+    name: 'only-entries-are-put-back',
+    invariant: 15,
+    what: 'Reports and approvals that the bus lost are not put back, because entries repeat what they say.',
+    edits: [
+      {
+        file: restoration,
+        find: '.filter((note) => note.expiresMs > nowMs && !this.#isUnderWay(note))',
+        replace:
+          ".filter((note) => note.type === 'saga-entry' && note.expiresMs > nowMs && !this.#isUnderWay(note))",
+      },
+    ],
+    needs: {
+      faults: ['bus-forgets'],
+      story: 'The bus loses reports of a rotation that is under way.',
+    },
+  },
+  {
+    name: 'a-stream-that-begins-anew-goes-unnoticed',
+    invariant: 15,
+    what: 'The auditor does not look whether the stream ends before what it has taken in.',
+    edits: [
+      {
+        file: restoration,
+        find: 'if (state.lastSequence < known) await this.#startOver(state, known);',
+        replace: 'if (state.messages === 0 && known > 0) await this.#startOver(state, known);',
+      },
+    ],
+    needs: { faults: ['bus-forgets'], story: 'The bus forgets the end of the control stream.' },
+  },
+  {
+    name: 'a-lost-entry-is-waited-for',
+    invariant: 13,
+    what: 'An orchestrator that sees that the bus lost an entry goes on waiting for its receipt.',
+    edits: [
+      {
+        file: 'agents/orchestrator/appender.ts',
+        find: '        this.#saga.lost(sequence);\n',
+        replace: '',
+      },
+    ],
+    needs: {
+      faults: ['bus-forgets'],
+      story: 'The bus loses an entry that no auditor has taken in yet.',
+    },
+  },
+];

@@ -1,0 +1,172 @@
+/** Mistakes with documents, revocations, epochs and secrets. */
+
+import { lines, type PlantedBug } from '../mutation.ts';
+
+const review = 'shared/core/document-review.ts';
+const member = 'shared/runtime/epoch-member.ts';
+
+export const trustBugs: readonly PlantedBug[] = [
+  {
+    name: 'older-documents-are-taken',
+    invariant: 6,
+    what: 'A registry or policy is adopted whatever its version, if it is signed and has not expired.',
+    edits: [
+      {
+        file: review,
+        find: "if (standing.isKnown(offered.digest)) return 'ROLLBACK';",
+        replace: 'if (standing.isKnown(offered.digest)) return undefined;',
+      },
+      {
+        file: review,
+        find: 'expiresAtMs > issuedAtMs && issuedAtMs >= standing.issuedAtMs;',
+        replace: 'expiresAtMs > issuedAtMs || issuedAtMs >= standing.issuedAtMs;',
+      },
+    ],
+    needs: {
+      faults: ['crash', 'wire-attack', 'duplication'],
+      story:
+        'Two amendments of one kind, and then the first offer once more: an orchestrator that starts reads all offers again, somebody offers an old document.',
+    },
+  },
+  {
+    name: 'documents-are-kept-in-the-background',
+    invariant: 6,
+    what: 'A document is in force at once and is written down a second later.',
+    edits: [
+      {
+        file: 'shared/runtime/trust-desk.ts',
+        find: '    store.keepDocument(document, nowMs);\n',
+        replace: '    this.#ports.clock.after(1_000, () => store.keepDocument(document, nowMs));\n',
+      },
+    ],
+    needs: {
+      faults: ['crash', 'crash-at-point'],
+      story:
+        'An agent dies within a second of an adoption, and says something under the older version after its restart.',
+    },
+  },
+  {
+    name: 'revocation-of-a-copy',
+    invariant: 12,
+    what: 'A revocation is noted in a copy of the enrolments, and the agent is listened to as before.',
+    edits: [
+      {
+        file: 'shared/crypto/enrolments.ts',
+        find: 'this.#byId.set(agentId, { ...enrolled, revokedAtMs });',
+        replace: 'new Map(this.#byId).set(agentId, { ...enrolled, revokedAtMs });',
+      },
+    ],
+    needs: { faults: ['revocation'], story: 'A layer agent is revoked and goes on speaking.' },
+  },
+  {
+    name: 'known-senders-need-no-seal',
+    invariant: 12,
+    what: 'Who was verified once in an incarnation is not verified again.',
+    edits: [
+      {
+        file: 'shared/runtime/receiver.ts',
+        find: 'if (!verified.ok) return refused(verified.code);',
+        replace: lines(
+          'if (verified.ok) Receiver.verified.add(header.sender);',
+          '    if (!verified.ok && !Receiver.verified.has(header.sender)) return refused(verified.code);',
+        ),
+      },
+      {
+        file: 'shared/runtime/receiver.ts',
+        find: '      hash: verified.messageId,',
+        replace:
+          '      hash: verified.ok ? verified.messageId : toHex(crypto.blake3(frame.bytes)),',
+      },
+      {
+        file: 'shared/runtime/receiver.ts',
+        find: '  readonly #options: ReceiverOptions;\n',
+        replace: lines(
+          '  static readonly verified = new Set<string>();',
+          '  readonly #options: ReceiverOptions;',
+          '',
+        ),
+      },
+    ],
+    needs: {
+      faults: ['wire-attack'],
+      story: 'Somebody publishes frames with a seal that does not hold in the name of a member.',
+    },
+  },
+  {
+    name: 'epoch-goes-back',
+    invariant: 6,
+    what: 'An activation puts its epoch into use, also where a later one is.',
+    edits: [
+      {
+        file: 'shared/crypto/epoch-keyring.ts',
+        find: 'if (known.current !== undefined && known.current > epoch) {',
+        replace: 'if (known.current === epoch) {',
+      },
+    ],
+    needs: {
+      faults: ['crash', 'pause', 'duplication', 'delay'],
+      story:
+        'Epochs are turned, and a member hears of the older activation again: it starts and reads the log, or a message is delivered twice.',
+    },
+  },
+  {
+    name: 'epoch-mark-goes-down',
+    invariant: 6,
+    what: 'The signer remembers the epoch that it heard of last, and not the highest one.',
+    edits: [
+      {
+        file: 'agents/signer/epoch-record.ts',
+        find: 'SET highest = max(highest, excluded.highest)',
+        replace: 'SET highest = excluded.highest',
+      },
+    ],
+    needs: { faults: ['crash'], story: 'Epochs are turned, or the signer reads their logs again.' },
+  },
+  {
+    name: 'closed-epochs-stay-in-the-vault',
+    invariant: 6,
+    what: 'The signer wipes the secret of a closed epoch from memory and leaves it in its vault.',
+    edits: [
+      {
+        file: member,
+        find: '      await this.#store?.drop(name);\n',
+        replace: '',
+      },
+    ],
+    needs: { faults: [], story: 'Epochs are turned, and the older one is closed after its grace.' },
+  },
+  {
+    name: 'epoch-in-use-before-it-is-accepted',
+    invariant: 1,
+    what: 'An epoch comes into use as soon as the signer keeps its secret; whoever has not accepted it is absent.',
+    edits: [
+      {
+        file: 'shared/core/epoch.ts',
+        find: 'if (absent.length > 0 && nowMs < dueMs)',
+        replace: 'if (keepers.some((agentId) => absent.includes(agentId)) && nowMs < dueMs)',
+      },
+    ],
+    needs: {
+      faults: [],
+      story: 'Any epoch, also the first: acceptances come one by one.',
+    },
+  },
+  {
+    name: 'secret-in-a-log-line',
+    invariant: 11,
+    what: 'A member logs what it holds, with the secret among the fields.',
+    edits: [
+      {
+        file: member,
+        find: '    keyring.hold(held);\n    taken.secret.fill(0);',
+        replace: lines(
+          '    keyring.hold(held);',
+          '    const shown = { ...held, secret: Buffer.from(held.secret).toString("hex") };',
+          "    this.#ports.log.debug(shown, 'a secret is held');",
+          '    taken.secret.fill(0);',
+        ),
+      },
+    ],
+    needs: { faults: [], story: 'Any epoch that begins or is asked for.' },
+  },
+];

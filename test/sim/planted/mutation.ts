@@ -1,0 +1,62 @@
+/**
+ * A planted bug: a mistake that somebody could make in the production code, as a change of its text, with
+ * the invariant that it breaks. The text that is replaced must stand in its file exactly once, so that
+ * the list cannot grow old unnoticed.
+ */
+
+import type { FaultName } from '../schedule.ts';
+
+export interface Edit {
+  /** From the project's root, with forward slashes. */
+  readonly file: string;
+  /** Stands in the file exactly once. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+export interface PlantedBug {
+  /** Kebab-case. */
+  readonly name: string;
+  /** 1 to 15: the first that it breaks. */
+  readonly invariant: number;
+  /** One sentence: what was done wrong. */
+  readonly what: string;
+  readonly edits: readonly Edit[];
+  /** What makes it visible; `none`: any rotation does. */
+  readonly needs: {
+    readonly faults: readonly FaultName[];
+    /** What operators do, and how it comes together, for people. */
+    readonly story: string;
+  };
+  /** Seeds that the simulator has for it, where it needs more or fewer than others. */
+  readonly seeds?: number;
+}
+
+/** The list and the code have grown apart, or the call is wrong. */
+export class PlantingError extends Error {
+  override readonly name = 'PlantingError';
+}
+
+/** A text of several lines. */
+export function lines(...parts: readonly string[]): string {
+  return parts.join('\n');
+}
+
+/** Files that the bug changes. */
+export function filesOf({ edits }: PlantedBug): string[] {
+  return [...new Set(edits.map(({ file }) => file))];
+}
+
+/** `source` of `file` with the bug in it. @throws PlantingError where a text is not there exactly once */
+export function planted(bug: PlantedBug, file: string, source: string): string {
+  let text = source;
+  for (const edit of bug.edits.filter((each) => each.file === file)) {
+    const count = source.split(edit.find).length - 1;
+    if (count !== 1) {
+      const start = JSON.stringify(edit.find.slice(0, 80));
+      throw new PlantingError(`${bug.name}: ${start} stands ${count} times in ${file}, not once`);
+    }
+    text = text.replace(edit.find, () => edit.replace);
+  }
+  return text;
+}

@@ -6,19 +6,18 @@
  * receipts of the last batches once more, because those may not have left before the end.
  */
 
-import path from 'node:path';
 import type { Bus } from '#shared/bus/bus.ts';
 import { streamSubjects, type Subjects } from '#shared/bus/subjects.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
+import type { Disk } from '#shared/runtime/disk.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import { Archive } from './archive.ts';
 import { AuditBook } from './book.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Intake } from './intake.ts';
-import { openLogFile } from './log-file.ts';
 import { AuditLog } from './log.ts';
 import { QueryDesk } from './queries.ts';
 import { ReceiptWriter, receiptsWaitingMax } from './receipts.ts';
@@ -36,8 +35,8 @@ export interface AuditorPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly subjects: Subjects;
-  /** Folder of `audit.log` and `checkpoint.json`; exists. */
-  readonly stateDirectory: string;
+  /** Of `audit.log` and `checkpoint.json`. */
+  readonly disk: Disk;
   /** New leaves after which a checkpoint is due. Default 256. */
   readonly checkpointLeaves?: number;
   /** Time after the first uncovered leaf at which one is due. Default 30 seconds. */
@@ -70,7 +69,7 @@ export class Auditor {
     archive: Archive,
     lastSequence: number,
   ) {
-    const { exchange, bus, clock, log, subjects, trust, stateDirectory } = ports;
+    const { exchange, bus, clock, log, subjects, trust, disk } = ports;
     const shared = { exchange, bus, clock, log, book, records, trust };
     this.#ports = ports;
     this.#records = records;
@@ -83,7 +82,7 @@ export class Auditor {
     this.#checkpoints = new Checkpoints({
       ...shared,
       subject: subjects.auditCheckpoint(),
-      file: path.join(stateDirectory, 'checkpoint.json'),
+      disk,
       leavesMax: ports.checkpointLeaves ?? checkpointLeavesDefault,
       intervalMs: ports.checkpointMs ?? checkpointMsDefault,
     });
@@ -121,11 +120,11 @@ export class Auditor {
    * @throws AuditLogError AUDIT_LOG_DAMAGED, AUDIT_CONTENT_GONE, AUDIT_DISK_FULL
    */
   static async open(ports: AuditorPorts): Promise<Auditor> {
-    const { crypto, trust, keyring, subjects, exchange, log, stateDirectory } = ports;
+    const { crypto, trust, keyring, subjects, exchange, log, disk } = ports;
     const addressOf = (subject: string) => subjects.parse(subject);
     const archive = new Archive({ auditor: exchange.agentId, crypto, trust, keyring });
     const book = new AuditBook({ crypto, trust, keyring, archive, addressOf });
-    const file = await openLogFile(path.join(stateDirectory, 'audit.log'));
+    const file = await disk.logFile('audit.log');
     let lastSequence = 0;
     const records = await AuditLog.open(file, (record) => {
       book.replay(record);

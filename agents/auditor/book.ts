@@ -29,7 +29,7 @@ import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { AmendedDocument, TrustView } from '#shared/crypto/trust.ts';
 import type { Archive } from './archive.ts';
-import { AuditLogError } from './log-file.ts';
+import { AuditLogError } from './log-error.ts';
 import type { LogRecord } from './log.ts';
 
 export interface BookOptions {

@@ -1,12 +1,13 @@
 /**
  * What must outlive a crash about checkpoints: the last one that the signer signed, and the size that
- * was asked for and not answered yet. One small JSON file, replaced as a whole.
+ * was asked for and not answered yet. One small JSON file, `checkpoint.json`, replaced as a whole.
  */
 
 import { AuditCheckpoint } from '#schemas/plan.ts';
 import { StrictObject, Type, Uint, compile, type Static } from '#schemas/primitives.ts';
-import { readStateFile, replaceStateFile } from '#shared/runtime/state-file.ts';
-import { AuditLogError, isDiskFull } from './log-file.ts';
+import { utf8 } from '#shared/crypto/bytes.ts';
+import type { Disk } from '#shared/runtime/disk.ts';
+import { AuditLogError, isDiskFull } from './log-error.ts';
 
 const CheckpointState = StrictObject({
   checkpoint: Type.Optional(AuditCheckpoint),
@@ -17,19 +18,21 @@ export type CheckpointState = Static<typeof CheckpointState>;
 
 const stateCheck = compile(CheckpointState);
 
+const name = 'checkpoint.json';
+
 /** @throws AuditLogError AUDIT_LOG_DAMAGED */
-export function readCheckpointState(file: string): CheckpointState {
-  const content = readStateFile(file);
+export function readCheckpointState(disk: Disk): CheckpointState {
+  const content = disk.readFile(name);
   if (content === undefined) return {};
-  const state = parse(content.toString('utf8'));
+  const state = parse(Buffer.from(content).toString('utf8'));
   if (stateCheck.check(state)) return state;
-  throw new AuditLogError('AUDIT_LOG_DAMAGED', `${file} is no checkpoint file`);
+  throw new AuditLogError('AUDIT_LOG_DAMAGED', `${disk.place(name)} is no checkpoint file`);
 }
 
 /** @throws AuditLogError AUDIT_DISK_FULL: the file is as it was */
-export function writeCheckpointState(file: string, state: CheckpointState): void {
+export function writeCheckpointState(disk: Disk, state: CheckpointState): void {
   try {
-    replaceStateFile(file, JSON.stringify(state));
+    disk.replaceFile(name, utf8(JSON.stringify(state)));
   } catch (cause) {
     if (!isDiskFull(cause)) throw cause;
     throw new AuditLogError('AUDIT_DISK_FULL', 'no room for the checkpoint', { cause });

@@ -16,12 +16,13 @@ import { sameData } from '#shared/core/equality.ts';
 import { formatInstant } from '#shared/core/instant.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
+import type { Disk } from '#shared/runtime/disk.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 import type { AuditBook } from './book.ts';
 import { readCheckpointState, writeCheckpointState } from './checkpoint-file.ts';
 import type { CheckpointState } from './checkpoint-file.ts';
-import { AuditLogError } from './log-file.ts';
+import { AuditLogError } from './log-error.ts';
 
 export interface CheckpointPorts {
   readonly exchange: Exchange;
@@ -30,8 +31,8 @@ export interface CheckpointPorts {
   readonly log: Log;
   readonly book: AuditBook;
   readonly subject: string;
-  /** File of the last checkpoint. */
-  readonly file: string;
+  /** Keeps the last checkpoint. */
+  readonly disk: Disk;
   /** New leaves after which a checkpoint is due. */
   readonly leavesMax: number;
   /** Time after the first uncovered leaf at which one is due. */
@@ -57,7 +58,7 @@ export class Checkpoints {
   /** @throws AuditLogError AUDIT_LOG_DAMAGED where the log is not the one that was checkpointed */
   constructor(ports: CheckpointPorts) {
     this.#ports = ports;
-    this.#state = readCheckpointState(ports.file);
+    this.#state = readCheckpointState(ports.disk);
     const { checkpoint, askedSize = 0 } = this.#state;
     const { book } = ports;
     const covered = checkpoint?.body.tree_size ?? 0;
@@ -194,7 +195,7 @@ export class Checkpoints {
   }
 
   #keep(state: CheckpointState): void {
-    writeCheckpointState(this.#ports.file, state);
+    writeCheckpointState(this.#ports.disk, state);
     this.#state = state;
   }
 }

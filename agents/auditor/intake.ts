@@ -16,7 +16,7 @@ import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { Archive } from './archive.ts';
 import type { AuditBook, Judged, LeafNote } from './book.ts';
-import { AuditLogError } from './log-file.ts';
+import { AuditLogError } from './log-error.ts';
 import type { AuditLog, LogRecord } from './log.ts';
 import type { ReceiptWriter } from './receipts.ts';
 

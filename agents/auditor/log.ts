@@ -29,7 +29,8 @@ import {
 import { archiveOverheadBytes } from '#shared/crypto/audit-archive.ts';
 import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { invariant } from '#shared/crypto/errors.ts';
-import { AuditLogError, isDiskFull, type LogFile } from './log-file.ts';
+import type { LogFile } from '#shared/runtime/disk.ts';
+import { AuditLogError, isDiskFull } from './log-error.ts';
 
 const archivedBytesMax = saltBytes + bodyBytesMax + archiveOverheadBytes;
 

@@ -4,7 +4,6 @@
  * step that is running; a crash ends it anywhere, and the next start finds what was interrupted.
  */
 
-import path from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import type { LayerNumber } from '#schemas/layers.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
@@ -47,19 +46,18 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
     throw new BootError('CONFIG_UNREADABLE', 'no configuration file was named', 'name one');
   }
   const booted = await bootAgent(configPath);
-  const { config, crypto, clock, log, trust, exchange, bus, stateDirectory } = booted;
+  const { config, crypto, clock, log, trust, exchange, bus, disk } = booted;
   if (config.layer !== layer) {
     const remedy = `use the configuration of a layer ${layer} agent`;
     throw new BootError('CONFIG_INVALID', `the configuration is not for layer ${layer}`, remedy);
   }
   const adapter = openAdapter({
-    databasePath: path.join(stateDirectory, 'keystore.db'),
-    storeKeyPath: path.join(stateDirectory, 'keystore.key'),
+    disk,
     crypto,
     clock,
     usageWindowMs: config.recentUseMs ?? recentUseMsDefault,
   });
-  const database = openDatabase(path.join(stateDirectory, 'store.db'));
+  const database = openDatabase(disk, 'store.db');
   const outbox = reportOutboxOf(booted, database);
   const store = new StepStore(database);
   const service = keyServiceOf(booted, adapter, layer);
@@ -122,9 +120,9 @@ function reportOutboxOf(
 
 /** An outbox of its own: telemetry never takes the room of a report. */
 function startTelemetry(booted: BootedAgent, adapter: EmbeddedAdapter, layer: LayerNumber) {
-  const { config, trust, bus, clock, log, stateDirectory } = booted;
+  const { config, trust, bus, clock, log, disk } = booted;
   const { agentId } = config;
-  const database = openDatabase(path.join(stateDirectory, 'telemetry.db'));
+  const database = openDatabase(disk, 'telemetry.db');
   const outbox = new Outbox({
     database,
     clock,

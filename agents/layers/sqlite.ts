@@ -1,32 +1,17 @@
-/**
- * Databases of the layer agents: one way to open them and one translation of SQLite's faults. Every
- * commit is on the disk before it is answered (WAL, synchronous FULL), deleted content is
- * overwritten, and a lock is waited for 300 ms at the most.
- */
+/** Databases of the layer agents: one way to open them and one translation of SQLite's faults. */
 
-import { DatabaseSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
+import type { Disk } from '#shared/runtime/disk.ts';
 import { AdapterError } from './adapter.ts';
-
-export const busyTimeoutMs = 300;
 
 /** SQLite's primary result codes (https://www.sqlite.org/rescode.html). */
 const busy = 5;
 const locked = 6;
 const full = 13;
 
-/** Opens (making it at first) a database file. @throws AdapterError STORE_FAILED, DISK_FULL */
-export function openDatabase(path: string): DatabaseSync {
-  return translated('the database cannot be opened', () => {
-    const database = new DatabaseSync(path, {
-      timeout: busyTimeoutMs,
-      enableForeignKeyConstraints: true,
-      enableDoubleQuotedStringLiterals: false,
-    });
-    database.exec(
-      `PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;`,
-    );
-    return database;
-  });
+/** Opens (making it at first) a database. @throws AdapterError STORE_FAILED, DISK_FULL */
+export function openDatabase(disk: Pick<Disk, 'database'>, name: string): DatabaseSync {
+  return translated('the database cannot be opened', () => disk.database(name));
 }
 
 /** Runs `work` in one transaction: all of it, or nothing. @throws AdapterError */

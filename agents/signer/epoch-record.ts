@@ -11,8 +11,8 @@ import {
   type EpochStanding as Standing,
 } from '#schemas/epoch.ts';
 import { compile } from '#schemas/primitives.ts';
+import type { SecretName } from '#shared/runtime/disk.ts';
 import { translated } from '#shared/runtime/outbox-store.ts';
-import type { SecretName } from './vault-files.ts';
 
 /** Closed epochs of one channel that are named one by one; all below them are closed too. */
 const closedKeptMax = 1024;

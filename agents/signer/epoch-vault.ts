@@ -8,11 +8,11 @@
 import { archiveChannel, archiveEpoch } from '#shared/core/channels.ts';
 import { equalConstantTime, lengthPrefixed, uint64, utf8 } from '#shared/crypto/bytes.ts';
 import { channelSecretBytes } from '#shared/crypto/key-schedule.ts';
+import type { Disk, SecretFiles, SecretName } from '#shared/runtime/disk.ts';
 import type { EpochStore, HeldEpoch } from '#shared/runtime/epoch-store.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 import type { EpochRecord } from './epoch-record.ts';
 import { TokenError, type Token } from './token/token.ts';
-import { VaultFiles, type SecretName } from './vault-files.ts';
 
 export type VaultErrorCode =
   /** A file of the vault does not unwrap, or to something else than a secret, or one is missing. */
@@ -34,8 +34,8 @@ export class VaultError extends Error {
 }
 
 export interface VaultOptions {
-  /** Folder of the secrets; made if missing, mode 0700. */
-  readonly directory: string;
+  /** The secrets are in its folder `epochs`. */
+  readonly disk: Pick<Disk, 'secretFiles'>;
   readonly mesh: string;
   readonly token: Pick<Token, 'wrap' | 'unwrap'>;
   readonly record: EpochRecord;
@@ -44,11 +44,11 @@ export interface VaultOptions {
 
 export class EpochVault implements EpochStore {
   readonly #options: VaultOptions;
-  readonly #files: VaultFiles;
+  readonly #files: SecretFiles;
   /** One change at a time. */
   #turn: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: VaultOptions, files: VaultFiles) {
+  private constructor(options: VaultOptions, files: SecretFiles) {
     this.#options = options;
     this.#files = files;
   }
@@ -58,7 +58,7 @@ export class EpochVault implements EpochStore {
    * @throws VaultError VAULT_UNUSABLE
    */
   static async open(options: VaultOptions): Promise<EpochVault> {
-    const files = await usable(() => VaultFiles.open(options.directory));
+    const files = await usable(() => options.disk.secretFiles('epochs'));
     for (const name of await usable(() => files.names())) {
       if (options.record.isClosed(name)) await usable(() => files.wipe(name));
     }

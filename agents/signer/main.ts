@@ -1,7 +1,5 @@
 /** Starts the signer: `node agents/signer/main.ts <config.json>`. */
 
-import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import type { TokenConfig } from '#schemas/config.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { BootError, bootAgent, runAgent } from '#shared/runtime/boot.ts';
@@ -17,7 +15,7 @@ import type { Token } from './token/token.ts';
 
 runAgent(async () => {
   const agent = await bootAgent(process.argv[2] ?? 'config.json');
-  const { config, crypto, log, stateDirectory, resolve } = agent;
+  const { config, crypto, log, disk, resolve } = agent;
   if (config.token === undefined) {
     throw new BootError(
       'CONFIG_INVALID',
@@ -30,8 +28,7 @@ runAgent(async () => {
     if (event.kind === 'child-started') restarts = event.restarts;
     log[event.kind === 'child-lost' ? 'warn' : 'info']({ ...event }, 'token process');
   });
-  const database = new DatabaseSync(path.join(stateDirectory, 'signer.db'));
-  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+  const database = disk.database('signer.db');
   const outbox = new Outbox({
     database,
     clock: agent.clock,
@@ -40,8 +37,7 @@ runAgent(async () => {
   });
   const record = new EpochRecord(database);
   const { mesh } = agent.trust;
-  const directory = path.join(stateDirectory, 'epochs');
-  const vault = await EpochVault.open({ directory, mesh, token, record, log });
+  const vault = await EpochVault.open({ disk, mesh, token, record, log });
   (await vault.archiveKey(() => crypto.randomBytes(32))).fill(0);
   const signer = new Signer({
     ...agent,

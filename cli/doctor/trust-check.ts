@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { TrustStateError, TrustStore } from '#shared/runtime/trust-store.ts';
 import { memberFiles, type MeshLayout } from '../mesh/layout.ts';
 import { members } from '../mesh/members.ts';
@@ -30,7 +31,7 @@ export async function checkTrust(layout: MeshLayout, mesh: MeshFile): Promise<Fi
     const trust = opened.trust.atGenesis();
     const directory = join(layout.memberDirectory(member), memberFiles.state);
     try {
-      TrustStore.open({ directory, crypto, trust });
+      TrustStore.open({ disk: new SystemDisk(directory), crypto, trust });
     } catch (error) {
       if (!(error instanceof TrustStateError)) throw error;
       const hint = `Move ${error.file} away; ${member.id} then begins with the bundle and fetches what the mesh keeps.`;

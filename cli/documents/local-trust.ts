@@ -8,6 +8,7 @@ import { dirname, join } from 'node:path';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { TrustStateError, TrustStore } from '#shared/runtime/trust-store.ts';
 import type { Context } from '../context.ts';
 import { CliFault, usageFault } from '../fault.ts';
@@ -39,7 +40,7 @@ export async function localTrust({ layout, operatorId }: Context): Promise<Local
   const directory = join(memberFolder({ layout, operatorId }), memberFiles.state);
   try {
     mkdirSync(directory, { recursive: true, mode: 0o700 });
-    TrustStore.open({ directory, crypto, trust });
+    TrustStore.open({ disk: new SystemDisk(directory), crypto, trust });
   } catch (error) {
     if (!(error instanceof TrustStateError)) throw error;
     throw new CliFault({

@@ -5,6 +5,7 @@
 import { dirname, join } from 'node:path';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { openTrust } from '#shared/crypto/trust.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { TrustStateError, TrustStore } from '#shared/runtime/trust-store.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
 import { agents } from './members.ts';
@@ -23,7 +24,7 @@ export async function revokedAgents(
   for (const orchestrator of agents.filter(({ kind }) => kind === 'orchestrator')) {
     const directory = join(dirname(layout.configFile(orchestrator)), memberFiles.state);
     try {
-      TrustStore.open({ directory, crypto, trust });
+      TrustStore.open({ disk: new SystemDisk(directory), crypto, trust });
     } catch (error) {
       // A damaged state is the fault of the agent whose it is: it does not start, and says so.
       if (!(error instanceof TrustStateError)) throw error;

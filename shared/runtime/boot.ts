@@ -15,13 +15,16 @@ import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { openTrust, type TrustView } from '#shared/crypto/trust.ts';
+import type { Disk } from './disk.ts';
 import { heldForDocuments } from './document-gate.ts';
+import { DocumentQuestions } from './document-questions.ts';
 import { gatedBus, type GatePorts } from './epoch-gate.ts';
 import { EpochMember } from './epoch-member.ts';
 import { Notices } from './notices.ts';
 import { Principal } from './principal.ts';
 import type { Clock, Log } from './ports.ts';
 import { preferenceDefault, suiteFault, testedProvider, type TestedProvider } from './providers.ts';
+import { SystemDisk } from './system-disk.ts';
 import { processLog, systemClock } from './system.ts';
 import { TrustDesk } from './trust-desk.ts';
 import { TrustStateError, TrustStore, type TrustStoreOptions } from './trust-store.ts';
@@ -79,8 +82,8 @@ export interface BootedAgent extends Identity {
   readonly epochs: EpochMember;
   /** Not started: whoever wants a type of notice registers first. */
   readonly notices: Notices;
-  /** Absolute; exists, mode 0700. */
-  readonly stateDirectory: string;
+  /** All that it keeps: its state folder, mode 0700. */
+  readonly disk: Disk;
 }
 
 export interface BootOptions {
@@ -130,7 +133,8 @@ export async function bootAgent(
   const stateDirectory = resolve(config.stateDirectory);
   mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
   chmodSync(stateDirectory, 0o700);
-  const store = openTrustStore({ directory: stateDirectory, crypto: identity.crypto, trust });
+  const disk = new SystemDisk(stateDirectory);
+  const store = openTrustStore({ disk, crypto: identity.crypto, trust });
   warnOfStale(identity);
   const seed = readSecret(resolve(config.nkeySeedFile), undefined);
   const { connectTimeoutMs, catchUp: ownCatchUp, ...principalOptions } = options;
@@ -151,7 +155,7 @@ export async function bootAgent(
   const readable = gatedBus(connected, { ...identity, epochs: lateEpochs(() => epochs) });
   const bus = heldForDocuments(readable, { ...identity, catchUp: () => catchUp() });
   const trustDesk = new TrustDesk({ ...identity, agentId, kind, bus, store });
-  const catchUp = ownCatchUp ?? ((): Promise<void> => trustDesk.catchUp());
+  const catchUp = ownCatchUp ?? ((): Promise<void> => questions.catchUp());
   const exchange = new Principal({
     ...identity,
     ...principalOptions,
@@ -160,6 +164,7 @@ export async function bootAgent(
     isLockedOut: (sender) => trustDesk.isLockedOut(sender),
     catchUp,
   });
+  const questions = new DocumentQuestions({ ...identity, agentId, trustDesk, exchange });
   const subjects = subjectsOf(trust.mesh);
   const channels = channelsOf({
     kind,
@@ -178,6 +183,7 @@ export async function bootAgent(
   };
   const epochs = new EpochMember(member);
   const notices = new Notices({
+    ...identity,
     agentId,
     kind,
     exchange,
@@ -189,7 +195,7 @@ export async function bootAgent(
   notices.on('document-offered', (event, storedAtMs) => trustDesk.offered(event, storedAtMs));
   // Orchestrators hand over what they follow by themselves, from its beginning.
   if (kind !== 'orchestrator') notices.on('epoch-entry', (event) => epochs.onEntry(event));
-  return { ...identity, bus, exchange, trustDesk, epochs, notices, stateDirectory };
+  return { ...identity, bus, exchange, trustDesk, epochs, notices, disk };
 }
 
 /** The gate stands before the member does: what passes it is asked for later. */

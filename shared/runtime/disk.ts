@@ -41,14 +41,23 @@ export interface SecretFiles {
 
 /** Faults are those of the system: errors with `code` (ENOSPC, EACCES) or SQLite's `errcode`. */
 export interface Disk {
+  /** Where a file of this name lies, for people to find it. */
+  place(name: string): string;
   /** Whether there is a file or database of this name. */
   has(name: string): boolean;
-  /** Opens a database, making it at first. Every commit is on the disk before it is answered. */
+  /**
+   * Opens a database, making it at first. Every commit is on the disk before it is answered, deleted
+   * content is overwritten, and a lock is waited for 300 ms at the most.
+   */
   database(name: string): DatabaseSync;
   /** The content of a small file, or undefined where there is none. */
   readFile(name: string): Uint8Array | undefined;
+  /** Whether nobody but its owner can read the file. It exists. */
+  isPrivate(name: string): boolean;
   /** Old content or new, never a part of either; durable once it returns. Mode 0600. */
   replaceFile(name: string, content: Uint8Array): void;
+  /** All of it or nothing; durable once it returns. Mode 0600. EEXIST where the name is taken. */
+  createFile(name: string, content: Uint8Array): void;
   /** Opens the file, or makes it (mode 0600) and its entry in the folder durable. */
   logFile(name: string): Promise<LogFile>;
   /** Opens a folder of secrets (mode 0700), and wipes what a crash left half written. */

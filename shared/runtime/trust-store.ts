@@ -4,7 +4,6 @@
  * every start: a copy that is damaged or altered is refused (ORCH-8010, ORCH-8011), never patched up.
  */
 
-import path from 'node:path';
 import {
   AgentId,
   DigestHex,
@@ -22,11 +21,13 @@ import { lockoutsMax, type Lockout } from '#shared/core/lockout.ts';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
-import { readStateFile, replaceStateFile } from './state-file.ts';
+import type { Disk } from './disk.ts';
 
-const documentsMax = 8192;
+export const documentsMax = 8192;
 /** Bytes of the whole file, at the most: 256 MiB. */
 const fileBytesMax = 256 * 1024 * 1024;
+/** Left for the lockouts, and for what JSON adds to a document. */
+const reservedBytes = 1024 * 1024;
 
 const StoredLockout = StrictObject({
   sender: AgentId(),
@@ -63,32 +64,49 @@ export class TrustStateError extends Error {
 }
 
 export interface TrustStoreOptions {
-  /** Exists. */
-  readonly directory: string;
+  /** The state is its file `trust.json`. */
+  readonly disk: Disk;
   readonly crypto: CryptoProvider;
   /** At genesis; what is stored is adopted into it. */
   readonly trust: TrustView;
+  /** Documents that are kept at the most; what the file can hold unless told. */
+  readonly documentsMax?: number;
 }
 
-export class TrustStore {
-  readonly file: string;
-  readonly #crypto: CryptoProvider;
-  #state: TrustState;
+const name = 'trust.json';
 
-  private constructor(file: string, crypto: CryptoProvider, state: TrustState) {
-    this.file = file;
+export class TrustStore {
+  /** Where the state lies, for people. */
+  readonly file: string;
+  readonly #disk: Disk;
+  readonly #crypto: CryptoProvider;
+  readonly #documentsMax: number;
+  #state: TrustState;
+  /** Of the file as it lies there. */
+  #bytes: number;
+
+  private constructor(
+    { disk, crypto, documentsMax: limit = documentsMax }: TrustStoreOptions,
+    state: TrustState,
+    bytes: number,
+  ) {
+    this.file = disk.place(name);
+    this.#disk = disk;
     this.#crypto = crypto;
+    this.#documentsMax = limit;
     this.#state = state;
+    this.#bytes = bytes;
   }
 
   /** Reads what is there and adopts it. @throws TrustStateError */
-  static open({ directory, crypto, trust }: TrustStoreOptions): TrustStore {
-    const file = path.join(directory, 'trust.json');
-    const content = readStateFile(file);
+  static open(options: TrustStoreOptions): TrustStore {
+    const { disk, crypto, trust } = options;
+    const file = disk.place(name);
+    const content = disk.readFile(name);
     const { rootDigest } = trust;
     if (content === undefined) {
       const empty = { kind: 'trust_state', rootDigest, documents: [], lockouts: [] } as const;
-      return new TrustStore(file, crypto, { ...empty, documents: [], lockouts: [] });
+      return new TrustStore(options, { ...empty, documents: [], lockouts: [] }, 0);
     }
     const state = readState(crypto, file, content);
     if (state.rootDigest !== rootDigest) {
@@ -101,7 +119,7 @@ export class TrustStore {
       const reason = `a stored ${document.body.kind} is refused (${adoption.refusal})`;
       throw new TrustStateError(code, file, `${reason}: ${adoption.reason}`);
     }
-    return new TrustStore(file, crypto, state);
+    return new TrustStore(options, state, content.length);
   }
 
   get lockouts(): readonly Lockout[] {
@@ -113,8 +131,20 @@ export class TrustStore {
     return this.#state.documents.map(({ document }) => document);
   }
 
-  /** On the disk when it returns. */
+  /**
+   * Whether one more document of so many bytes can be kept: no file is written that would be refused at
+   * the next start. Only operators above their threshold can fill it.
+   */
+  hasRoomFor(documentBytes: number): boolean {
+    const bytes = this.#bytes + documentBytes + reservedBytes;
+    return this.#state.documents.length < this.#documentsMax && bytes <= fileBytesMax;
+  }
+
+  /** On the disk when it returns. Ask `hasRoomFor` before. */
   keepDocument(document: OfferedDocument, adoptedAtMs: number): void {
+    if (this.#state.documents.length >= this.#documentsMax) {
+      throw new Error('assertion: a document is kept where there is room for it');
+    }
     const documents = [...this.#state.documents, { document, adoptedAtMs }];
     this.#write({ ...this.#state, documents });
   }
@@ -125,16 +155,18 @@ export class TrustStore {
   }
 
   #write(state: TrustState): void {
-    replaceStateFile(this.file, JSON.stringify({ state, digest: digestOf(this.#crypto, state) }));
+    const content = utf8(JSON.stringify({ state, digest: digestOf(this.#crypto, state) }));
+    this.#disk.replaceFile(name, content);
+    this.#bytes = content.length;
     this.#state = state;
   }
 }
 
-function readState(crypto: CryptoProvider, file: string, content: Buffer): TrustState {
+function readState(crypto: CryptoProvider, file: string, content: Uint8Array): TrustState {
   if (content.length > fileBytesMax) {
     throw new TrustStateError('ORCH-8010', file, 'it is larger than anything that was written');
   }
-  const parsed = parse(content.toString());
+  const parsed = parse(Buffer.from(content).toString());
   if (!fileCheck.check(parsed)) throw new TrustStateError('ORCH-8010', file, 'it is damaged');
   if (digestOf(crypto, parsed.state) !== parsed.digest) {
     throw new TrustStateError('ORCH-8010', file, 'it was altered');

@@ -3,14 +3,14 @@
  * exports, databases. A file that is not what was written is refused with the one error class of its
  * reader and a code; nothing hangs, and nothing of a damaged file is taken.
  */
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readCheckpointState } from '#agents/auditor/checkpoint-file.ts';
-import { AuditLogError } from '#agents/auditor/log-file.ts';
+import { AuditLogError } from '#agents/auditor/log-error.ts';
 import { AuditLog, type LogRecord } from '#agents/auditor/log.ts';
 import { AdapterError } from '#agents/layers/adapter.ts';
 import { openStoreKey } from '#agents/layers/embedded/store-key.ts';
@@ -18,7 +18,6 @@ import { openDatabase } from '#agents/layers/sqlite.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault, VaultError } from '#agents/signer/epoch-vault.ts';
-import { readAtMost } from '#agents/signer/token/durable-file.ts';
 import { readPin } from '#agents/signer/token/pin.ts';
 import { readSeedFile } from '#agents/signer/token/seed-file.ts';
 import { TokenError } from '#agents/signer/token/token.ts';
@@ -28,7 +27,8 @@ import { verifyAuditFile } from '#shared/crypto/audit-verify.ts';
 import { concat } from '#shared/crypto/bytes.ts';
 import { InvariantError } from '#shared/crypto/errors.ts';
 import { loadIdentity, BootError } from '#shared/runtime/boot.ts';
-import { readStateFile } from '#shared/runtime/state-file.ts';
+import { readAtMost } from '#shared/runtime/durable-file.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { TrustStateError, TrustStore } from '#shared/runtime/trust-store.ts';
 import { amended } from '../support/documents.ts';
 import { crypto, makeWorld, quiet, type World } from '../support/world.ts';
@@ -39,6 +39,7 @@ import { timeoutMs, tries } from './runs.ts';
 const options = { timeout: timeoutMs };
 const folder = mkdtempSync(join(tmpdir(), 'gyre-fuzz-files-'));
 const file = join(folder, 'file');
+const disk = new SystemDisk(folder);
 const [frame = new Uint8Array(1)] = frameCases
   .filter(({ name }) => name === 'event-valid')
   .map(({ bytes }) => bytes);
@@ -135,11 +136,11 @@ describe('the signer', options, () => {
   });
 
   test('vaults', async () => {
-    const directory = join(folder, 'vault');
+    const directory = join(folder, 'epochs');
     const record = new EpochRecord(new DatabaseSync(':memory:'));
     const open = () =>
       EpochVault.open({
-        directory,
+        disk,
         mesh: 'test',
         token,
         record,
@@ -221,13 +222,15 @@ describe('the auditor', options, () => {
     const valid = [jsonBytes({ askedSize: 4 }), jsonBytes({})];
     await fc.assert(
       fc.asyncProperty(fc.oneof(fileBytes, mutated(valid)), async (bytes) => {
-        const state = await readingOf(bytes, () => readCheckpointState(file), AuditLogError);
+        writeFileSync(disk.place('checkpoint.json'), bytes);
+        const state = await readingOf(bytes, () => readCheckpointState(disk), AuditLogError);
         if (state !== undefined) expect(Object.keys(state).length).toBeLessThanOrEqual(2);
-        expect(readStateFile(file)?.length).toBe(bytes.length);
+        expect(disk.readFile('file')?.length).toBe(bytes.length);
       }),
       tries(75),
     );
-    expect(readCheckpointState(join(folder, 'none'))).toEqual({});
+    rmSync(disk.place('checkpoint.json'));
+    expect(readCheckpointState(disk)).toEqual({});
   });
 
   test('exports', async () => {
@@ -259,11 +262,10 @@ describe('the auditor', options, () => {
 
 describe('everyone', options, () => {
   test('states of trust', async () => {
-    const directory = folder;
-    const store = () => TrustStore.open({ directory, crypto, trust: world.newTrust() });
+    const store = () => TrustStore.open({ disk, crypto, trust: world.newTrust() });
     const first = store();
     first.keepDocument(await amended(world, world.trust.policy), world.clock.nowMs());
-    const valid = new Uint8Array(readStateFile(first.file) ?? []);
+    const valid = new Uint8Array(disk.readFile('trust.json') ?? []);
     await fc.assert(
       fc.asyncProperty(fc.oneof(fileBytes, mutated([valid])), async (bytes) => {
         writeFileSync(first.file, bytes);
@@ -309,15 +311,15 @@ describe('layers', options, () => {
   const place = { slot: '1/a', version: 1, keyId: 'ab'.repeat(32) };
 
   test('store keys and what lies under them', async () => {
-    const path = join(folder, 'store.key');
-    const key = openStoreKey(crypto, path, { mayCreate: true });
+    const keyFile = disk.place('keystore.key');
+    const key = openStoreKey(crypto, disk, { mayCreate: true });
     const sealed = key.seal(place, new Uint8Array(32));
     await fc.assert(
       fc.asyncProperty(fc.oneof(anyBytes, mutated([sealed])), async (bytes) => {
         const opened = await readingOf(bytes, () => key.open(place, bytes), AdapterError);
         if (opened !== undefined) expect(Buffer.compare(bytes, sealed)).toBe(0);
-        chmodSync(file, 0o600);
-        const read = () => openStoreKey(crypto, file, { mayCreate: false });
+        writeFileSync(keyFile, bytes, { mode: 0o600 });
+        const read = () => openStoreKey(crypto, disk, { mayCreate: false });
         const other = await readingOf(bytes, read, AdapterError);
         if (other !== undefined) expect(bytes).toHaveLength(32);
       }),
@@ -329,7 +331,7 @@ describe('layers', options, () => {
   test('databases and rows of steps', async () => {
     await fc.assert(
       fc.asyncProperty(anyBytes, fc.nat(), async (bytes, which) => {
-        await readingOf(bytes, () => openDatabase(file).close(), AdapterError);
+        await readingOf(bytes, () => openDatabase(disk, 'file').close(), AdapterError);
         rmSync(`${file}-wal`, { force: true });
         const database = new DatabaseSync(':memory:');
         const store = new StepStore(database);

@@ -3,7 +3,7 @@
  * HTTP, lengths that do not come; and a service that answers anything. Every answer has a code of the
  * closed set, the client throws its one error class, and both go on.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer, connect, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,6 +19,7 @@ import { isUsablePublicKey, verifyActivation } from '#agents/layers/public-keys.
 import { workloadOperations } from '#agents/layers/workload.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { systemClock } from '#shared/runtime/system.ts';
 import { quiet } from '../support/world.ts';
 import { anyBytes, jsonText, mutated } from './inputs.ts';
@@ -35,10 +36,11 @@ let service: KeyService;
 
 beforeAll(async () => {
   for (const layer of layers) {
+    const directory = join(folder, `${layer}`);
+    mkdirSync(directory);
     const adapter = EmbeddedAdapter.open({
       layer,
-      databasePath: join(folder, `${layer}.db`),
-      storeKeyPath: join(folder, `${layer}.key`),
+      disk: new SystemDisk(directory),
       crypto,
       clock: systemClock,
       usageWindowMs: 1_000,

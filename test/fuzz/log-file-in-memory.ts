@@ -1,5 +1,5 @@
 /** The file under an audit log, in memory: what a fuzzer puts there and what is left of it. */
-import type { LogFile } from '#agents/auditor/log-file.ts';
+import type { LogFile } from '#shared/runtime/disk.ts';
 
 export interface LogFileInMemory extends LogFile {
   content(): Uint8Array;

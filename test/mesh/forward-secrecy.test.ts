@@ -9,7 +9,6 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openLogFile } from '#agents/auditor/log-file.ts';
 import { AuditLog, type LogRecord } from '#agents/auditor/log.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
@@ -32,6 +31,7 @@ import { secretCommitment } from '#shared/crypto/epoch-capsule.ts';
 import { hybridPublicKey } from '#shared/crypto/hybrid-kem.ts';
 import { noticesSecret } from '#shared/crypto/keyring.ts';
 import type { HeldEpoch } from '#shared/runtime/epoch-store.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { SecrecyMesh } from '../support/secrecy-mesh.ts';
 import { makeSoftHsmToken, softHsm } from '../support/softhsm.ts';
 import { crypto, quiet } from '../support/world.ts';
@@ -114,7 +114,7 @@ async function unwrapped(): Promise<readonly HeldEpoch[]> {
   const database = new DatabaseSync(':memory:');
   try {
     const vault = await EpochVault.open({
-      directory: path.join(mesh.folder, 'signer', 'vault'),
+      disk: new SystemDisk(path.join(mesh.folder, 'signer')),
       mesh: mesh.world.mesh,
       token,
       record: new EpochRecord(database),
@@ -264,8 +264,8 @@ describe('a thief with all disks, the token and all traffic', () => {
 
 async function readLog(): Promise<LogRecord[]> {
   const records: LogRecord[] = [];
-  const file = path.join(mesh.folder, 'auditor', 'audit.log');
-  const log = await AuditLog.open(await openLogFile(file), (record) => records.push(record));
+  const file = await new SystemDisk(path.join(mesh.folder, 'auditor')).logFile('audit.log');
+  const log = await AuditLog.open(file, (record) => records.push(record));
   await log.close();
   return records;
 }

@@ -7,6 +7,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import type { LayerNumber } from '#schemas/layers.ts';
 import type { Query } from '#schemas/queries.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
@@ -14,6 +15,7 @@ import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { noticesSecret, StaticKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import { learnFrom } from './documents.ts';
 import {
@@ -25,17 +27,22 @@ import {
   startSigner,
   type AgentChoices,
   type Booted,
+  type Host,
   type Running,
 } from './mesh-agents.ts';
+import { KeysInMemory } from './keys-in-memory.ts';
 import {
   crypto,
   makeWorld,
+  quiet,
   type PrincipalChoices,
   type World,
   type WorldOptions,
 } from './world.ts';
 
 export interface MeshOptions extends WorldOptions, AgentChoices {
+  /** Secrets of channels are drawn, renewed and wiped as in production; else they are fixed. */
+  readonly hasEpochs?: boolean;
   /** Enrolled, but not started with the others. */
   readonly absent?: readonly string[];
 }
@@ -97,15 +104,15 @@ export class InMemoryMesh {
   async startAgent(agentId: string): Promise<void> {
     const agent = this.world.trust.agent(agentId);
     if (agent === undefined) throw new Error(`${agentId} is not enrolled`);
-    const directory = this.#stateOf(agentId);
-    const booted = bootInMemory(this.world, agentId, { ...this.#options, directory });
+    const disk = new SystemDisk(this.#stateOf(agentId));
+    const booted = bootInMemory({ ...this.#hostOf(agentId), disk });
     this.#booted.set(agentId, booted);
-    const layer = (agent.layer ?? 1) as 1 | 2 | 3 | 4 | 5 | 6 | 7;
+    const layer = (agent.layer ?? 1) as LayerNumber;
     const starters = {
       operator: () => Promise.reject(new Error('operators do not run')),
       orchestrator: () => startOrchestrator(booted, this.#options),
-      signer: () => startSigner(booted, this.world),
-      auditor: () => startAuditor(booted),
+      signer: () => startSigner(booted, new KeysInMemory(this.world)),
+      auditor: () => startAuditor(booted, this.#options),
       layer: () => startLayer(booted, layer, this.#options),
     };
     this.#running.set(agentId, await starters[agent.kind]());
@@ -119,14 +126,27 @@ export class InMemoryMesh {
   #operatorOf(id: string): ReturnType<typeof bootOperator> {
     const known = this.#operators.get(id);
     if (known !== undefined) return known;
-    const trust = this.world.newTrust();
-    const operator = bootOperator(this.world, id, {
-      ...this.#options,
-      trust,
-      catchUp: () => this.#catchUp(id, trust),
-    });
+    const host = this.#hostOf(id);
+    const operator = bootOperator(host, () => this.#catchUp(id, host.trust));
     this.#operators.set(id, operator);
     return operator;
+  }
+
+  #hostOf(agentId: string): Omit<Host, 'disk'> {
+    const { world } = this;
+    const signingKey = world.keys.get(agentId);
+    if (signingKey === undefined) throw new Error(`${agentId} has no key`);
+    const hasEpochs = this.#options.hasEpochs ?? false;
+    return {
+      agentId,
+      clock: world.clock,
+      crypto,
+      log: quiet,
+      trust: world.newTrust(),
+      signingKey,
+      bus: world.bus(agentId),
+      keyring: hasEpochs ? new EpochKeyring(crypto, world.mesh) : world.keyring(agentId),
+    };
   }
 
   /** The live secrets of an agent that runs, or of an operator. */

@@ -1,14 +1,14 @@
 /**
- * The agents of a mesh in one process, put together as their processes put them together: real databases
- * in a folder each, the signer with its vault, channels' secrets by epochs behind the gate. Where a test
- * is about something else the secrets may be fixed, which saves the seconds in which first epochs begin.
+ * The agents of a mesh in one process, put together as their processes put them together: the signer with
+ * its vault, channels' secrets by epochs behind the gate. What is outside of an agent comes from its host:
+ * time, cryptography, the bus, the disk. Where a test is about something else the secrets may be fixed,
+ * which saves the seconds in which first epochs begin.
  */
 
-import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
-import { Auditor } from '#agents/auditor/auditor.ts';
+import type { DatabaseSync } from 'node:sqlite';
+import { Auditor, type AuditorPorts } from '#agents/auditor/auditor.ts';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
-import { algorithmClaims } from '#agents/layers/algorithm-capabilities.ts';
+import { algorithmClaims, type AlgorithmClaims } from '#agents/layers/algorithm-capabilities.ts';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { LayerAgent } from '#agents/layers/layer-agent.ts';
 import { Negotiator } from '#agents/layers/negotiator.ts';
@@ -21,22 +21,28 @@ import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
 import { Signer } from '#agents/signer/signer.ts';
+import type { Token } from '#agents/signer/token/token.ts';
 import type { AgentConfig } from '#schemas/config.ts';
+import type { LayerNumber } from '#schemas/layers.ts';
+import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { archiveChannel, channelsOf } from '#shared/core/channels.ts';
 import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
+import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import { BulkReceiver } from '#shared/runtime/bulk-receiver.ts';
+import type { Disk } from '#shared/runtime/disk.ts';
+import { heldForDocuments } from '#shared/runtime/document-gate.ts';
 import { gatedBus } from '#shared/runtime/epoch-gate.ts';
 import { EpochMember } from '#shared/runtime/epoch-member.ts';
 import { Notices } from '#shared/runtime/notices.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
-import type { Principal } from '#shared/runtime/principal.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import { Principal } from '#shared/runtime/principal.ts';
 import { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import { TrustStore } from '#shared/runtime/trust-store.ts';
-import { KeysInMemory } from './keys-in-memory.ts';
-import { crypto, quiet, type World } from './world.ts';
 
 export interface AgentChoices {
   /** 0 makes both orchestrators act on everything at once. */
@@ -45,8 +51,9 @@ export interface AgentChoices {
   readonly adapterOf?: (layer: number, adapter: EmbeddedAdapter) => LayerAdapter;
   /** What layer agents ask of negotiations. */
   readonly negotiation?: AgentConfig['negotiation'];
-  /** Secrets of channels are drawn, renewed and wiped as in production; else they are fixed. */
-  readonly hasEpochs?: boolean;
+  /** What layer agents can do; unless told, what the provider shows in self-tests that it can. */
+  readonly claimsOf?: (layer: LayerNumber) => () => AlgorithmClaims;
+  readonly auditor?: Pick<AuditorPorts, 'checkpointLeaves' | 'checkpointMs' | 'lookMs'>;
 }
 
 export interface Running {
@@ -55,55 +62,56 @@ export interface Running {
 
 export type Booted = ReturnType<typeof bootInMemory>;
 
+/** What stands around one agent in one of its lives. */
+export interface Host {
+  readonly agentId: string;
+  readonly clock: Clock;
+  readonly crypto: CryptoProvider;
+  readonly log: Log;
+  /** Its own, at genesis. */
+  readonly trust: TrustView;
+  readonly signingKey: SigningKey;
+  /** Connected. */
+  readonly bus: Bus;
+  /** An `EpochKeyring` has secrets drawn, renewed and wiped as in production; others are fixed. */
+  readonly keyring: ChannelKeyring;
+  readonly disk: Disk;
+}
+
 /** What `bootAgent` does for a process. */
-export function bootInMemory(
-  world: World,
-  agentId: string,
-  { directory, hasEpochs = false }: { readonly directory: string; readonly hasEpochs?: boolean },
-) {
-  const { clock } = world;
-  const trust = world.newTrust();
+export function bootInMemory(host: Host) {
+  const { agentId, clock, crypto, disk, keyring, log, trust } = host;
   const agent = trust.agent(agentId);
   if (agent === undefined) throw new Error(`${agentId} is not enrolled`);
   const { kind } = agent;
-  const { bus, keyring, memberOf } = secretsIn(world, agent, { trust, hasEpochs });
-  const store = TrustStore.open({ directory, crypto, trust });
-  const trustDesk = new TrustDesk({ agentId, kind, trust, store, crypto, bus, clock, log: quiet });
+  const { readable, memberOf } = secretsOf(host, agent);
   const catchUp = (): Promise<void> => trustDesk.catchUp();
   const isLockedOut = (id: string): boolean => trustDesk.isLockedOut(id);
+  const bus = heldForDocuments(readable, { crypto, trust, clock, catchUp });
+  const store = TrustStore.open({ disk, crypto, trust });
+  const trustDesk = new TrustDesk({ agentId, kind, trust, store, crypto, bus, clock, log });
   const observesAll = kind === 'auditor';
-  const choices = { bus, keyring, observesAll, trust, catchUp, isLockedOut };
-  const exchange = world.principal(agentId, choices);
+  const exchange = new Principal({ ...host, bus, observesAll, catchUp, isLockedOut });
   const epochs = memberOf(exchange);
-  const subjects = subjectsOf(world.mesh);
-  const shared = { agentId, bus, exchange, trust, crypto, clock, log: quiet, subjects, keyring };
+  const subjects = subjectsOf(trust.mesh);
+  const shared = { agentId, bus, exchange, trust, crypto, clock, log, subjects, keyring };
   const admits = (id: string, atMs: number): boolean => trustDesk.admits(id, atMs);
   const notices = new Notices({ ...shared, kind, catchUp, admits });
   notices.on('document-offered', (event, storedAtMs) => trustDesk.offered(event, storedAtMs));
   if (epochs !== undefined && kind !== 'orchestrator') {
     notices.on('epoch-entry', (event) => epochs.onEntry(event));
   }
-  return { ...shared, kind, trustDesk, notices, epochs, isLockedOut, directory };
+  return { ...shared, kind, trustDesk, notices, epochs, isLockedOut, disk };
 }
 
 /** An operator keeps nothing: as the command line does, it asks for secrets when it joins. */
-export function bootOperator(
-  world: World,
-  operatorId: string,
-  ports: {
-    readonly trust: TrustView;
-    readonly catchUp: () => Promise<void>;
-    readonly hasEpochs?: boolean;
-  },
-) {
-  const { trust, catchUp, hasEpochs = false } = ports;
-  const agent = { agentId: operatorId, kind: 'operator' } as const;
-  const { bus, keyring, memberOf } = secretsIn(world, agent, { trust, hasEpochs });
-  const exchange = world.principal(operatorId, { trust, catchUp, bus, keyring });
+export function bootOperator(host: Omit<Host, 'disk'>, catchUp: () => Promise<void>) {
+  const { readable: bus, memberOf } = secretsOf(host, { kind: 'operator' });
+  const exchange = new Principal({ ...host, bus, catchUp });
   const epochs = memberOf(exchange);
   return {
     exchange,
-    keyring,
+    keyring: host.keyring,
     join: async () => {
       await epochs?.start();
       await epochs?.ready();
@@ -115,34 +123,33 @@ export function bootOperator(
   };
 }
 
-/** A member's bus, its keyring, and its membership in epochs once it has an exchange. */
-function secretsIn(
-  world: World,
-  agent: Pick<Enrolled, 'agentId' | 'kind' | 'layer'>,
-  { trust, hasEpochs }: { readonly trust: TrustView; readonly hasEpochs: boolean },
-) {
-  const { agentId, kind } = agent;
-  const connected = world.bus(agentId);
-  if (!hasEpochs) {
-    const keyring: ChannelKeyring = world.keyring(agentId);
-    return { bus: connected, keyring, memberOf: () => undefined };
-  }
-  const keyring = new EpochKeyring(crypto, world.mesh);
+/** A member's bus behind the gate, and its membership in epochs once it has an exchange. */
+function secretsOf(host: Omit<Host, 'disk'>, agent: Pick<Enrolled, 'kind' | 'layer'>) {
+  const { bus, crypto, keyring, trust } = host;
+  if (!(keyring instanceof EpochKeyring)) return { readable: bus, memberOf: () => undefined };
   let member: EpochMember | undefined;
   const whenReadable = (name: { channel: string; epoch: number }): Promise<boolean> =>
     member?.whenReadable(name) ?? Promise.resolve(false);
   const unanswered = (): void => member?.unanswered();
-  const bus = gatedBus(connected, { crypto, trust, keyring, epochs: { whenReadable, unanswered } });
+  const readable = gatedBus(bus, { crypto, trust, keyring, epochs: { whenReadable, unanswered } });
   const memberOf = (exchange: Principal): EpochMember => {
+    const { kind } = agent;
     const channels = channelsOf(agent);
     const needed = kind === 'auditor' ? [...channels, archiveChannel] : channels;
-    const { clock, mesh } = world;
-    const ports = { agentId, exchange, trust, crypto, clock, keyring, channels, needed };
+    const subjects = subjectsOf(trust.mesh);
     const hasPrekeys = kind !== 'operator';
-    member = new EpochMember({ ...ports, log: quiet, subjects: subjectsOf(mesh), hasPrekeys });
+    member = new EpochMember({
+      ...host,
+      exchange,
+      keyring,
+      subjects,
+      channels,
+      needed,
+      hasPrekeys,
+    });
     return member;
   };
-  return { bus, keyring, memberOf };
+  return { readable, memberOf };
 }
 
 export async function startOrchestrator(
@@ -158,22 +165,16 @@ export async function startOrchestrator(
   return orchestrator;
 }
 
-export async function startSigner(booted: Booted, world: World): Promise<Running> {
-  const { directory, trust, epochs, keyring, log } = booted;
-  const database = new DatabaseSync(path.join(directory, 'signer.db'));
+export async function startSigner(booted: Booted, token: Token): Promise<Running> {
+  const { crypto, disk, trust, epochs, keyring, log } = booted;
+  const database = disk.database('signer.db');
+  const outbox = outboxOf(booted, database);
   const record = new EpochRecord(database);
-  const token = new KeysInMemory(world);
-  const vault = await EpochVault.open({
-    directory: path.join(directory, 'epochs'),
-    mesh: trust.mesh,
-    token,
-    record,
-    log,
-  });
+  const vault = await EpochVault.open({ disk, mesh: trust.mesh, token, record, log });
   (await vault.archiveKey(() => crypto.randomBytes(32))).fill(0);
   const signer = new Signer({
     ...booted,
-    outbox: outboxOf(booted, database),
+    outbox,
     checkpoints: new CheckpointMemory(database, crypto),
     epochRecord: record,
     token,
@@ -201,12 +202,12 @@ export async function startSigner(booted: Booted, world: World): Promise<Running
   };
 }
 
-export async function startAuditor(booted: Booted): Promise<Running> {
-  const { notices, epochs, directory: stateDirectory } = booted;
+export async function startAuditor(booted: Booted, choices: AgentChoices): Promise<Running> {
+  const { notices, epochs } = booted;
   await notices.start();
   await epochs?.start();
   await epochs?.ready();
-  const auditor = await Auditor.open({ ...booted, stateDirectory, lookMs: 200 });
+  const auditor = await Auditor.open({ ...booted, lookMs: 200, ...choices.auditor });
   await auditor.start();
   return {
     stop: async () => {
@@ -219,22 +220,17 @@ export async function startAuditor(booted: Booted): Promise<Running> {
 
 export async function startLayer(
   booted: Booted,
-  layer: 1 | 2 | 3 | 4 | 5 | 6 | 7,
+  layer: LayerNumber,
   choices: AgentChoices,
 ): Promise<Running> {
-  const { directory, notices, epochs, bus } = booted;
-  const embedded = EmbeddedAdapter.open({
-    layer,
-    databasePath: path.join(directory, 'keystore.db'),
-    storeKeyPath: path.join(directory, 'keystore.key'),
-    crypto,
-    clock: booted.clock,
-    usageWindowMs: 100,
-  });
+  const { notices, epochs, bus, disk } = booted;
+  const embedded = EmbeddedAdapter.open({ ...booted, layer, usageWindowMs: 100 });
   const adapter = choices.adapterOf?.(layer, embedded) ?? embedded;
-  const database = openDatabase(path.join(directory, 'store.db'));
+  const database = openDatabase(disk, 'store.db');
   const reports = new ReportOutbox({ ...booted, outbox: outboxOf(booted, database) });
-  const claims = await algorithmClaims({ ...booted, layer, ...choices.negotiation });
+  const claims =
+    choices.claimsOf?.(layer) ??
+    (await algorithmClaims({ ...booted, layer, ...choices.negotiation }));
   new Negotiator({ ...booted, claims }).listen(notices);
   const store = new StepStore(database);
   const agent = new LayerAgent({ ...booted, layer, claims, outbox: reports, store, adapter });

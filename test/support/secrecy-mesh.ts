@@ -7,7 +7,6 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { Auditor } from '#agents/auditor/auditor.ts';
 import { EpochDesk } from '#agents/orchestrator/epoch-desk.ts';
 import { EpochDriver } from '#agents/orchestrator/epoch-driver.ts';
@@ -25,6 +24,7 @@ import { EpochMember } from '#shared/runtime/epoch-member.ts';
 import { Notices } from '#shared/runtime/notices.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { crypto, makeWorld, quiet, type World } from './world.ts';
 
 export interface SecretMember {
@@ -237,19 +237,13 @@ export class SecrecyMesh {
 
   async #sign(ports: Running): Promise<() => Promise<void>> {
     const token = new RolesOfWorld(this.world, await this.#openToken());
-    const directory = this.stateOf(ports.agentId);
-    const database = new DatabaseSync(path.join(directory, 'signer.db'));
+    const disk = new SystemDisk(this.stateOf(ports.agentId));
+    const database = disk.database('signer.db');
     const onConflict = (): void => undefined;
     const outbox = new Outbox({ ...ports, database, onConflict, onTrouble: onConflict });
     const record = new EpochRecord(database);
     const { mesh } = this.world;
-    const vault = await EpochVault.open({
-      directory: path.join(directory, 'vault'),
-      mesh,
-      token,
-      record,
-      log: quiet,
-    });
+    const vault = await EpochVault.open({ disk, mesh, token, record, log: quiet });
     (await vault.archiveKey(() => ports.crypto.randomBytes(32))).fill(0);
     const signer = new Signer({
       ...ports,
@@ -271,10 +265,9 @@ export class SecrecyMesh {
 
   async #audit(ports: Running): Promise<() => Promise<void>> {
     await ports.epochs.ready();
-    const stateDirectory = this.stateOf(ports.agentId);
     const auditor = await Auditor.open({
       ...ports,
-      stateDirectory,
+      disk: new SystemDisk(this.stateOf(ports.agentId)),
       checkpointMs: 500,
       whenReadable: (name) => ports.epochs.whenReadable(name),
     });

@@ -9,6 +9,7 @@ import { slotDefinitions, type LayerNumber, type SlotDefinition } from '#schemas
 import type { Samples } from '#schemas/saga.ts';
 import { lengthPrefixed, toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import {
   AdapterError,
@@ -25,8 +26,7 @@ import { KeyUsage } from './key-usage.ts';
 
 export interface EmbeddedOptions {
   readonly layer: LayerNumber;
-  readonly databasePath: string;
-  readonly storeKeyPath: string;
+  readonly disk: Disk;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
   /** How far back a use of an old key still holds it, in milliseconds. */
@@ -53,9 +53,9 @@ export class EmbeddedAdapter implements LayerAdapter {
 
   /** Opens the key store; at the first start every slot gets its first key. @throws AdapterError */
   static open(options: EmbeddedOptions): EmbeddedAdapter {
-    const { databasePath, storeKeyPath, crypto } = options;
+    const { disk, crypto } = options;
     const definitions = definitionsOf(options.layer);
-    const store = KeyStore.open({ databasePath, storeKeyPath, crypto, definitions });
+    const store = KeyStore.open({ disk, crypto, definitions });
     try {
       const adapter = new EmbeddedAdapter(options, store);
       for (const { slot } of definitions) adapter.#addFirstKey(slot);

@@ -8,11 +8,11 @@
  * repeated. Destroying a key overwrites its bytes (secure_delete) and empties the write-ahead log.
  */
 
-import { existsSync } from 'node:fs';
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
 import { keyKinds, type KeyKind, type SlotDefinition } from '#schemas/layers.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Disk } from '#shared/runtime/disk.ts';
 import { AdapterError } from '../adapter.ts';
 import { openDatabase, transact, translated } from '../sqlite.ts';
 import type { Artefact, OpenKey } from './key-kinds.ts';
@@ -41,12 +41,13 @@ export interface StoredVersion {
 }
 
 export interface KeyStoreOptions {
-  readonly databasePath: string;
-  /** 32-byte file, 0600; made together with the database. */
-  readonly storeKeyPath: string;
+  /** Of `keystore.db`, and of the store key that is made together with it. */
+  readonly disk: Disk;
   readonly crypto: CryptoProvider;
   readonly definitions: readonly SlotDefinition[];
 }
+
+const name = 'keystore.db';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS store (
@@ -97,9 +98,9 @@ export class KeyStore {
 
   /** @throws AdapterError STORE_FAILED (also for a store key of another store), DISK_FULL */
   static open(options: KeyStoreOptions): KeyStore {
-    const mayCreate = !existsSync(options.databasePath);
-    const storeKey = openStoreKey(options.crypto, options.storeKeyPath, { mayCreate });
-    const database = openDatabase(options.databasePath);
+    const { disk, crypto } = options;
+    const storeKey = openStoreKey(crypto, disk, { mayCreate: !disk.has(name) });
+    const database = openDatabase(disk, name);
     try {
       const store = new KeyStore(database, storeKey);
       store.#begin(options.definitions);

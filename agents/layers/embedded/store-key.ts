@@ -1,25 +1,14 @@
 /**
- * The key under which the embedded key store keeps its secrets: 32 bytes in a file that only its
+ * The key under which the embedded key store keeps its secrets: 32 bytes in `keystore.key`, which only its
  * owner can read (0600), apart from the database, so that neither alone opens anything. Secrets are
  * sealed with ChaCha20-Poly1305 (RFC 8439) under a random nonce each, bound to slot, version and key
  * id: a sealed secret moved to another row does not open.
  */
 
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
-import { dirname } from 'node:path';
 import { concat, lengthPrefixed, toHex, utf8 } from '#shared/crypto/bytes.ts';
 import { sizes, type CryptoProvider } from '#shared/crypto/provider.ts';
 import { Secret, secretOfLength } from '#shared/crypto/secret.ts';
+import type { Disk } from '#shared/runtime/disk.ts';
 import { AdapterError } from '../adapter.ts';
 
 export interface SealedPlace {
@@ -28,6 +17,7 @@ export interface SealedPlace {
   readonly keyId: string;
 }
 
+const name = 'keystore.key';
 const algorithm = 'ChaCha20-Poly1305';
 const { key: keyBytes, nonce: nonceBytes, tag: tagBytes } = sizes.aead;
 
@@ -82,20 +72,11 @@ export class StoreKey {
  */
 export function openStoreKey(
   crypto: CryptoProvider,
-  path: string,
+  disk: Disk,
   options: { readonly mayCreate: boolean },
 ): StoreKey {
   try {
-    if (!existsSync(path)) {
-      if (!options.mayCreate) {
-        throw new AdapterError('STORE_FAILED', 'the key store is there, but its store key is not');
-      }
-      createStoreKey(crypto, path);
-    }
-    if ((statSync(path).mode & 0o077) !== 0) {
-      throw new AdapterError('STORE_FAILED', 'the store key is readable by others: chmod 600');
-    }
-    const bytes = new Uint8Array(readFileSync(path));
+    const bytes = readStoreKey(disk) ?? createStoreKey(crypto, disk, options);
     if (bytes.length !== keyBytes) {
       throw new AdapterError('STORE_FAILED', `the store key has ${bytes.length} bytes, not 32`);
     }
@@ -108,28 +89,32 @@ export function openStoreKey(
   }
 }
 
+/** Undefined where there is none. */
+function readStoreKey(disk: Disk): Uint8Array | undefined {
+  if (!disk.has(name)) return undefined;
+  if (!disk.isPrivate(name)) {
+    throw new AdapterError('STORE_FAILED', 'the store key is readable by others: chmod 600');
+  }
+  const content = disk.readFile(name);
+  return content === undefined ? undefined : new Uint8Array(content);
+}
+
 /** The name appears only once the whole key is on the disk; a name taken meanwhile stays. */
-function createStoreKey(crypto: CryptoProvider, path: string): void {
-  const draft = `${path}.${toHex(crypto.randomBytes(8))}.draft`;
+function createStoreKey(
+  crypto: CryptoProvider,
+  disk: Disk,
+  { mayCreate }: { readonly mayCreate: boolean },
+): Uint8Array {
+  if (!mayCreate) {
+    throw new AdapterError('STORE_FAILED', 'the key store is there, but its store key is not');
+  }
   const key = crypto.randomBytes(keyBytes);
   try {
-    const file = openSync(draft, 'wx', 0o600);
-    try {
-      writeSync(file, key);
-      fsyncSync(file);
-    } finally {
-      closeSync(file);
-    }
-    linkSync(draft, path);
-  } finally {
+    disk.createFile(name, key);
+    return key;
+  } catch (error) {
     key.fill(0);
-    rmSync(draft, { force: true });
-  }
-  const folder = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(folder);
-  } finally {
-    closeSync(folder);
+    throw error;
   }
 }
 

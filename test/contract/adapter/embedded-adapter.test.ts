@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { systemClock } from '#shared/runtime/system.ts';
 import { adapterContract, type AdapterWorld } from './adapter-contract.ts';
 
@@ -17,8 +18,7 @@ function embeddedWorld(layer: LayerNumber): AdapterWorld {
   const open = (): EmbeddedAdapter =>
     EmbeddedAdapter.open({
       layer,
-      databasePath: join(folder, 'keystore.db'),
-      storeKeyPath: join(folder, 'keystore.key'),
+      disk: new SystemDisk(folder),
       crypto: createNativeProvider(),
       clock: systemClock,
       usageWindowMs: 1_000,

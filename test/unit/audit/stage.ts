@@ -19,6 +19,7 @@ import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { members, type Member } from '#cli/mesh/members.ts';
 import { archiveChannel, archiveEpoch, channels, channelsOf } from '#shared/core/channels.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
 
 export interface StageOptions {
@@ -77,7 +78,7 @@ export class Stage {
       clock: world.clock,
       log: quiet,
       subjects,
-      stateDirectory: this.directory,
+      disk: new SystemDisk(this.directory),
       lookMs: 50,
       checkpointMs: 3_600_000,
       ...options,

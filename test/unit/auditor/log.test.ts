@@ -2,8 +2,10 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { AuditLogError, openLogFile, type LogFile } from '#agents/auditor/log-file.ts';
+import { AuditLogError } from '#agents/auditor/log-error.ts';
 import { AuditLog, type LogRecord } from '#agents/auditor/log.ts';
+import type { LogFile } from '#shared/runtime/disk.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 
 let directory: string;
 let file: string;
@@ -24,7 +26,9 @@ function record(leafIndex: number): LogRecord {
 
 async function reopen(): Promise<{ log: AuditLog; seen: LogRecord[] }> {
   const seen: LogRecord[] = [];
-  const log = await AuditLog.open(await openLogFile(file), (one) => seen.push(one));
+  const log = await AuditLog.open(await new SystemDisk(directory).logFile('audit.log'), (one) =>
+    seen.push(one),
+  );
   return { log, seen };
 }
 
@@ -102,7 +106,7 @@ describe('the log on disk', () => {
 describe('a disk that fails', () => {
   /** A disk with room for so many bytes, in front of a real file. */
   async function disk(room: number, canUndo = true) {
-    const real = await openLogFile(file);
+    const real = await new SystemDisk(directory).logFile('audit.log');
     const state = { room, syncs: 0, canUndo };
     const fake: LogFile = {
       ...real,

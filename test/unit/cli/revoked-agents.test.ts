@@ -13,6 +13,7 @@ import { runProgram } from '#cli/program.ts';
 import type { OfferedDocument } from '#schemas/trust.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { openTrust } from '#shared/crypto/trust.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { TrustStore } from '#shared/runtime/trust-store.ts';
 
 let folder = '';
@@ -52,7 +53,7 @@ test('is who an orchestrator knows to be revoked, and nobody before', async () =
     rootDigest: mesh.rootDigest,
   });
   if (opened.status !== 'ok') throw new Error(opened.reason);
-  const store = TrustStore.open({ directory, crypto, trust: opened.trust });
+  const store = TrustStore.open({ disk: new SystemDisk(directory), crypto, trust: opened.trust });
   store.keepDocument(JSON.parse(await readFile(file, 'utf8')) as OfferedDocument, Date.now());
   expect(await revokedAgents(layout, mesh)).toEqual(new Set(['network-a']));
 

@@ -18,6 +18,7 @@ import type { LayerNumber } from '#schemas/layers.ts';
 import type { LayerInspection } from '#schemas/queries.ts';
 import type { BusMessage } from '#shared/bus/bus.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { crypto, quiet, type World } from '../../support/world.ts';
 
 /** Memory, where there is such a folder: these tests end processes, not machines. */
@@ -83,15 +84,15 @@ export class Actor {
   begin(between: Between = {}): void {
     this.#close?.();
     const { clock, trust } = this.#world;
+    const disk = new SystemDisk(this.#folder);
     this.adapter = EmbeddedAdapter.open({
       layer: this.layer,
-      databasePath: join(this.#folder, 'keystore.db'),
-      storeKeyPath: join(this.#folder, 'keystore.key'),
+      disk,
       crypto,
       clock,
       usageWindowMs: 0,
     });
-    const database = openDatabase(this.databasePath);
+    const database = openDatabase(disk, 'store.db');
     const outbox = new Outbox({ database, clock, onConflict: () => {}, onTrouble: () => {} });
     this.store = new StepStore(database);
     const enqueue: ReportSink['enqueue'] = ({ subject, frame, hash }) => {

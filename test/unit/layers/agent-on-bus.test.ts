@@ -17,6 +17,7 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import type { AnyReceivedEvent } from '#shared/runtime/exchange.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { crypto, quiet, type World } from '../../support/world.ts';
 import { Director, stageWorld } from './director.ts';
 
@@ -118,15 +119,14 @@ async function start() {
   const { trust, clock } = world;
   const adapter = EmbeddedAdapter.open({
     layer,
-    databasePath: join(folder, 'keystore.db'),
-    storeKeyPath: join(folder, 'keystore.key'),
+    disk: new SystemDisk(folder),
     crypto,
     clock,
     usageWindowMs: 0,
   });
   const bus = world.bus(agentId);
   const exchange = world.principal(agentId, { bus });
-  const database = openDatabase(join(folder, 'store.db'));
+  const database = openDatabase(new SystemDisk(folder), 'store.db');
   const store = new StepStore(database);
   const queue = new Outbox({ database, clock, onConflict: () => {}, onTrouble: () => {} });
   const outbox = new ReportOutbox({ outbox: queue, bus, exchange, log: quiet });

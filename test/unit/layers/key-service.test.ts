@@ -11,6 +11,7 @@ import { KeyClient, type KeyUseDone, type KeyUseOutcome } from '#agents/layers/k
 import { KeyService } from '#agents/layers/key-service.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { systemClock } from '#shared/runtime/system.ts';
 import { quiet } from '../../support/world.ts';
 
@@ -240,8 +241,7 @@ describe('a rotation under load', () => {
 async function serve(layer: LayerNumber) {
   const adapter = EmbeddedAdapter.open({
     layer,
-    databasePath: join(folder, 'keystore.db'),
-    storeKeyPath: join(folder, 'keystore.key'),
+    disk: new SystemDisk(folder),
     crypto,
     clock: systemClock,
     usageWindowMs,

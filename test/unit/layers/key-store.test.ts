@@ -1,6 +1,7 @@
 /** The embedded key store: what its database refuses, what is gone when it is gone, and its faults. */
 import {
   chmodSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -17,6 +18,7 @@ import { openStoreKey } from '#agents/layers/embedded/store-key.ts';
 import { openDatabase, transact } from '#agents/layers/sqlite.ts';
 import { layerNumbers } from '#schemas/layers.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { systemClock } from '#shared/runtime/system.ts';
 
 const crypto = createNativeProvider();
@@ -102,7 +104,7 @@ describe('secrets at rest', () => {
   });
 
   test('a secret of a few bytes does not open', () => {
-    const key = openStoreKey(crypto, join(folder, 'short.key'), { mayCreate: true });
+    const key = openStoreKey(crypto, new SystemDisk(folder), { mayCreate: false });
     const place = { slot: '1/a', version: 1, keyId: 'ab'.repeat(32) };
     for (const bytes of [0, 1, 11, 12, 27, 28]) {
       const open = () => key.open(place, new Uint8Array(bytes));
@@ -145,7 +147,9 @@ describe('opening', () => {
 
   test('the fingerprint tells layers apart and nothing else', () => {
     const fingerprints = layerNumbers.map((layer) => {
-      const each = open(layer, join(folder, `layer-${layer}.db`));
+      const own = join(folder, `layer-${layer}`);
+      mkdirSync(own);
+      const each = open(layer, own);
       try {
         return each.fingerprint();
       } finally {
@@ -187,7 +191,7 @@ describe('faults', () => {
   });
 
   test('a full disk has its own code, and nothing half done', () => {
-    const database = openDatabase(join(folder, 'small.db'));
+    const database = openDatabase(new SystemDisk(folder), 'small.db');
     database.exec('CREATE TABLE data (bytes BLOB); PRAGMA max_page_count = 8;');
     const fill = (): void =>
       transact(database, 'too much', () => {
@@ -200,14 +204,10 @@ describe('faults', () => {
   });
 });
 
-function open(
-  layer: (typeof layerNumbers)[number] = 5,
-  databasePath = join(folder, 'keystore.db'),
-) {
+function open(layer: (typeof layerNumbers)[number] = 5, directory = folder) {
   return EmbeddedAdapter.open({
     layer,
-    databasePath,
-    storeKeyPath: join(folder, 'keystore.key'),
+    disk: new SystemDisk(directory),
     crypto,
     clock: systemClock,
     usageWindowMs: 1_000,

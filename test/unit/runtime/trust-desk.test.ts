@@ -12,6 +12,7 @@ import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import { offersAtOnce } from '#shared/runtime/offer-allowance.ts';
 import { Receiver } from '#shared/runtime/receiver.ts';
 import { TrustDesk } from '#shared/runtime/trust-desk.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { TrustStore } from '#shared/runtime/trust-store.ts';
 import { amended, bytesOf } from '../../support/documents.ts';
 import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
@@ -42,7 +43,7 @@ interface Open {
 
 function open(agentId = 'layer-agent', at = directory): Open {
   const trust = world.newTrust();
-  const store = TrustStore.open({ directory: at, crypto, trust });
+  const store = TrustStore.open({ disk: new SystemDisk(at), crypto, trust });
   const kind = trust.agent(agentId)?.kind ?? 'layer';
   const bus = world.bus(kind === 'layer' ? 'identity-a' : agentId);
   const ports = { agentId, kind, trust, store, crypto, bus, clock: world.clock, log: quiet };

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { OfferedDocument } from '#schemas/trust.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { digestOf, TrustStore, type TrustStateError } from '#shared/runtime/trust-store.ts';
 import { amended } from '../../support/documents.ts';
 import { crypto, makeWorld, type World } from '../../support/world.ts';
@@ -29,7 +30,7 @@ afterEach(() => rmSync(directory, { recursive: true }));
 const file = () => path.join(directory, 'trust.json');
 
 function open(trust = world.newTrust()): TrustStore {
-  return TrustStore.open({ directory, crypto, trust });
+  return TrustStore.open({ disk: new SystemDisk(directory), crypto, trust });
 }
 
 function keep(...documents: OfferedDocument[]): void {

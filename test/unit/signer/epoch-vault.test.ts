@@ -12,6 +12,7 @@ import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
 import { openFileToken } from '#agents/signer/token/file-token.ts';
 import type { Token } from '#agents/signer/token/token.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { quiet } from '../../support/world.ts';
 
 const day = 24 * 3_600_000;
@@ -38,7 +39,7 @@ afterAll(async () => {
 
 beforeEach(async () => {
   folder = mkdtempSync(path.join(tmpdir(), 'gyre-vault-'));
-  directory = path.join(folder, 'vault');
+  directory = path.join(folder, 'epochs');
   await reopen();
 });
 
@@ -51,7 +52,7 @@ async function reopen(mesh = 'test'): Promise<void> {
   if (database?.isOpen) database.close();
   database = new DatabaseSync(path.join(folder, 'signer.db'));
   record = new EpochRecord(database);
-  vault = await EpochVault.open({ directory, mesh, token, record, log: quiet });
+  vault = await EpochVault.open({ disk: new SystemDisk(folder), mesh, token, record, log: quiet });
 }
 
 const names = () => readdirSync(directory).toSorted();
@@ -140,6 +141,15 @@ describe('what is dropped', () => {
     writeFileSync(path.join(directory, `.${'0a'.repeat(12)}.tmp`), 'left over');
     await reopen();
     expect(names()).toEqual([]);
+  });
+
+  test('is not taken for what a crash left where it has got its name and kept its temporary one', async () => {
+    await vault.keep({ channel: 'saga', epoch: 3, secret: secretOf(3), standing: 'active' });
+    const temporary = path.join(directory, `.${'0a'.repeat(12)}.tmp`);
+    linkSync(path.join(directory, 'saga.3.secret'), temporary);
+    await reopen();
+    expect(names()).toEqual(['saga.3.secret']);
+    expect(await vault.load()).toMatchObject([{ channel: 'saga', secret: secretOf(3) }]);
   });
 });
 

@@ -1,22 +1,18 @@
 /**
- * The files of the signer's vault: one per channel and epoch, with nothing in it but the 32-byte secret,
- * wrapped by the token. A file appears complete and durable or not at all, is never changed, and goes by
- * being overwritten with random bytes where it lies, brought to the disk, unlinked, and its folder
- * brought to the disk too. Temporary files that a crash left go the same way when the vault is opened.
+ * A folder of secrets: one file per channel and epoch, with nothing in it but the 32-byte secret,
+ * wrapped by the signer's token. A file appears complete and durable or not at all, is never changed,
+ * and goes by being overwritten with random bytes where it lies, brought to the disk, unlinked, and
+ * its folder brought to the disk too. Temporary files that a crash left go the same way when the
+ * folder is opened, unless they are the second name of a secret that had got its own.
  *
  * What a file system or a flash disk copies elsewhere by itself is beyond this; docs/architecture.md
  * says what to put the vault on.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, readdir, unlink } from 'node:fs/promises';
+import { mkdir, open, readFile, readdir, stat, unlink } from 'node:fs/promises';
 import path from 'node:path';
-
-import { createDurably, systemCode } from './token/durable-file.ts';
-
-export interface SecretName {
-  readonly channel: string;
-  readonly epoch: number;
-}
+import type { SecretFiles, SecretName } from './disk.ts';
+import { createDurably, syncDirectory, systemCode } from './durable-file.ts';
 
 /** The channel's name is kebab-case (schemas), so no separator and no dot is in it. */
 const namePattern = /^([a-z][a-z0-9-]{0,62})\.(0|[1-9][0-9]{0,9})\.secret$/;
@@ -24,7 +20,7 @@ const temporaryPattern = /^\.[0-9a-f]{24}\.tmp$/;
 /** A wrapped secret of 32 bytes has 72; what has more is not looked at further. */
 const fileBytesMax = 4096;
 
-export class VaultFiles {
+export class SystemSecretFiles implements SecretFiles {
   readonly #directory: string;
 
   private constructor(directory: string) {
@@ -32,11 +28,11 @@ export class VaultFiles {
   }
 
   /** Makes the folder (mode 0700) and wipes what a crash left. Rejects with the system error. */
-  static async open(directory: string): Promise<VaultFiles> {
+  static async open(directory: string): Promise<SystemSecretFiles> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
-    const files = new VaultFiles(directory);
+    const files = new SystemSecretFiles(directory);
     for (const name of await readdir(directory)) {
-      if (temporaryPattern.test(name)) await files.#wipeFile(name);
+      if (temporaryPattern.test(name)) await files.#removeTemporary(name);
     }
     return files;
   }
@@ -73,6 +69,14 @@ export class VaultFiles {
     }
   }
 
+  /** With two names its bytes are those of a secret: the crash came before this name went. */
+  async #removeTemporary(file: string): Promise<void> {
+    const { nlink } = await stat(this.#path(file));
+    if (nlink === 1) return this.#wipeFile(file);
+    await unlink(this.#path(file));
+    await syncDirectory(this.#directory);
+  }
+
   /** In place, over the blocks that held it: a rename or a truncation would leave them as they are. */
   async #wipeFile(file: string): Promise<void> {
     const handle = await open(this.#path(file), 'r+');
@@ -87,12 +91,7 @@ export class VaultFiles {
       await handle.close();
     }
     await unlink(this.#path(file));
-    const folder = await open(this.#directory, 'r');
-    try {
-      await folder.sync();
-    } finally {
-      await folder.close();
-    }
+    await syncDirectory(this.#directory);
   }
 
   #path(file: string): string {

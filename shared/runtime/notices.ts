@@ -8,7 +8,10 @@ import type { EventTypeName } from '#schemas/events.ts';
 import type { AgentKind } from '#schemas/trust.ts';
 import type { Bus, BusMessage, Disposition, Subscription } from '#shared/bus/bus.ts';
 import { durableName, type Subjects } from '#shared/bus/subjects.ts';
-import type { Exchange, ReceivedEvent } from './exchange.ts';
+import { parseFrame } from '#shared/crypto/envelope.ts';
+import { BehindAllowance } from './behind-allowance.ts';
+import type { Exchange, Opening, ReceivedEvent } from './exchange.ts';
+import type { Clock } from './ports.ts';
 
 /** A layer agent's message is acknowledged once the handler is done. */
 export type NoticeHandler<Name extends EventTypeName> = (
@@ -23,6 +26,7 @@ export interface NoticesPorts {
   readonly exchange: Exchange;
   readonly bus: Bus;
   readonly subjects: Subjects;
+  readonly clock: Clock;
   /** Learns what the mesh knows and this agent does not; then a held notice is tried again. */
   readonly catchUp: () => Promise<void>;
   /** Whether an offer of documents is listened to at all. */
@@ -38,9 +42,11 @@ export class Notices {
   readonly #ports: NoticesPorts;
   readonly #handlers = new Map<EventTypeName, NoticeHandler<never>>();
   readonly #subscriptions: Subscription[] = [];
+  readonly #behind: BehindAllowance;
 
   constructor(ports: NoticesPorts) {
     this.#ports = ports;
+    this.#behind = new BehindAllowance(ports.clock);
   }
 
   /** One handler per type; before `start`. */
@@ -100,16 +106,25 @@ export class Notices {
     const address = subjects.parse(message.subject);
     if (address?.kind === 'trust' && !admits(address.agentId, message.timeMs)) return 'ack';
     let opening = exchange.open(message);
-    if (opening.status === 'refused' && opening.code === 'TRUST_BEHIND') {
+    if (isBehind(opening)) {
       await catchUp();
       opening = exchange.open(message);
-      if (opening.status === 'refused' && opening.code === 'TRUST_BEHIND') {
-        return { retryAfterMs: behindRetryMs };
-      }
+      if (isBehind(opening) && this.#mayWait(message)) return { retryAfterMs: behindRetryMs };
     }
     if (opening.status === 'refused') return { deadLetter: opening.code };
     const { event } = opening;
+    this.#behind.settled(event.sender.agentId, message.sequence);
     await this.#handlers.get(event.type)?.(event as ReceivedEvent<never>, message.timeMs);
     return 'ack';
   }
+
+  /** Of a message whose signature held. */
+  #mayWait({ data, sequence }: BusMessage): boolean {
+    const parsed = parseFrame(data);
+    return parsed.ok && this.#behind.mayWait(parsed.frame.header.sender, sequence);
+  }
+}
+
+function isBehind(opening: Opening): boolean {
+  return opening.status === 'refused' && opening.code === 'TRUST_BEHIND';
 }

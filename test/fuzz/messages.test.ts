@@ -142,6 +142,7 @@ describe('receivers', options, () => {
       exchange,
       bus: world.bus('auditor'),
       subjects,
+      clock: world.clock,
       catchUp: () => Promise.resolve(),
       admits: () => true,
     });

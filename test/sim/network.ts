@@ -1,0 +1,238 @@
+/**
+ * The simulated network of one world: one server in memory, and a connection with faults for every life of
+ * every agent. The world cuts, slows and disturbs the ways of an agent, breaks its connections, stops the
+ * server, makes it forget what it acknowledged, or have no room. Everything that happens is in the trace,
+ * in fields that are the same whenever the seed is.
+ */
+
+import { BusError, type Bus, type StreamName } from '#shared/bus/bus.ts';
+import type { BusMessage } from '#shared/bus/bus.ts';
+import { MemoryBroker } from '#shared/bus/memory-broker.ts';
+import { MemoryBus } from '#shared/bus/memory-bus.ts';
+import type { Traffic } from '#shared/bus/memory-link.ts';
+import type { PublisherLimits } from '#shared/bus/publisher.ts';
+import type { BusPrincipal, ProvisionPlan } from '#shared/bus/streams.ts';
+import { streamOf, subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
+import type { BusClock } from '#shared/bus/timers.ts';
+import { toHex } from '#shared/crypto/bytes.ts';
+import type { CrashPoints, Draws, Life, Trace, WorldTime } from './model.ts';
+import { SimulatedLink, type AgentConditions } from './sim-bus.ts';
+import { fairConditions, type Conditions, type Direction } from './way.ts';
+
+export interface NetworkOptions {
+  readonly plan: ProvisionPlan;
+  readonly time: WorldTime;
+  readonly draws: Draws;
+  readonly trace: Trace;
+  readonly crashes: CrashPoints;
+  /** Hears of every message that the server stored, in order; it must not change it. */
+  readonly onStored?: (stream: StreamName, message: BusMessage) => void;
+}
+
+export interface ConnectionOptions {
+  readonly life: Life;
+  readonly principal: BusPrincipal;
+  /** The life's own clock: its timers die with it. */
+  readonly clock: BusClock;
+  readonly limits?: Partial<PublisherLimits>;
+  readonly onTrouble?: (error: BusError) => void;
+}
+
+/** What somebody on the wire saw go by and the server does not keep. */
+export interface Overheard {
+  readonly subject: string;
+  readonly data: Uint8Array;
+}
+
+export type Ways = Direction | 'both';
+
+const overheardMax = 64;
+
+export class SimulatedNetwork {
+  readonly broker: MemoryBroker;
+  readonly subjects: Subjects;
+  readonly #options: NetworkOptions;
+  readonly #conditions = new Map<string, AgentConditions>();
+  readonly #links = new Map<string, Set<SimulatedLink>>();
+  readonly #names = new Map<string, string>();
+  readonly #overheard: Overheard[] = [];
+  readonly #full = new Set<StreamName>();
+
+  constructor(options: NetworkOptions) {
+    const { plan, time, trace, onStored } = options;
+    this.#options = options;
+    this.subjects = subjectsOf(plan.mesh);
+    const serverClock: BusClock = {
+      nowMs: () => Math.floor(time.nowMs()),
+      monotonicMs: () => time.monotonicMs(),
+      after: (delayMs, run) => time.after(delayMs, run),
+    };
+    this.broker = new MemoryBroker(plan, serverClock, (stream, message) => {
+      const { subject, sequence, messageId, data } = message;
+      const id = messageId.slice(0, 16);
+      trace.note('stored', { stream, sequence, subject, id, bytes: data.length });
+      onStored?.(stream, message);
+    });
+  }
+
+  /** The bus of one life: the production client over a connection with faults. */
+  connect({ life, principal, clock, limits, onTrouble }: ConnectionOptions): Bus {
+    const { time, trace, crashes } = this.#options;
+    const { agentId, number } = life;
+    const draws = this.#options.draws.fork(`connection of ${agentId} in life ${number}`);
+    const letters = draws.fork('dead letters');
+    const links = this.#linksOf(agentId);
+    const link = new SimulatedLink({
+      life,
+      clock,
+      broker: this.broker,
+      time,
+      draws,
+      trace,
+      crashes,
+      conditions: this.conditionsOf(agentId),
+      nameOf: (subject) => this.#nameOf(subject),
+      refusal: (traffic) => this.#refusal(traffic),
+      onGone: () => links.delete(link),
+    });
+    links.add(link);
+    const bus = new MemoryBus(this.broker, {
+      principal,
+      link,
+      newMessageId: () => toHex(letters.bytes(16)),
+      onTrouble: (error) => {
+        trace.note('trouble', { agent: agentId, life: number, code: error.code });
+        onTrouble?.(error);
+      },
+      ...(limits === undefined ? {} : { limits }),
+    });
+    link.carry(bus);
+    return bus;
+  }
+
+  /** What is the matter with an agent's ways, in all its lives. Change it by the functions below. */
+  conditionsOf(agentId: string): AgentConditions {
+    const known = this.#conditions.get(agentId);
+    if (known !== undefined) return known;
+    const conditions = { up: fairConditions(), down: fairConditions() };
+    this.#conditions.set(agentId, conditions);
+    return conditions;
+  }
+
+  /** `up`: the agent is not heard; `down`: it hears nothing. */
+  cut(agentId: string, ways: Ways = 'both'): void {
+    this.#setCut(agentId, ways, true);
+  }
+
+  mend(agentId: string, ways: Ways = 'both'): void {
+    this.#setCut(agentId, ways, false);
+  }
+
+  /** Delays, losses, repetitions, another order: until `calm`. */
+  disturb(agentId: string, ways: Ways, conditions: Partial<Omit<Conditions, 'isCut'>>): void {
+    for (const way of waysOf(ways)) Object.assign(this.conditionsOf(agentId)[way], conditions);
+  }
+
+  /** The ways of one agent, or of all, are fair again. */
+  calm(agentId?: string): void {
+    for (const id of agentId === undefined ? [...this.#conditions.keys()] : [agentId]) {
+      const { up, down } = this.conditionsOf(id);
+      Object.assign(up, fairConditions());
+      Object.assign(down, fairConditions());
+      for (const link of this.#linksOf(id)) link.conditionsChanged();
+    }
+  }
+
+  /** Its connections end; it connects again. */
+  breakConnections(agentId: string): void {
+    this.#options.trace.note('broken', { agent: agentId });
+    for (const link of this.#linksOf(agentId)) link.breakConnection();
+  }
+
+  stopServer(): void {
+    this.#options.trace.note('server down', {});
+    this.broker.stop();
+    this.#allChanged();
+  }
+
+  /** Streams and durables are as they were; of tokens it knows those of messages that are there. */
+  startServer(): void {
+    this.#options.trace.note('server up', {});
+    this.broker.start();
+    this.#allChanged();
+  }
+
+  /** Damage: the newest or the oldest acknowledged messages of a stream are gone, their sequences too. */
+  forget(stream: StreamName, which: 'newest' | 'oldest', count: number): void {
+    const { firstSequence, lastSequence } = this.broker.stream(stream).state();
+    this.#options.trace.note('forgotten by the server', { stream, which, count, lastSequence });
+    if (which === 'newest') this.broker.lose(stream, lastSequence - count + 1, lastSequence);
+    else this.broker.lose(stream, firstSequence, firstSequence + count - 1);
+  }
+
+  /** The server comes back at once from a copy in which `lastSequence` was the last: sequences repeat. */
+  rollBack(stream: StreamName, lastSequence: number): void {
+    this.#options.trace.note('rolled back', { stream, lastSequence });
+    this.stopServer();
+    this.broker.rollBack(stream, lastSequence);
+    this.startServer();
+  }
+
+  /** The server has no room in a stream, until it has. */
+  setFull(stream: StreamName, isFull: boolean): void {
+    this.#options.trace.note(isFull ? 'full' : 'not full', { stream });
+    if (isFull) this.#full.add(stream);
+    else this.#full.delete(stream);
+  }
+
+  /** Requests and answers that went by, oldest first, at most 64. */
+  overheard(): readonly Overheard[] {
+    return this.#overheard;
+  }
+
+  #setCut(agentId: string, ways: Ways, isCut: boolean): void {
+    this.#options.trace.note(isCut ? 'cut' : 'mended', { agent: agentId, ways });
+    for (const way of waysOf(ways)) this.conditionsOf(agentId)[way].isCut = isCut;
+    for (const link of this.#linksOf(agentId)) link.conditionsChanged();
+  }
+
+  #allChanged(): void {
+    for (const links of this.#links.values()) {
+      for (const link of links) link.conditionsChanged();
+    }
+  }
+
+  #linksOf(agentId: string): Set<SimulatedLink> {
+    const known = this.#links.get(agentId);
+    if (known !== undefined) return known;
+    const links = new Set<SimulatedLink>();
+    this.#links.set(agentId, links);
+    return links;
+  }
+
+  #nameOf(subject: string): string {
+    const known = this.#names.get(subject);
+    if (known !== undefined) return known;
+    const name = this.subjects.parse(subject)?.kind ?? 'bucket';
+    this.#names.set(subject, name);
+    return name;
+  }
+
+  /** What arrives at the server passes here first. */
+  #refusal({ kind, subject, data }: Traffic): BusError | undefined {
+    if (kind === 'request') this.#overhear({ subject, data });
+    if (kind !== 'publish' || this.#full.size === 0) return undefined;
+    const stream = streamOf(this.subjects, subject);
+    if (stream === null || !this.#full.has(stream)) return undefined;
+    return new BusError('BUS_FULL', 'the bus has no room');
+  }
+
+  #overhear(one: Overheard): void {
+    this.#overheard.push(one);
+    if (this.#overheard.length > overheardMax) this.#overheard.shift();
+  }
+}
+
+function waysOf(ways: Ways): readonly Direction[] {
+  return ways === 'both' ? ['up', 'down'] : [ways];
+}

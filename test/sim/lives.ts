@@ -6,30 +6,41 @@
  * before anything that comes due later.
  */
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { SimulatedCrash, type Life } from './model.ts';
 import type { SimulatedTime } from './time.ts';
+
+/**
+ * Whose code runs now, and on whose behalf a promise was made: so that a rejection that nobody catches
+ * ends the process that it belongs to.
+ */
+export const running = new AsyncLocalStorage<Life>();
 
 export interface LifeOptions {
   readonly agentId: string;
   /** 1 for the first life. */
   readonly number: number;
   readonly time: Pick<SimulatedTime, 'after'>;
+  /** Gets what its callbacks throw, which ends a real process; the world ends by it, unless given. */
+  readonly onFault?: (fault: unknown) => void;
 }
 
 export class SimulatedLife implements Life {
   readonly agentId: string;
   readonly number: number;
   readonly #time: Pick<SimulatedTime, 'after'>;
+  readonly #onFault: ((fault: unknown) => void) | undefined;
   readonly #waiting: (() => void)[] = [];
   readonly #mourners: (() => void)[] = [];
   #isAlive = true;
   #isPaused = false;
   #isCatchingUp = false;
 
-  constructor({ agentId, number, time }: LifeOptions) {
+  constructor({ agentId, number, time, onFault }: LifeOptions) {
     this.agentId = agentId;
     this.number = number;
     this.#time = time;
+    this.#onFault = onFault;
   }
 
   get isAlive(): boolean {
@@ -43,7 +54,7 @@ export class SimulatedLife implements Life {
   whenRunning(run: () => void): void {
     if (!this.#isAlive) return;
     if (this.#isPaused || this.#waiting.length > 0) this.#waiting.push(run);
-    else run();
+    else this.#call(run);
   }
 
   /** At once, where it is dead already. */
@@ -87,11 +98,21 @@ export class SimulatedLife implements Life {
     if (!this.#isAlive || this.#isPaused) return;
     const run = this.#waiting[0];
     try {
-      run?.();
+      if (run !== undefined) this.#call(run);
     } finally {
       // Only now, so that what it leads to gets behind those that still wait.
       this.#waiting.shift();
       this.#catchUp();
+    }
+  }
+
+  #call(run: () => void): void {
+    try {
+      running.run(this, run);
+    } catch (fault) {
+      if (fault instanceof SimulatedCrash && !this.#isAlive) return;
+      if (this.#onFault === undefined) throw fault;
+      this.#onFault(fault);
     }
   }
 }

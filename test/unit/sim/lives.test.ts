@@ -1,7 +1,7 @@
 /** Lives of processes and their clocks: nothing after death, nothing while standing still, in order. */
 import { beforeEach, describe, expect, test } from 'vitest';
 import { SimulatedClock } from '../../sim/clock.ts';
-import { SimulatedLife } from '../../sim/lives.ts';
+import { running, SimulatedLife } from '../../sim/lives.ts';
 import { SimulatedCrash } from '../../sim/model.ts';
 import { SimulatedTime, worldBeginsMs } from '../../sim/time.ts';
 
@@ -66,6 +66,67 @@ describe('a life', () => {
     life.resume();
     await time.run(20);
     expect(met).toEqual(['first at 10']);
+  });
+});
+
+describe('who runs', () => {
+  test('is known in callbacks, in timers, and in what follows from them', async () => {
+    const other = new SimulatedLife({ agentId: 'b', number: 1, time });
+    const clock = new SimulatedClock({ life: other, time });
+    const say = (what: string): void => {
+      met.push(`${what}: ${running.getStore()?.agentId ?? 'nobody'}`);
+    };
+    life.whenRunning(() => {
+      clock.after(1, () => {
+        say('timer');
+        void Promise.resolve().then(() => say('promise'));
+        setImmediate(() => say('immediate'));
+      });
+      say('callback');
+    });
+    say('outside');
+    await time.run(10);
+    expect(met).toEqual([
+      'callback: a',
+      'outside: nobody',
+      'timer: b',
+      'promise: b',
+      'immediate: b',
+    ]);
+  });
+
+  test('is known of a rejection that nobody catches', async () => {
+    const heard: unknown[] = [];
+    const before = process.listeners('unhandledRejection');
+    process.removeAllListeners('unhandledRejection');
+    process.on('unhandledRejection', (fault) => heard.push(fault, running.getStore()?.agentId));
+    try {
+      const fault = new RangeError('nobody');
+      life.whenRunning(() => void Promise.resolve().then(() => Promise.reject(fault)));
+      await time.run(10);
+      expect(heard).toEqual([fault, 'a']);
+    } finally {
+      process.removeAllListeners('unhandledRejection');
+      for (const listener of before) process.on('unhandledRejection', listener);
+    }
+  });
+
+  test('what a callback throws goes to its process, or out where nobody wants it', () => {
+    const heard: unknown[] = [];
+    const onFault = (fault: unknown): void => void heard.push(fault);
+    const guarded = new SimulatedLife({ agentId: 'b', number: 1, time, onFault });
+    const fault = new RangeError('a fault');
+    const fail = (): void => {
+      throw fault;
+    };
+    guarded.whenRunning(fail);
+    expect(heard).toEqual([fault]);
+    expect(() => life.whenRunning(fail)).toThrow(fault);
+    guarded.whenRunning(() => {
+      guarded.crash();
+      guarded.assertAlive();
+    });
+    expect(heard).toHaveLength(1);
   });
 });
 

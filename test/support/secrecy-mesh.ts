@@ -45,23 +45,27 @@ export class SecrecyMesh {
   readonly drawn: Uint8Array[] = [];
   readonly #drivers: EpochDriver[] = [];
   readonly #openToken: () => Promise<Token>;
+  readonly #slowMs: number;
   readonly #provider = { ...crypto, randomBytes: (count: number) => this.#draw(count) };
 
-  private constructor(world: World, openToken: () => Promise<Token>) {
+  private constructor(world: World, openToken: () => Promise<Token>, slowMs: number) {
     this.world = world;
+    this.#slowMs = slowMs;
     this.subjects = subjectsOf(world.mesh);
     this.folder = mkdtempSync(path.join(tmpdir(), 'gyre-secrecy-'));
     this.#openToken = openToken;
   }
 
+  /** `slowMs`: for how long the token keeps no channel secret after it was first asked to. */
   static async start(
     agentIds: readonly string[],
     openToken: () => Promise<Token>,
+    slowMs = 0,
   ): Promise<SecrecyMesh> {
-    const mesh = new SecrecyMesh(await makeWorld(), openToken);
+    const mesh = new SecrecyMesh(await makeWorld(), openToken, slowMs);
     await mesh.#record();
     await Promise.all(agentIds.map((id) => mesh.#begin(id)));
-    await mesh.until('first epochs', () => mesh.isEverywhere(1));
+    await mesh.until('first epochs', () => mesh.isBeyond(new Map()));
     return mesh;
   }
 
@@ -77,19 +81,31 @@ export class SecrecyMesh {
     return member;
   }
 
-  /** Whether every member uses this epoch, or a later one, in all its channels. */
-  isEverywhere(epoch: number): boolean {
+  /** The epoch in use of each channel, by the member that is furthest. */
+  inUse(): Map<string, number> {
+    const found = new Map<string, number>();
+    for (const { agentId, keyring } of this.members.values()) {
+      for (const channel of this.#channelsOf(agentId)) {
+        const epoch = keyring.currentEpoch(channel) ?? 0;
+        found.set(channel, Math.max(epoch, found.get(channel) ?? 0));
+      }
+    }
+    return found;
+  }
+
+  /** Whether every member uses later epochs than these in all its channels. */
+  isBeyond(epochs: ReadonlyMap<string, number>): boolean {
     return [...this.members.values()].every(({ agentId, keyring }) =>
-      this.#channelsOf(agentId).every((channel) => (keyring.currentEpoch(channel) ?? 0) >= epoch),
+      this.#channelsOf(agentId).every(
+        (channel) => (keyring.currentEpoch(channel) ?? 0) > (epochs.get(channel) ?? 0),
+      ),
     );
   }
 
-  /** Whether nobody holds the epoch any more. */
-  isGone(epoch: number): boolean {
-    return [...this.members.values()].every(({ agentId, keyring }) =>
-      this.#channelsOf(agentId).every(
-        (channel) => keyring.secretOf({ channel, epoch }) === undefined,
-      ),
+  /** Whether nobody holds these epochs any more, or one before them. */
+  isGone(epochs: ReadonlyMap<string, number>): boolean {
+    return [...this.members.values()].every(({ keyring }) =>
+      keyring.held().every(({ channel, epoch }) => epoch > (epochs.get(channel) ?? 0)),
     );
   }
 
@@ -236,7 +252,7 @@ export class SecrecyMesh {
   }
 
   async #sign(ports: Running): Promise<() => Promise<void>> {
-    const token = new RolesOfWorld(this.world, await this.#openToken());
+    const token = new RolesOfWorld(this.world, await this.#openToken(), this.#slowMs);
     const disk = new SystemDisk(this.stateOf(ports.agentId));
     const database = disk.database('signer.db');
     const onConflict = (): void => undefined;
@@ -280,10 +296,14 @@ export class SecrecyMesh {
 class RolesOfWorld implements Token {
   readonly #world: World;
   readonly #token: Token;
+  readonly #slowMs: number;
+  #archiveIsKept = false;
+  #readyAtMs: number | undefined;
 
-  constructor(world: World, token: Token) {
+  constructor(world: World, token: Token, slowMs: number) {
     this.#world = world;
     this.#token = token;
+    this.#slowMs = slowMs;
   }
 
   describe() {
@@ -302,8 +322,15 @@ class RolesOfWorld implements Token {
     return crypto.signAsync(this.#key(keyName), { message, context });
   }
 
-  wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
-    return this.#token.wrap(bytes, purpose);
+  /** The archive key comes first, before the signer answers anyone. */
+  async wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
+    if (this.#archiveIsKept) {
+      this.#readyAtMs ??= performance.now() + this.#slowMs;
+      const delayMs = this.#readyAtMs - performance.now();
+      if (delayMs > 0) await new Promise((resolve) => setTimeout(resolve, delayMs));
+    }
+    this.#archiveIsKept = true;
+    return await this.#token.wrap(bytes, purpose);
   }
 
   unwrap(wrapped: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {

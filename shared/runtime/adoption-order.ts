@@ -15,7 +15,10 @@ export interface Unfit {
   readonly adoption: RefusedAdoption;
 }
 
-type Adopt = (bytes: Uint8Array) => Adoption;
+/** `no-room`: nothing speaks against it, but this agent could not keep it, so it does not adopt it. */
+export type Taking = Adoption | { readonly status: 'no-room' };
+
+type Adopt = (bytes: Uint8Array) => Taking;
 
 /** `found` as `KeptDocuments` orders it. Returns what stands nowhere. */
 export async function adoptInOrder(

@@ -16,7 +16,7 @@ import { toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { AdoptOptions, TrustView } from '#shared/crypto/trust.ts';
-import { adoptInOrder, type RefusedAdoption } from './adoption-order.ts';
+import { adoptInOrder, type RefusedAdoption, type Taking } from './adoption-order.ts';
 import type { ReceivedEvent } from './exchange.ts';
 import { inDocumentOrder, KeptDocuments } from './kept-documents.ts';
 import { OfferAllowance } from './offer-allowance.ts';
@@ -35,8 +35,6 @@ export interface TrustDeskPorts {
   readonly log: Log;
 }
 
-type Adoption = ReturnType<TrustView['adoptBytes']>;
-
 /** Why a bad offer may be no fault of its sender's. */
 interface Lateness {
   /** The bus stored it before this agent learned of what is newest. */
@@ -51,7 +49,6 @@ const overtakenMax = 8;
 const refusedMax = 4096;
 /** Looks at what is kept follow each other no faster. */
 const lookAgainMs = 200;
-const roundsMax = 64;
 const keepRetryMs = 1_000;
 /** How often an orchestrator looks whether what it keeps there still stands. */
 const keptLookMs = 15_000;
@@ -161,11 +158,11 @@ export class TrustDesk {
     const { clock, log } = this.#ports;
     if (clock.monotonicMs() - this.#lookedMs < lookAgainMs) return;
     try {
-      for (let round = 0; round < roundsMax; round += 1) {
+      // Again after each that is adopted: what was refused before may stand under it.
+      for (let before = -1; before < this.#known.size;) {
+        before = this.#known.size;
         const isKnown = (digest: string): boolean => this.#isKnown(digest);
-        const isRefused = (name: string): boolean => this.#refused.has(name);
-        const found = await this.#kept.unknown(isKnown, isRefused);
-        if (found.length === 0) break;
+        const found = await this.#kept.unknown(isKnown, (name) => this.#refused.has(name));
         const unfit = await adoptInOrder(found, (bytes) => this.#take(bytes));
         for (const { kept } of unfit) this.#noteRefused(kept.name);
       }
@@ -178,14 +175,18 @@ export class TrustDesk {
   }
 
   /** Not from an offer: one's way to newer documents may lead over expired ones. */
-  #take(bytes: Uint8Array): Adoption {
+  #take(bytes: Uint8Array): Taking {
     return this.#adopt(bytes, { takesExpired: true });
   }
 
   /** Written down in the same turn, so that nothing is done by a document that a crash would forget. */
-  #adopt(bytes: Uint8Array, options: AdoptOptions = {}): Adoption {
+  #adopt(bytes: Uint8Array, options: AdoptOptions = {}): Taking {
     const { trust, store, clock, log } = this.#ports;
     const nowMs = clock.nowMs();
+    if (!store.hasRoomFor(bytes.length)) {
+      log.error({ file: store.file }, 'there is no room for another document: it is not adopted');
+      return { status: 'no-room' };
+    }
     const adoption = trust.adoptBytes(bytes, nowMs, options);
     if (adoption.status !== 'adopted') return adoption;
     // Not parsed a second time: two readers of the same bytes need not agree.

@@ -46,17 +46,27 @@ export interface Overheard {
 
 export type Ways = Direction | 'both';
 
+/** Ends what was done, the first time that it is called. */
+export type Heal = () => void;
+
+/** What is imposed on an agent's ways, and what they are by it. */
+interface ImposedWays {
+  readonly conditions: AgentConditions;
+  readonly imposed: Record<Direction, Partial<Conditions>[]>;
+}
+
 const overheardMax = 64;
 
 export class SimulatedNetwork {
   readonly broker: MemoryBroker;
   readonly subjects: Subjects;
   readonly #options: NetworkOptions;
-  readonly #conditions = new Map<string, AgentConditions>();
+  readonly #ways = new Map<string, ImposedWays>();
   readonly #links = new Map<string, Set<SimulatedLink>>();
   readonly #names = new Map<string, string>();
   readonly #overheard: Overheard[] = [];
-  readonly #full = new Set<StreamName>();
+  readonly #full = new Map<StreamName, number>();
+  #absences = 0;
 
   constructor(options: NetworkOptions) {
     const { plan, time, trace, onStored } = options;
@@ -110,37 +120,37 @@ export class SimulatedNetwork {
     return bus;
   }
 
-  /** What is the matter with an agent's ways, in all its lives. Change it by the functions below. */
+  /** What is the matter with an agent's ways now, in all its lives. */
   conditionsOf(agentId: string): AgentConditions {
-    const known = this.#conditions.get(agentId);
-    if (known !== undefined) return known;
-    const conditions = { up: fairConditions(), down: fairConditions() };
-    this.#conditions.set(agentId, conditions);
-    return conditions;
+    return this.#waysOf(agentId).conditions;
   }
 
-  /** `up`: the agent is not heard; `down`: it hears nothing. */
-  cut(agentId: string, ways: Ways = 'both'): void {
-    this.#setCut(agentId, ways, true);
+  /** `up`: the agent is not heard; `down`: it hears nothing. Until the result is called. */
+  cut(agentId: string, ways: Ways = 'both'): Heal {
+    this.#options.trace.note('cut', { agent: agentId, ways });
+    const heal = this.#impose(agentId, ways, { isCut: true });
+    return once(() => {
+      this.#options.trace.note('mended', { agent: agentId, ways });
+      heal();
+    });
   }
 
-  mend(agentId: string, ways: Ways = 'both'): void {
-    this.#setCut(agentId, ways, false);
+  /** Delays, losses, repetitions, another order. The last that came and is not healed counts. */
+  disturb(agentId: string, ways: Ways, conditions: Partial<Omit<Conditions, 'isCut'>>): Heal {
+    return once(this.#impose(agentId, ways, conditions));
   }
 
-  /** Delays, losses, repetitions, another order: until `calm`. */
-  disturb(agentId: string, ways: Ways, conditions: Partial<Omit<Conditions, 'isCut'>>): void {
-    for (const way of waysOf(ways)) Object.assign(this.conditionsOf(agentId)[way], conditions);
-  }
-
-  /** The ways of one agent, or of all, are fair again. */
-  calm(agentId?: string): void {
-    for (const id of agentId === undefined ? [...this.#conditions.keys()] : [agentId]) {
-      const { up, down } = this.conditionsOf(id);
-      Object.assign(up, fairConditions());
-      Object.assign(down, fairConditions());
-      for (const link of this.#linksOf(id)) link.conditionsChanged();
+  /** All ways are fair again, the server is up and has room. */
+  calm(): void {
+    this.#full.clear();
+    for (const agentId of this.#ways.keys()) {
+      const { imposed } = this.#waysOf(agentId);
+      imposed.up.length = 0;
+      imposed.down.length = 0;
+      this.#conditionsChanged(agentId);
     }
+    this.#absences = 0;
+    if (!this.broker.up.open) this.#startServer();
   }
 
   /** Its connections end; it connects again. */
@@ -149,17 +159,18 @@ export class SimulatedNetwork {
     for (const link of this.#linksOf(agentId)) link.breakConnection();
   }
 
-  stopServer(): void {
-    this.#options.trace.note('server down', {});
-    this.broker.stop();
-    this.#allChanged();
-  }
-
-  /** Streams and durables are as they were; of tokens it knows those of messages that are there. */
-  startServer(): void {
-    this.#options.trace.note('server up', {});
-    this.broker.start();
-    this.#allChanged();
+  /**
+   * The server is away until the result is called. Streams and durables are then as they were; of tokens
+   * it knows those of messages that are there.
+   */
+  stopServer(): Heal {
+    this.#absences += 1;
+    if (this.broker.up.open) this.#stopServer();
+    return once(() => {
+      if (this.#absences === 0) return;
+      this.#absences -= 1;
+      if (this.#absences === 0) this.#startServer();
+    });
   }
 
   /** Damage: the newest or the oldest acknowledged messages of a stream are gone, their sequences too. */
@@ -173,16 +184,20 @@ export class SimulatedNetwork {
   /** The server comes back at once from a copy in which `lastSequence` was the last: sequences repeat. */
   rollBack(stream: StreamName, lastSequence: number): void {
     this.#options.trace.note('rolled back', { stream, lastSequence });
-    this.stopServer();
+    const start = this.stopServer();
     this.broker.rollBack(stream, lastSequence);
-    this.startServer();
+    start();
   }
 
-  /** The server has no room in a stream, until it has. */
-  setFull(stream: StreamName, isFull: boolean): void {
-    this.#options.trace.note(isFull ? 'full' : 'not full', { stream });
-    if (isFull) this.#full.add(stream);
-    else this.#full.delete(stream);
+  /** The server has no room in a stream, until the result is called. */
+  fill(stream: StreamName): Heal {
+    this.#options.trace.note('full', { stream });
+    this.#full.set(stream, (this.#full.get(stream) ?? 0) + 1);
+    return once(() => {
+      const count = this.#full.get(stream) ?? 0;
+      if (count <= 1) this.#full.delete(stream);
+      else this.#full.set(stream, count - 1);
+    });
   }
 
   /** Requests and answers that went by, oldest first, at most 64. */
@@ -190,13 +205,51 @@ export class SimulatedNetwork {
     return this.#overheard;
   }
 
-  #setCut(agentId: string, ways: Ways, isCut: boolean): void {
-    this.#options.trace.note(isCut ? 'cut' : 'mended', { agent: agentId, ways });
-    for (const way of waysOf(ways)) this.conditionsOf(agentId)[way].isCut = isCut;
+  #impose(agentId: string, ways: Ways, conditions: Partial<Conditions>): Heal {
+    const { imposed } = this.#waysOf(agentId);
+    for (const way of directionsOf(ways)) imposed[way].push(conditions);
+    this.#conditionsChanged(agentId);
+    return () => {
+      for (const way of directionsOf(ways)) {
+        const at = imposed[way].indexOf(conditions);
+        if (at >= 0) imposed[way].splice(at, 1);
+      }
+      this.#conditionsChanged(agentId);
+    };
+  }
+
+  #conditionsChanged(agentId: string): void {
+    const { conditions, imposed } = this.#waysOf(agentId);
+    for (const way of directionsOf('both')) {
+      Object.assign(conditions[way], fairConditions(), ...imposed[way]);
+    }
     for (const link of this.#linksOf(agentId)) link.conditionsChanged();
   }
 
-  #allChanged(): void {
+  #waysOf(agentId: string): ImposedWays {
+    const known = this.#ways.get(agentId);
+    if (known !== undefined) return known;
+    const ways: ImposedWays = {
+      conditions: { up: fairConditions(), down: fairConditions() },
+      imposed: { up: [], down: [] },
+    };
+    this.#ways.set(agentId, ways);
+    return ways;
+  }
+
+  #stopServer(): void {
+    this.#options.trace.note('server down', {});
+    this.broker.stop();
+    this.#serverChanged();
+  }
+
+  #startServer(): void {
+    this.#options.trace.note('server up', {});
+    this.broker.start();
+    this.#serverChanged();
+  }
+
+  #serverChanged(): void {
     for (const links of this.#links.values()) {
       for (const link of links) link.conditionsChanged();
     }
@@ -233,6 +286,15 @@ export class SimulatedNetwork {
   }
 }
 
-function waysOf(ways: Ways): readonly Direction[] {
+function directionsOf(ways: Ways): readonly Direction[] {
   return ways === 'both' ? ['up', 'down'] : [ways];
+}
+
+function once(run: () => void): Heal {
+  let isDone = false;
+  return () => {
+    if (isDone) return;
+    isDone = true;
+    run();
+  };
 }

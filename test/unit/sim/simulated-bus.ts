@@ -2,7 +2,7 @@
 
 import type { Bus, BusMessage, PublishRequest } from '#shared/bus/bus.ts';
 import { provisionPlan, type BusPrincipal } from '#shared/bus/streams.ts';
-import { subjectsOf } from '#shared/bus/subjects.ts';
+import { durableName, subjectsOf } from '#shared/bus/subjects.ts';
 import { SimulatedClock } from '../../sim/clock.ts';
 import { SimulatedLife } from '../../sim/lives.ts';
 import { SimulatedCrash, type CrashPoint, type CrashPoints } from '../../sim/model.ts';
@@ -16,6 +16,17 @@ export const subjects = subjectsOf(mesh);
 export const saga = subjects.sagaRotation('r-1');
 export const step = subjects.step(1, 'layer-1');
 export const report = subjects.report(1, 'layer-1');
+
+export const steps = {
+  stream: 'GYRE_CONTROL',
+  consumer: durableName('layer-1', 'steps'),
+  inFlightMax: 1,
+} as const;
+export const receipts = {
+  stream: 'GYRE_AUDIT',
+  consumer: durableName('layer-1', 'receipts'),
+  inFlightMax: 8,
+} as const;
 
 const principals: readonly BusPrincipal[] = [
   { id: 'orchestrator-1', kind: 'orchestrator' },
@@ -105,3 +116,17 @@ export class BusWorld {
 
 export const textOf = ({ data }: Pick<BusMessage, 'data'>): string =>
   new TextDecoder().decode(data);
+
+/** Seen by a follow of one subject, from the beginning. */
+export async function followed(world: BusWorld, bus: Bus, subject = saga): Promise<string[]> {
+  const seen: string[] = [];
+  const options = { stream: 'GYRE_CONTROL', subjects: [subject], fromSequence: 1 } as const;
+  const following = bus.follow(options, (message) => {
+    seen.push(textOf(message));
+  });
+  await world.until(following);
+  return seen;
+}
+
+export const numbers = (count: number): string[] =>
+  Array.from({ length: count }, (_, at) => String(at));

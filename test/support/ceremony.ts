@@ -69,13 +69,21 @@ export async function holdCeremony(
     await sleep(50);
   }
   try {
-    const kept = await hold(crypto, options);
+    const kept = await hold(crypto, { ...options, nowMs: Date.now() });
     writeFileSync(`${file}.${process.pid}`, JSON.stringify(kept), { mode: 0o600 });
     renameSync(`${file}.${process.pid}`, file);
     return opened(crypto, kept);
   } finally {
     rmdirSync(lock);
   }
+}
+
+/** Held anew and kept nowhere: for providers that sign in no time. */
+export async function freshCeremony(
+  crypto: CryptoProvider,
+  options: Omit<CeremonyOptions, 'name'> & { readonly nowMs: number },
+): Promise<Ceremony> {
+  return opened(crypto, await hold(crypto, options));
 }
 
 /** A key pair that signs roots a second time. */
@@ -112,7 +120,10 @@ export function keysOf(keys: readonly SigningKey[]): RootBody['keys'] {
   );
 }
 
-async function hold(crypto: CryptoProvider, { mesh, operators }: CeremonyOptions): Promise<Kept> {
+async function hold(
+  crypto: CryptoProvider,
+  { mesh, operators, nowMs }: CeremonyOptions & { readonly nowMs: number },
+): Promise<Kept> {
   const names = [...signerRoles, ...operators];
   const seeds = new Map(names.map((name) => [name, crypto.randomBytes(32)]));
   const secrets = new Map(operators.map((id) => [id, crypto.generateSlhDsaKey().secretKey]));
@@ -127,7 +138,6 @@ async function hold(crypto: CryptoProvider, { mesh, operators }: CeremonyOptions
     key_ids: [keyNamed(keys, role).publicKey.keyIdHex],
     threshold: 1,
   });
-  const nowMs = Date.now();
   const body: RootBody = {
     kind: 'root',
     mesh,

@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test vectors-long fuzz check bench ci
+.PHONY: help setup demo test vectors-long fuzz chaos check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -33,6 +33,10 @@ vectors-long: setup ## check the test vectors that take minutes (ML-DSA-87 over 
 fuzz: setup ## throw made-up input at every decoder, 5 s for each property (GYRE_FUZZ_SECONDS)
 	@echo "fuzz: some minutes; what fails names its seed and path"
 	@$(found) && GYRE_FUZZ_SECONDS=$${GYRE_FUZZ_SECONDS:-5} exec vitest run --project parts test/fuzz
+
+chaos: setup ## break a mesh on three servers for 15 minutes (GYRE_CHAOS_MINUTES, GYRE_CHAOS_SEED)
+	@echo "chaos: processes killed, networks parted, stores damaged; then everything is checked"
+	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/main.ts
 
 check: setup ## check format, lint, types and the rules of the house
 	@echo "check: format (prettier)"

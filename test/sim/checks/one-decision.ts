@@ -1,0 +1,111 @@
+/**
+ * Invariant 2: one commit decision per saga; at rest all of the plan's slots are on the new version or
+ * all on the old. Decisions are counted in the audit, keys are looked at where they lie. A slot that a
+ * later rotation turned is on the new version of an earlier one.
+ */
+
+import type { RotationPhase } from '#schemas/saga.ts';
+import type { Change, KeyRow, Observation } from '../observation.ts';
+import { BaseChecker, nothing, type Violation } from './check.ts';
+import { turnOf } from './open-steps.ts';
+import type { Saga, SagaBook } from './sagas.ts';
+
+/** Phases from which a commit decision can follow. */
+const beforeCommit: readonly RotationPhase[] = ['committing'];
+
+export class OneDecision extends BaseChecker {
+  readonly invariant = 2;
+  readonly name = 'one decision, and slots of a plan together';
+  readonly kinds = ['leaf', 'key'] as const;
+  readonly #book: SagaBook;
+
+  constructor(book: SagaBook) {
+    super();
+    this.#book = book;
+  }
+
+  override afterEvent(observation: Observation, change: Change): readonly Violation[] {
+    if (change.kind === 'leaf') return this.#decided(observation);
+    if (change.kind === 'key' && change.after !== undefined) {
+      return this.#turned(observation, change.agentId, change.before, change.after);
+    }
+    return nothing;
+  }
+
+  override atRest(observation: Observation): readonly Violation[] {
+    return [...this.#book.sagas.values()]
+      .filter(({ isExecuted, phase }) => isExecuted && phase !== 'locked_out')
+      .flatMap((saga) => this.#together(observation, saga));
+  }
+
+  #decided(observation: Observation): readonly Violation[] {
+    const latest = this.#book.latest;
+    if (latest?.entry.saga !== 'rotation') return nothing;
+    const { sagaId, index, event } = latest.entry;
+    if (event.type !== 'commit-decided') return nothing;
+    this.looked += 1;
+    const saga = this.#book.saga(sagaId);
+    const about = [sagaId, latest.hash];
+    const found: Violation[] = [];
+    if ((saga?.commits.length ?? 0) > 1) {
+      found.push(this.violation(observation, { what: 'a second commit decision', about }));
+    }
+    const phase = saga?.phases.get(index - 1);
+    if (phase !== undefined && !beforeCommit.includes(phase)) {
+      const what = `a commit decision of a rotation that is ${phase}`;
+      found.push(this.violation(observation, { what, about }));
+    }
+    const named = new Set(event.commit.body.keys.map(({ slot }) => slot));
+    for (const slot of saga?.slots.keys() ?? []) {
+      if (named.has(slot)) continue;
+      const what = `the commit decision does not name ${slot}`;
+      found.push(this.violation(observation, { what, about }));
+    }
+    return found;
+  }
+
+  /** After the commit nothing goes back; before it, what was decided for rollback does not go on. */
+  #turned(
+    observation: Observation,
+    agentId: string,
+    before: KeyRow | undefined,
+    after: KeyRow,
+  ): readonly Violation[] {
+    if (turnOf(before, after) !== 'restored') return nothing;
+    this.looked += 1;
+    for (const saga of this.#book.sagas.values()) {
+      const planned = saga.slots.get(after.slot);
+      if (saga.commits.length === 0 || planned?.keyId !== after.keyId) continue;
+      const what = `${after.slot} went back to version ${after.version} after the commit decision`;
+      return [this.violation(observation, { agentId, what, about: [saga.sagaId, after.keyId] })];
+    }
+    return nothing;
+  }
+
+  #together(observation: Observation, saga: Saga): readonly Violation[] {
+    const [decided] = saga.commits;
+    const committed = new Map(decided?.commit.body.keys.map((key) => [key.slot, key]));
+    const found: Violation[] = [];
+    for (const { slot, owner, version } of saga.slots.values()) {
+      const agent = observation.agents.get(owner);
+      const primary = primaryOf(agent?.keys.get(slot));
+      if (agent === undefined || primary === undefined) continue;
+      this.looked += 1;
+      const candidate = agent.candidates.get(`${slot} ${saga.sagaId}`);
+      const key = committed.get(slot);
+      const isBehind = primary.version < (key?.version ?? version);
+      const isOther = primary.version === key?.version && primary.keyId !== key.key_id;
+      const isAhead = key === undefined && candidate?.version === primary.version;
+      if (!isBehind && !isOther && !isAhead) continue;
+      const decision = key === undefined ? 'did not commit' : `committed ${key.version}`;
+      const what = `${slot} is on version ${primary.version}, and its rotation ${decision}`;
+      const about = [saga.sagaId, primary.keyId];
+      found.push(this.violation(observation, { agentId: owner, what, about }));
+    }
+    return found;
+  }
+}
+
+function primaryOf(versions: ReadonlyMap<number, KeyRow> | undefined): KeyRow | undefined {
+  return [...(versions?.values() ?? [])].find(({ state }) => state === 'primary');
+}

@@ -1,0 +1,91 @@
+/**
+ * Invariant 4: at most one primary per key slot and version; an old one is accepted only as long as its
+ * window and its data say. A number belongs to one key for ever, at its owner and at everyone who
+ * accepted it; a destroyed key does not come back; when a rotation is retired, its old key is gone.
+ */
+
+import type { AgentView, Change, Observation, PeerRow } from '../observation.ts';
+import { BaseChecker, nothing, type Violation } from './check.ts';
+import { mayBeMissing, type Saga, type SagaBook } from './sagas.ts';
+
+export class OnePrimary extends BaseChecker {
+  readonly invariant = 4;
+  readonly name = 'one primary per slot, one key per version';
+  readonly kinds = ['key', 'peer'] as const;
+  readonly #book: SagaBook;
+
+  constructor(book: SagaBook) {
+    super();
+    this.#book = book;
+  }
+
+  override afterEvent(observation: Observation, change: Change): readonly Violation[] {
+    if (change.kind === 'peer' && change.after !== undefined) {
+      return this.#accepted(observation, change.agentId, change.after);
+    }
+    if (change.kind !== 'key' || change.after === undefined) return nothing;
+    const { agentId, before, after } = change;
+    this.looked += 1;
+    const { slot, version, keyId } = after;
+    const found: Violation[] = [];
+    if (before !== undefined && before.keyId !== keyId) {
+      const what = `version ${version} of ${slot} is another key than before`;
+      found.push(this.violation(observation, { agentId, what, about: [before.keyId, keyId] }));
+    }
+    if (before?.state === 'destroyed' && after.state !== 'destroyed') {
+      const what = `version ${version} of ${slot} was destroyed and is ${after.state}`;
+      found.push(this.violation(observation, { agentId, what, about: [keyId] }));
+    }
+    const rows = [...(observation.agents.get(agentId)?.keys.get(slot)?.values() ?? [])];
+    const primaries = rows.filter(({ state }) => state === 'primary');
+    if (primaries.length > 1) {
+      const about = primaries.map((row) => row.keyId);
+      const what = `${slot} has ${primaries.length} primary keys`;
+      found.push(this.violation(observation, { agentId, what, about }));
+    }
+    return found;
+  }
+
+  override atRest(observation: Observation): readonly Violation[] {
+    return [...this.#book.sagas.values()]
+      .filter(({ phase }) => phase === 'retired')
+      .flatMap((saga) => this.#retired(observation, saga));
+  }
+
+  #accepted(observation: Observation, agentId: string, peer: PeerRow): readonly Violation[] {
+    const { slot, version, keyId } = peer;
+    const owners = [...observation.agents.values()].filter(({ keys }) => keys.has(slot));
+    if (owners.length === 0) return nothing;
+    this.looked += 1;
+    const isMade = owners.some(({ keys }) => keys.get(slot)?.get(version)?.keyId === keyId);
+    if (isMade) return nothing;
+    const what = `accepted version ${version} of ${slot} that no owner made`;
+    return [this.violation(observation, { agentId, what, about: [keyId] })];
+  }
+
+  #retired(observation: Observation, saga: Saga): readonly Violation[] {
+    const found: Violation[] = [];
+    for (const { slot, owner, members, keyId } of saga.slots.values()) {
+      for (const member of members) {
+        const agent = observation.agents.get(member);
+        if (agent === undefined || mayBeMissing(saga, slot, member)) continue;
+        this.looked += 1;
+        if (!isHeld(agent, { slot, keyId, isOwner: member === owner })) continue;
+        const what = `the old key of ${slot} is still taken after the rotation is retired`;
+        found.push(
+          this.violation(observation, { agentId: member, what, about: [saga.sagaId, keyId] }),
+        );
+      }
+    }
+    return found;
+  }
+}
+
+function isHeld(
+  agent: AgentView,
+  { slot, keyId, isOwner }: { slot: string; keyId: string; isOwner: boolean },
+): boolean {
+  if (!isOwner) return agent.peers.has(`${slot} ${keyId}`);
+  const rows = [...(agent.keys.get(slot)?.values() ?? [])];
+  return rows.some((row) => row.keyId === keyId && row.state !== 'destroyed');
+}

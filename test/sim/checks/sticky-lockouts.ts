@@ -1,0 +1,163 @@
+/**
+ * Invariant 14: a lockout is sticky, visible and left only by an approved recovery. A frozen slot stays
+ * frozen, and its keys as they are, until an entry with the signer's recovery authorization lies in the
+ * audit; the saga keeps its slots meanwhile. Who offered a bad document stays locked out for its time,
+ * over restarts.
+ */
+
+import type { Change, Observation } from '../observation.ts';
+import { BaseChecker, nothing, type Violation } from './check.ts';
+import { openStepOf, turnOf } from './open-steps.ts';
+import type { Saga, SagaBook } from './sagas.ts';
+
+export class StickyLockouts extends BaseChecker {
+  readonly invariant = 14;
+  readonly name = 'a lockout is left only by an approved recovery';
+  readonly kinds = ['frozen', 'key', 'leaf', 'lockout'] as const;
+  readonly #book: SagaBook;
+  /** `<agent> <slot>` → the saga whose lockout froze it. */
+  readonly #frozenBy = new Map<string, string>();
+
+  constructor(book: SagaBook) {
+    super();
+    this.#book = book;
+  }
+
+  override afterEvent(observation: Observation, change: Change): readonly Violation[] {
+    switch (change.kind) {
+      case 'frozen':
+        return this.#froze(observation, change);
+      case 'key':
+        return this.#turned(observation, change);
+      case 'leaf':
+        return this.#released(observation);
+      case 'lockout':
+        return this.#lockedOut(observation, change);
+      default:
+        return nothing;
+    }
+  }
+
+  override atRest(observation: Observation): readonly Violation[] {
+    return [...this.#book.sagas.values()]
+      .filter(({ phase }) => phase === 'locked_out')
+      .flatMap((saga) => this.#stays(observation, saga));
+  }
+
+  #froze(
+    observation: Observation,
+    { agentId, slot, isFrozen }: Extract<Change, { kind: 'frozen' }>,
+  ): readonly Violation[] {
+    this.looked += 1;
+    const agent = observation.agents.get(agentId);
+    const name = `${agentId} ${slot}`;
+    if (isFrozen) {
+      const step = agent && openStepOf(agent, slot, ['freeze']);
+      const saga = step && this.#book.saga(step.task.sagaId);
+      if (saga !== undefined) this.#frozenBy.set(name, saga.sagaId);
+      if (saga?.phases.get(step?.task.sagaIndex ?? -1) === 'locked_out') return nothing;
+      if (saga?.phase === 'locked_out') return nothing;
+      const what = `${slot} was frozen without a lockout`;
+      return [this.violation(observation, { agentId, what, about: [saga?.sagaId ?? ''] })];
+    }
+    const sagaId = this.#frozenBy.get(name) ?? '';
+    this.#frozenBy.delete(name);
+    if (this.#isRecovered(this.#book.saga(sagaId))) return nothing;
+    const what = `${slot} was thawed without an approved recovery`;
+    return [this.violation(observation, { agentId, what, about: [sagaId] })];
+  }
+
+  /** While it is frozen nothing becomes primary and nothing is made; a recovery leads back. */
+  #turned(
+    observation: Observation,
+    { agentId, before, after }: Extract<Change, { kind: 'key' }>,
+  ): readonly Violation[] {
+    if (after === undefined) return nothing;
+    const sagaId = this.#frozenBy.get(`${agentId} ${after.slot}`);
+    if (sagaId === undefined) return nothing;
+    const turn = turnOf(before, after);
+    if (turn === 'destroyed' || turn === 'withdrawn' || turn === 'superseded') return nothing;
+    this.looked += 1;
+    if (this.#isRecovered(this.#book.saga(sagaId))) return nothing;
+    const what = `version ${after.version} of ${after.slot} was ${turn} while it is frozen`;
+    return [this.violation(observation, { agentId, what, about: [sagaId, after.keyId] })];
+  }
+
+  /** A rotation that is locked out gives nothing back. */
+  #released(observation: Observation): readonly Violation[] {
+    const latest = this.#book.latest;
+    if (latest === undefined) return nothing;
+    if (latest.entry.saga === 'rotation') return this.#left(observation);
+    const { event } = latest.entry;
+    const saga = this.#book.saga(event.sagaId);
+    if (event.type !== 'slots-released' || saga?.phase !== 'locked_out') return nothing;
+    this.looked += 1;
+    // An earlier entry may have asked for it.
+    const isFenced = [...this.#book.held.values()].some((hold) => hold.sagaId === event.sagaId);
+    if (isFenced || saga.slots.size === 0) return nothing;
+    const what = 'a rotation that is locked out released its slots';
+    return [this.violation(observation, { what, about: [event.sagaId, latest.hash] })];
+  }
+
+  /** From `locked_out` on only requests, approvals, answers and the recovery itself are entries. */
+  #left(observation: Observation): readonly Violation[] {
+    const latest = this.#book.latest;
+    if (latest?.entry.saga !== 'rotation') return nothing;
+    const { sagaId, index, event } = latest.entry;
+    const saga = this.#book.saga(sagaId);
+    if (saga?.phases.get(index - 1) !== 'locked_out') return nothing;
+    this.looked += 1;
+    if (staying.includes(event.type)) return nothing;
+    const what = `${event.type} was accepted in a lockout`;
+    return [this.violation(observation, { what, about: [sagaId, latest.hash] })];
+  }
+
+  #lockedOut(
+    observation: Observation,
+    { agentId, sender, before, after }: Extract<Change, { kind: 'lockout' }>,
+  ): readonly Violation[] {
+    if (before === undefined) return nothing;
+    this.looked += 1;
+    const isOver = observation.nowMs + observation.clockErrorMsMax >= before;
+    if (isOver || (after !== undefined && after >= before)) return nothing;
+    const what = `the lockout of ${sender} ended ${before - observation.nowMs} ms early`;
+    return [this.violation(observation, { agentId, what })];
+  }
+
+  #stays(observation: Observation, saga: Saga): readonly Violation[] {
+    const found: Violation[] = [];
+    for (const { slot, owner } of saga.slots.values()) {
+      this.looked += 1;
+      const about = [saga.sagaId];
+      if (this.#book.held.get(slot)?.sagaId !== saga.sagaId) {
+        const what = `${slot} is free, and its rotation is locked out`;
+        found.push(this.violation(observation, { what, about }));
+      }
+      const hasFrozen = this.#book.reports(saga.sagaId, slot, 'freeze').has(owner);
+      if (!hasFrozen || observation.agents.get(owner)?.frozen.has(slot) === true) continue;
+      const what = `${slot} is not frozen, and its rotation is locked out`;
+      found.push(this.violation(observation, { agentId: owner, what, about }));
+    }
+    return found;
+  }
+
+  /** A recovery stands in the audit behind the latest lockout. */
+  #isRecovered(saga: Saga | undefined): boolean {
+    if (saga === undefined) return false;
+    const lockouts = [...saga.phases].filter(([index, phase]) => {
+      return phase === 'locked_out' && saga.phases.get(index - 1) !== 'locked_out';
+    });
+    const began = Math.max(-1, ...lockouts.map(([index]) => index));
+    return saga.recoveries.some(({ index }) => index >= began);
+  }
+}
+
+const staying: readonly string[] = [
+  'recovery-requested',
+  'recovery-approved',
+  'recovery-authorized',
+  'statement-refused',
+  'reports-received',
+  'timer-fired',
+  'slots-released',
+];

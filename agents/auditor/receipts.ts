@@ -8,6 +8,7 @@
 
 import type { ReceiptEntry } from '#schemas/events.ts';
 import { BusError } from '#shared/bus/bus.ts';
+import { CryptoError } from '#shared/crypto/errors.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { AuditBook, LeafNote } from './book.ts';
@@ -125,8 +126,9 @@ class ReceiptQueue {
       });
       return true;
     } catch (error) {
-      if (!(error instanceof BusError)) throw error;
-      log.warn({ code: error.code, receipts: batch.length }, 'receipts wait for the bus');
+      const code = passingFault(error);
+      if (code === undefined) throw error;
+      log.warn({ code, receipts: batch.length }, 'receipts wait for the bus or for a secret');
       return false;
     }
   }
@@ -134,6 +136,13 @@ class ReceiptQueue {
   #makeRoom(): void {
     for (const resolve of this.#room.splice(0)) resolve();
   }
+}
+
+/** The code of what is over by itself: the bus is away, or the secret of `mesh` is not there yet. */
+function passingFault(error: unknown): string | undefined {
+  const isPassing =
+    error instanceof BusError || (error instanceof CryptoError && error.code === 'CHANNEL_UNKNOWN');
+  return isPassing ? error.code : undefined;
 }
 
 function entryOf({ hash, leafIndex, verdict, saga }: LeafNote): ReceiptEntry {

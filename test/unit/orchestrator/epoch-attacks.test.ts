@@ -44,6 +44,10 @@ async function started(): Promise<EpochRecord> {
   office = new EpochOffice({ bus, exchange, trust, crypto, clock, subjects, record, isLockedOut });
   await office.start();
   await world.until('the signer went through the log', () => record.highest('mesh') === 1);
+  // The first epochs used prekeys up; their successors are published a moment later.
+  await world.until('everyone offers other prekeys', () =>
+    running.every((agentId) => !record.isUsed(world.prekeyOf(agentId, 'mesh').prekeyId)),
+  );
   return record;
 }
 
@@ -89,7 +93,9 @@ function logOf(agentId: string) {
 describe('a stolen orchestrator', () => {
   it('leaps ahead while an epoch is pending, and the numbers go on above that', async () => {
     const record = await started();
-    const pending = await made(2, thief);
+    // Nobody can open it: it stays pending for as long as members may take.
+    const sealedSecret = new Uint8Array(48);
+    const pending = await made(2, thief, (capsule) => ({ ...capsule, sealedSecret }));
     const ahead = await made(65, thief);
     await world.announce(thief, pending.announcement, [pending.capsule]);
     await world.announce(thief, ahead.announcement, [ahead.capsule]);

@@ -181,7 +181,8 @@ export class EpochRecord {
         run();
         this.#database.exec('COMMIT');
       } catch (error) {
-        this.#database.exec('ROLLBACK');
+        // A full disk has ended the transaction by itself.
+        if (this.#database.isTransaction) this.#database.exec('ROLLBACK');
         throw error;
       }
     });

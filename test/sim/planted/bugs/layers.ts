@@ -165,6 +165,23 @@ export const layerBugs: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'commits-that-are-not-waited-for',
+    invariant: 8,
+    what: 'The database of steps, reports and outbox does not wait for the disk when it commits.',
+    edits: [
+      {
+        file: 'shared/runtime/outbox-store.ts',
+        find: 'PRAGMA synchronous = FULL;',
+        replace: 'PRAGMA synchronous = OFF;',
+      },
+    ],
+    needs: {
+      faults: ['crash', 'crash-at-point', 'crash-in-recovery'],
+      story:
+        'A layer agent or the signer loses power: what it wrote down is gone, and what it did and said is not.',
+    },
+  },
+  {
     name: 'retired-while-in-use',
     invariant: 9,
     what: 'An owner lets go of the old key, and destroys it, without asking whether it was used lately.',

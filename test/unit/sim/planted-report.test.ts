@@ -1,0 +1,54 @@
+import { expect, test } from 'vitest';
+import type { TimedHunt } from '../../sim/planted/hunt.ts';
+import type { PlantedBug } from '../../sim/planted/mutation.ts';
+import { rowText, summaryOf, summaryText } from '../../sim/planted/report.ts';
+
+const bug: PlantedBug = {
+  name: 'a-bug',
+  invariant: 5,
+  what: 'Something is forgotten.',
+  edits: [],
+  needs: { faults: [], story: '' },
+};
+const clean: TimedHunt = { status: 'clean', runs: 40, seconds: 9 };
+const broken: TimedHunt = { status: 'broken', reason: 'it ended (SIGKILL)', seconds: 1 };
+
+function foundBy(...invariants: number[]): TimedHunt {
+  const findings = invariants.map((invariant) => ({
+    invariant,
+    agent: 'a',
+    what: `of ${invariant}`,
+  }));
+  return { status: 'found', seed: 107, findings, seconds: 2.25 };
+}
+
+test('a row says what found the bug, by the invariant that was expected where it can', () => {
+  const text = rowText({ bug, from: 101, hunt: foundBy(0, 5) });
+  expect(text).toMatch(/^a-bug +5 +107 +7 +2\.\d +invariant 5: of 5$/);
+  expect(rowText({ bug, from: 101, hunt: foundBy(13) })).toMatch(/invariant 13: of 13$/);
+});
+
+test('a row says what did not find it', () => {
+  expect(rowText({ bug, from: 1, hunt: clean })).toMatch(/ 40 +9\.0 +NOT FOUND$/);
+  expect(rowText({ bug, from: 1, hunt: broken })).toContain('NOT FOUND: it ended (SIGKILL)');
+});
+
+test.each([
+  ['all found, clean without', [foundBy(5)], clean, true],
+  ['all found, not looked at without', [foundBy(5)], undefined, true],
+  ['all found, not clean without', [foundBy(5)], foundBy(2), false],
+  ['all found, nothing known without', [foundBy(5)], broken, false],
+  ['one missed', [foundBy(5), clean], clean, false],
+  ['one broken', [foundBy(5), broken], clean, false],
+] as const)('proof: %s', (_, hunts, control, isProven) => {
+  const rows = hunts.map((hunt) => ({ bug, from: 1, hunt }));
+  expect(summaryOf(rows, control).isProven).toBe(isProven);
+});
+
+test('the summary counts those that were found as expected', () => {
+  const rows = [foundBy(5), foundBy(13), clean].map((hunt) => ({ bug, from: 1, hunt }));
+  const summary = summaryOf(rows, clean);
+  expect(summary).toMatchObject({ found: 2, planted: 3, asExpected: 1, missed: ['a-bug'] });
+  expect(summaryText(summary)).toContain('2 of 3 planted bugs found, 1 of them');
+  expect(summaryText(summary)).toContain('without a bug: clean, 40 seeds');
+});

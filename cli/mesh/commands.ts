@@ -6,6 +6,7 @@ import { typed } from '../style.ts';
 import { natsAddress } from './agent-configs.ts';
 import { tokenKinds, type TokenKind } from './mesh-file.ts';
 import { rotationTimeMsMax, type RotationTimes } from './policy-body.ts';
+import { isMeshName } from './provisioning.ts';
 import { startDetached, startHere, type Started, type StartRequest } from './start.ts';
 import { stopMesh } from './stop.ts';
 
@@ -15,6 +16,7 @@ export const up: CommandSpec = {
   options: [
     ['--detach', 'return when the mesh is ready, and leave it running'],
     ['--port <port>', 'port of the nats-server on 127.0.0.1; 0 takes any free one'],
+    ['--name <name>', "new mesh: what it is called (default: its folder's name, or dev)"],
     ['--token <kind>', 'softhsm, or file: a token in a file, which is not an HSM'],
     ['--soak <ms>', 'new mesh: how long triggers are watched before a commit (default: 0)'],
     ['--overlap <ms>', 'new mesh: how long old keys stay valid after a commit (default: 10000)'],
@@ -75,6 +77,7 @@ async function attached({ output, layout }: Context, request: StartRequest): Pro
 function startRequest({ output, layout }: Context, options: Options): StartRequest {
   const port = textOption(options, 'port');
   const token = textOption(options, 'token');
+  const name = textOption(options, 'name');
   const times = timesOf(options);
   return {
     root: layout.root,
@@ -82,6 +85,7 @@ function startRequest({ output, layout }: Context, options: Options): StartReque
       ? {}
       : { port: parseWhole(port, { name: '--port', min: 0, max: 65_535 }) }),
     ...(token === undefined ? {} : { token: parseToken(token) }),
+    ...(name === undefined ? {} : { name: parseName(name) }),
     ...(Object.keys(times).length === 0 ? {} : { times }),
     onProgress: (line) => output.progress(line),
   };
@@ -96,6 +100,14 @@ function timesOf(options: Options): Partial<RotationTimes> {
       ? {}
       : { overlapMs: parseWhole(overlap, { name: '--overlap', ...bounds }) }),
   };
+}
+
+function parseName(text: string): string {
+  if (isMeshName(text)) return text;
+  throw usageFault(
+    `"${text.slice(0, 40)}" is not the name of a mesh`,
+    'Up to 63 lower-case letters and digits in words joined by hyphens, a letter first.',
+  );
 }
 
 function parseToken(text: string): TokenKind {
@@ -123,7 +135,7 @@ function documentOf(root: string, { mesh, created, supervisorPid }: Started) {
 function textOf(root: string, { mesh, created }: Started): string {
   const token = mesh.token === 'file' ? 'file token' : 'software token (SoftHSM2)';
   return [
-    `the mesh in ${root} is ${created ? 'made and ' : ''}ready`,
+    `the mesh ${mesh.mesh} in ${root} is ${created ? 'made and ' : ''}ready`,
     `  root digest  ${mesh.rootDigest}`,
     `  nats-server  ${natsAddress(mesh.port)}`,
     `  signer       ${token}: not an HSM`,

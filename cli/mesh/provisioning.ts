@@ -5,6 +5,7 @@
  */
 import { readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
+import { compile, KebabName } from '#schemas/primitives.ts';
 import type { RoleName, RootBody, TrustBundle } from '#schemas/trust.ts';
 import { createNkey } from '#shared/bus/nkeys.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
@@ -52,16 +53,30 @@ export interface ProvisioningOptions {
   readonly port: number;
   readonly token: TokenChoice;
   readonly times: RotationTimes;
+  /** Of the mesh; that of its folder unless told. */
+  readonly name?: string;
   readonly onProgress: (line: string) => void;
 }
 
-const meshName = 'dev';
 const tokenLabel = 'gyre';
 const dayMs = 24 * 3_600_000;
 const validMs = 365 * dayMs;
 /** Documents are valid a little before they were made, for clocks that run behind. */
 const backdatedMs = 60_000;
 const unwritableCodes: ReadonlySet<string> = new Set(['ENOENT', 'EACCES', 'EPERM', 'EROFS']);
+
+const nameCheck = compile(KebabName());
+const nameDefault = 'dev';
+
+export function isMeshName(text: string): boolean {
+  return nameCheck.check(text);
+}
+
+/** What the folder is called, where a mesh can be called so. */
+export function meshNameOf(root: string): string {
+  const name = basename(root);
+  return isMeshName(name) ? name : nameDefault;
+}
 
 /** Faults leave nothing behind. */
 export async function provisionMesh(options: ProvisioningOptions): Promise<MeshFile> {
@@ -99,14 +114,15 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
     const rootDigest = documentDigest(crypto, bundle.root.body);
     checkBundle(crypto, bundle, rootDigest);
     const { port } = options;
+    const { mesh } = bundle.root.body;
     const token = tokenConfig(choice, tokenLabel);
     await Promise.all([
       createFile(layout.bundleFile, `${JSON.stringify(bundle)}\n`),
-      writeConfigs(layout, { mesh: meshName, rootDigest, port, token }),
+      writeConfigs(layout, { mesh, rootDigest, port, token }),
     ]);
     if (choice.kind === 'softhsm') await settleToken(layout, options.root);
     const adminNkey = await makeAdmin(layout);
-    return await writeMeshFile(layout, { rootDigest, port, token: choice.kind, adminNkey });
+    return await writeMeshFile(layout, { mesh, rootDigest, port, token: choice.kind, adminNkey });
   } finally {
     await signer.token.close();
     for (const { signingKey, anchor } of identities) {
@@ -139,14 +155,15 @@ interface BundleInput {
 
 async function signBundle(crypto: CryptoProvider, input: BundleInput): Promise<TrustBundle> {
   const { identities, signer, measurements, options } = input;
-  const validity = validFrom(Date.now());
+  const validity = { ...validFrom(Date.now()), mesh: options.name ?? meshNameOf(options.root) };
+  const { mesh } = validity;
   const operatorSigners = identities
     .filter(({ member }) => member.kind === 'operator')
     .map(({ signingKey }) => localSigner(crypto, signingKey));
   const enrol = roleSigner(signer, 'enrolment');
   const enrolments: TrustBundle['enrolments'] = [];
   for (const identity of identities) {
-    enrolments.push(await signDocument(enrolmentBody(meshName, validity, identity), [enrol]));
+    enrolments.push(await signDocument(enrolmentBody(mesh, validity, identity), [enrol]));
   }
   return {
     root: await signDocument(
@@ -156,8 +173,8 @@ async function signBundle(crypto: CryptoProvider, input: BundleInput): Promise<T
         localAnchor(crypto, signingKey, publicKey),
       ),
     ),
-    registry: await signDocument(registryBody(meshName, validity, measurements), operatorSigners),
-    policy: await signDocument(policyBody(meshName, validity, options.times), operatorSigners),
+    registry: await signDocument(registryBody(mesh, validity, measurements), operatorSigners),
+    policy: await signDocument(policyBody(mesh, validity, options.times), operatorSigners),
     enrolments,
   };
 }
@@ -170,7 +187,7 @@ function rootBody(
   crypto: CryptoProvider,
   identities: readonly Identity[],
   { keys }: PreparedSigner,
-  { issuedAt, expiresAt }: Validity,
+  { issuedAt, expiresAt, mesh }: Validity & { readonly mesh: string },
 ): RootBody {
   const operatorKeys = identities
     .filter(({ member }) => member.kind === 'operator')
@@ -186,7 +203,7 @@ function rootBody(
   });
   return {
     kind: 'root',
-    mesh: meshName,
+    mesh,
     version: 1,
     issued_at: issuedAt,
     expires_at: expiresAt,
@@ -244,18 +261,17 @@ async function makeAdmin(layout: MeshLayout): Promise<string> {
 
 async function writeMeshFile(
   layout: MeshLayout,
-  fields: Pick<MeshFile, 'rootDigest' | 'port' | 'token' | 'adminNkey'>,
+  fields: Pick<MeshFile, 'mesh' | 'rootDigest' | 'port' | 'token' | 'adminNkey'>,
 ): Promise<MeshFile> {
-  const mesh: MeshFile = {
+  const content: MeshFile = {
     version: 1,
-    mesh: meshName,
     ...fields,
     createdAtMs: Date.now(),
     operators: operators.map(({ id }) => id),
     agents: agents.map(({ id }) => id),
   };
-  await createFile(layout.meshFile, `${JSON.stringify(mesh, null, 2)}\n`);
-  return mesh;
+  await createFile(layout.meshFile, `${JSON.stringify(content, null, 2)}\n`);
+  return content;
 }
 
 /** The rename at the end decides; this says it before the work is done. */

@@ -14,7 +14,7 @@ import { layoutOf, type MeshLayout } from './layout.ts';
 import { findMesh, type MeshFile, type TokenKind } from './mesh-file.ts';
 import { developmentTimes, type RotationTimes } from './policy-body.ts';
 import { freePort, requireFreePort } from './ports.ts';
-import { provisionMesh } from './provisioning.ts';
+import { meshNameOf, provisionMesh } from './provisioning.ts';
 import { isSupervisorMessage } from './supervisor-messages.ts';
 import { runningSupervisor } from './supervisor-record.ts';
 import { Supervisor } from './supervisor.ts';
@@ -28,6 +28,8 @@ export interface StartRequest {
   readonly token?: TokenKind;
   /** Only while a mesh is made: they go into its signed policy. */
   readonly times?: Partial<RotationTimes>;
+  /** The same: what the mesh is called. */
+  readonly name?: string;
   readonly onProgress: (line: string) => void;
 }
 
@@ -81,7 +83,8 @@ async function prepare(request: StartRequest): Promise<Prepared> {
         : ({ kind: 'softhsm', libraryPath: requireSoftHsm(environment) } as const);
     onProgress(`making a mesh in ${root}`);
     const times = { ...developmentTimes, ...request.times };
-    const mesh = await provisionMesh({ root, port, token: choice, times, onProgress });
+    const name = request.name ?? meshNameOf(root);
+    const mesh = await provisionMesh({ root, port, token: choice, times, name, onProgress });
     return { layout, mesh, created: true, natsServer };
   }
   refuseChanges(existing, request);
@@ -99,7 +102,13 @@ async function choosePort(wanted: number): Promise<number> {
 }
 
 /** Token and policy are decided when a mesh is made. */
-function refuseChanges(mesh: MeshFile, { root, token, times }: StartRequest): void {
+function refuseChanges(mesh: MeshFile, { root, token, times, name }: StartRequest): void {
+  if (name !== undefined && name !== mesh.mesh) {
+    throw usageFault(
+      `the mesh in ${root} is called ${mesh.mesh}`,
+      'Its documents say so; make another mesh with --dir.',
+    );
+  }
   if (token !== undefined && token !== mesh.token) {
     throw usageFault(
       `the mesh in ${root} has the token ${mesh.token}`,

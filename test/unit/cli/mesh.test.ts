@@ -21,7 +21,7 @@ import { findMesh } from '#cli/mesh/mesh-file.ts';
 import { developmentTimes, policyBody } from '#cli/mesh/policy-body.ts';
 import { requireFreePort, tryPort } from '#cli/mesh/ports.ts';
 import { isRunning, processMark } from '#cli/mesh/process-identity.ts';
-import { provisionMesh } from '#cli/mesh/provisioning.ts';
+import { meshNameOf, provisionMesh } from '#cli/mesh/provisioning.ts';
 import { registryBody } from '#cli/mesh/registry-body.ts';
 import { acquireLock, releaseLock, runningSupervisor } from '#cli/mesh/supervisor-record.ts';
 import { atLeast, findNatsServer, parseNatsVersion, parseSetupRecord } from '#cli/mesh/tools.ts';
@@ -257,4 +257,11 @@ describe('doctor', () => {
   test('a folder that is not there yet is measured at the one above', async () => {
     expect((await checkDisk(join(folder, 'x', 'y'))).found).toContain(folder);
   });
+});
+
+test('a mesh is called as its folder, where that is a name', () => {
+  expect(meshNameOf('/srv/meshes/payroll-2')).toBe('payroll-2');
+  for (const root of ['/home/me/.gyre', '/tmp/Mesh', '/tmp/a b', `/tmp/${'x'.repeat(64)}`, '/']) {
+    expect(meshNameOf(root)).toBe('dev');
+  }
 });

@@ -25,7 +25,14 @@ export interface FaultFields {
   /** What to do about it, one sentence. */
   readonly hint: string;
   readonly exitCode?: ExitCode;
+  /** What it is about, for scripts: stands beside the error under --json. */
+  readonly about?: FaultSubject;
   readonly cause?: unknown;
+}
+
+export interface FaultSubject {
+  readonly planId?: string;
+  readonly negotiationId?: string;
 }
 
 export class CliFault extends Error {
@@ -34,17 +41,36 @@ export class CliFault extends Error {
   readonly reason: string;
   readonly hint: string;
   readonly exitCode: ExitCode;
+  readonly about: FaultSubject;
 
-  constructor({ code, reason, hint, exitCode = exitCodes.failed, cause }: FaultFields) {
+  constructor(fields: FaultFields) {
+    const { code, reason, hint, exitCode = exitCodes.failed, about = {}, cause } = fields;
     super(`${code}: ${reason}`, cause === undefined ? {} : { cause });
     this.code = code;
     this.reason = reason;
     this.hint = hint;
     this.exitCode = exitCode;
+    this.about = about;
+  }
+
+  /** The same fault, of this plan or negotiation. */
+  of(about: FaultSubject): CliFault {
+    const { code, reason, hint, exitCode, cause } = this;
+    return new CliFault({ code, reason, hint, exitCode, about, cause });
   }
 }
 
 /** A command that was asked for in a way that cannot be meant. Exit code 2. */
 export function usageFault(reason: string, hint: string): CliFault {
   return new CliFault({ code: 'USAGE', reason, hint, exitCode: exitCodes.usage });
+}
+
+/** A file that was named and cannot be read, whatever it should hold. */
+export function unreadableFile(path: string, why: string, cause: unknown): CliFault {
+  return new CliFault({
+    code: 'FILE_UNREADABLE',
+    reason: `${path} cannot be read (${why})`,
+    hint: 'Name a file that is there and that you may read.',
+    cause,
+  });
 }

@@ -250,6 +250,11 @@ export class OperatorSession {
     }
   }
 
+  /** Takes what this operator itself handed to the mesh into its own state. */
+  async learn(document: Uint8Array): Promise<void> {
+    await this.#agent.trustDesk.learn([document], this.operatorId, { isBlamed: false });
+  }
+
   /**
    * Learns of the documents that were adopted since this operator last looked, from whoever answers
    * first; each is verified here and kept in the operator's own state. Without an answer what is known

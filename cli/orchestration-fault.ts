@@ -32,11 +32,12 @@ const hints: Readonly<Record<OrchCode, string>> = {
 };
 
 /** `planId` goes into the hint, so that what it says to type can be typed. */
-export function orchestrationFault(code: OrchCode, reason: string, planId = 'ID'): CliFault {
+export function orchestrationFault(code: OrchCode, reason: string, planId?: string): CliFault {
   return new CliFault({
+    ...(planId === undefined ? {} : { about: { planId } }),
     code,
     reason: `${orchestrationCodes[code].meaning}: ${reason}`,
-    hint: hints[code].replaceAll(' ID', ` ${planId}`),
+    hint: hints[code].replaceAll(' ID', ` ${planId ?? 'ID'}`),
     exitCode: exitCodeOf[code] ?? exitCodes.failed,
   });
 }

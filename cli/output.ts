@@ -70,9 +70,10 @@ export class Output {
   }
 
   /** A fault: a document on standard output under --json, otherwise lines on standard error. */
-  fault({ code, reason, hint }: CliFault): void {
+  fault({ code, reason, hint, about }: CliFault): void {
     if (this.json) {
-      this.#stdout.write(`${JSON.stringify({ error: { code, reason, hint } }, null, 2)}\n`);
+      const document = { ...about, error: { code, reason, hint } };
+      this.#stdout.write(`${JSON.stringify(document, null, 2)}\n`);
       return;
     }
     const { failed, dim } = this.progressStyle;

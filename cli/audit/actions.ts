@@ -20,7 +20,7 @@ import {
   type AddressesOf,
 } from '#shared/crypto/audit-verify.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
-import { CliFault } from '../fault.ts';
+import { CliFault, unreadableFile } from '../fault.ts';
 import { secretMode, syncDirectory, systemErrorCode } from '../mesh/durable-files.ts';
 import type { OperatorSession } from '../operator-session.ts';
 
@@ -102,7 +102,12 @@ export function exportFault(error: unknown, target: string): unknown {
 /** Checks an export: no bus, no secret, no clock. */
 export async function verifyFile(file: string, rootDigest: string): Promise<AuditVerdict> {
   const chunks = createReadStream(file, { highWaterMark: 1024 * 1024 });
-  return verifyAuditFile(createNativeProvider(), { chunks, rootDigest, addressesOf });
+  try {
+    return await verifyAuditFile(createNativeProvider(), { chunks, rootDigest, addressesOf });
+  } catch (error) {
+    const code = systemErrorCode(error);
+    throw code === undefined ? error : unreadableFile(file, code, error);
+  }
 }
 
 /** Checks what the auditor answers now, up to a checkpoint that is made for it. */

@@ -3,7 +3,7 @@ import { textOption, type CommandSpec } from '../command.ts';
 import { inSession } from '../context.ts';
 import { exitCodes, usageFault } from '../fault.ts';
 import { exportAudit, verifyFile, verifyMesh } from './actions.ts';
-import { renderExported, renderVerdict } from './render.ts';
+import { renderExported, renderVerdict, verdictResult } from './render.ts';
 
 const exportCommand: CommandSpec = {
   name: 'export',
@@ -43,7 +43,7 @@ const verifyCommand: CommandSpec = {
             verifyMesh(session, rootDigest, (line) => output.progress(line)),
           )
         : await verifyFile(file, rootDigest);
-    output.result(verdict, (style) => renderVerdict(verdict, style));
+    output.result(verdictResult(verdict), (style) => renderVerdict(verdict, style));
     return verdict.ok ? exitCodes.done : exitCodes.failed;
   },
 };

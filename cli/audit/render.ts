@@ -12,6 +12,14 @@ export function renderExported(exported: Exported): string {
   ].join('\n');
 }
 
+/** A rotation's saga is named as everywhere on the command line: by its plan. */
+export function verdictResult({ rotations, ...verdict }: AuditVerdict) {
+  return {
+    ...verdict,
+    rotations: rotations.map(({ sagaId: planId, ...rotation }) => ({ planId, ...rotation })),
+  };
+}
+
 export function renderVerdict(verdict: AuditVerdict, style: Style): string {
   const { integrity, content, meaning, records, covered, uncovered } = verdict;
   const head = verdict.ok ? style.good('the audit holds') : style.failed('the audit does not hold');

@@ -12,7 +12,8 @@ export const capabilitiesCommand: CommandSpec = {
   name: 'capabilities',
   summary: 'list the algorithms that layer agents offer, asked live',
   arguments: [['[agent]', 'one agent; without it all of them']],
-  details: 'Ends with 1 when an agent that was asked for does not answer.',
+  details:
+    'Ends with 1 when one of all agents does not answer, 5 when the one that was named does not.',
   examples: ['gyre capabilities', 'gyre capabilities network-a --json'],
   run: async (context, _options, positional) => {
     const wanted = positional[0] === undefined ? undefined : parseAgentId(positional[0]);
@@ -29,7 +30,8 @@ export const capabilitiesCommand: CommandSpec = {
       output.progress(`${agentId} does not say: ${reason ?? 'no reason given'}`);
     }
     output.result({ agents }, (style) => renderCapabilities(agents, style));
-    return silent.length === 0 ? exitCodes.done : exitCodes.failed;
+    if (silent.length === 0) return exitCodes.done;
+    return wanted === undefined ? exitCodes.failed : exitCodes.unreachable;
   },
 };
 

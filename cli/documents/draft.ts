@@ -9,7 +9,7 @@ import { PolicyBody } from '#schemas/policy.ts';
 import { compile, List, StrictObject, type TSchema, type Validator } from '#schemas/primitives.ts';
 import { RegistryBody } from '#schemas/registry.ts';
 import { RevocationBody, RootBody } from '#schemas/trust.ts';
-import { CliFault } from '../fault.ts';
+import { CliFault, unreadableFile } from '../fault.ts';
 import { replaceFile, systemErrorCode } from '../mesh/durable-files.ts';
 import type { Json } from './changes.ts';
 
@@ -67,7 +67,7 @@ function kindOf(value: unknown): DocumentKind | undefined {
   return documentKinds.find((kind) => kind === body?.kind);
 }
 
-/** @throws CliFault DOCUMENT_UNREADABLE, DOCUMENT_MALFORMED */
+/** @throws CliFault FILE_UNREADABLE, DOCUMENT_MALFORMED */
 export async function readDraft(file: string, kind: DocumentKind): Promise<Draft> {
   return checkedDraft(await readJson(file), kind, file);
 }
@@ -97,12 +97,7 @@ export async function readJson(file: string): Promise<Json> {
     text = await readFile(path, 'utf8');
   } catch (cause) {
     if (cause instanceof CliFault) throw cause;
-    throw new CliFault({
-      code: 'DOCUMENT_UNREADABLE',
-      reason: `${path} cannot be read (${systemErrorCode(cause) ?? 'unknown'})`,
-      hint: 'Name a document file that exists and that you may read.',
-      cause,
-    });
+    throw unreadableFile(path, systemErrorCode(cause) ?? 'unknown', cause);
   }
   try {
     return JSON.parse(text) as Json;

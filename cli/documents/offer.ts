@@ -71,6 +71,8 @@ export async function offerDocument(
       setTimeout(resolve, lookEveryMs);
     });
   }
+  // A revocation has no version by which this operator's next look would find it missing.
+  await session.learn(bytes);
   return { kind, digest, adoptedBy: session.orchestrators };
 }
 

@@ -44,18 +44,27 @@ export const keysCommands: readonly CommandSpec[] = [list];
 type ListedKey = KeysList['layers'][number]['slots'][number] & ReturnType<typeof ageOf>;
 
 export function renderKeys(slots: readonly ListedKey[], style: Style): string {
-  const names = ['slot', 'algorithm', 'version', 'key', 'active since', 'over age', 'accepted', ''];
+  const names = ['slot', 'algorithm', 'accepted', 'key', 'since', 'over age'];
   const rows = slots.map((slot) => [
     slot.slot,
     slot.algorithm,
-    `v${slot.version}`,
+    // The primary one first.
+    [slot.version, ...slot.accepted.filter((each) => each !== slot.version)]
+      .map((version) => `v${version}`)
+      .join(' '),
     fingerprint(slot.keyId),
-    new Date(slot.activatedAtMs).toISOString(),
+    dayOf(slot.activatedAtMs),
     slot.age === undefined ? '' : overAge(slot.age, style),
-    slot.accepted.map((version) => `v${version}`).join(' '),
-    slot.frozen ? style.failed('frozen') : reservation(slot.reservedBy, style),
   ]);
-  return table([names.map((name) => style.dim(name)), ...rows]);
+  const marked = slots.flatMap((slot) => {
+    const mark = slot.frozen ? style.failed('frozen') : reservation(slot.reservedBy, style);
+    return mark === '' ? [] : [`${slot.slot}: ${mark}`];
+  });
+  return [table([names.map((name) => style.dim(name)), ...rows]), ...marked].join('\n');
+}
+
+function dayOf(ms: number): string {
+  return new Date(ms).toISOString().slice(0, 10);
 }
 
 function ageOf(age: KeyAge | undefined) {
@@ -65,7 +74,7 @@ function ageOf(age: KeyAge | undefined) {
 }
 
 function overAge({ overAgeAtMs, state }: Omit<KeyAge, 'slot'>, style: Style): string {
-  const since = new Date(overAgeAtMs).toISOString().slice(0, 10);
+  const since = dayOf(overAgeAtMs);
   switch (state) {
     case 'fresh':
       return since;

@@ -53,7 +53,21 @@ export async function negotiate(
   watcher: EventWatcher,
 ): Promise<NegotiationResult> {
   const negotiationId = `neg-${toHex(session.crypto.randomBytes(idBytes))}`;
-  await advised(() => session.request('negotiation-requested', { negotiationId, ...wish }));
+  try {
+    return await negotiated(session, { negotiationId, ...wish }, watcher);
+  } catch (error) {
+    // Whoever asked has no other way to know which one it was.
+    throw error instanceof CliFault ? error.of({ negotiationId }) : error;
+  }
+}
+
+async function negotiated(
+  session: OperatorSession,
+  wish: NegotiationWish & { readonly negotiationId: string },
+  watcher: EventWatcher,
+): Promise<NegotiationResult> {
+  const { negotiationId } = wish;
+  await advised(() => session.request('negotiation-requested', wish));
   const seen = new Set<string>();
   for (;;) {
     const query = { ask: 'negotiation-show', negotiationId, waitMs: longPollMs } as const;

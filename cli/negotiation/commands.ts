@@ -3,6 +3,7 @@ import { parseRootDigest } from '../audit/commands.ts';
 import { positionalAt, textOption, textsOption, type CommandSpec } from '../command.ts';
 import { inSession, type Context } from '../context.ts';
 import { exitCodes, usageFault } from '../fault.ts';
+import { verdictResult } from '../audit/render.ts';
 import { negotiate, verifyInFile, verifyInMesh, type Recomputation } from './actions.ts';
 import {
   constraintNames,
@@ -72,7 +73,8 @@ const verify: CommandSpec = {
       file: textOption(options, 'audit'),
       root: textOption(options, 'root'),
     });
-    context.output.result(recomputation, (style) => renderRecomputation(recomputation, style));
+    const document = { ...recomputation, audit: verdictResult(recomputation.audit) };
+    context.output.result(document, (style) => renderRecomputation(recomputation, style));
     return recomputation.ok ? exitCodes.done : exitCodes.failed;
   },
 };

@@ -26,7 +26,7 @@ import {
 } from './arguments.ts';
 import { interruptible, progressOf } from './progress.ts';
 import { renderDryRun, renderGrid, renderList, renderPlan, renderResult } from './render.ts';
-import { exitCodeOf, resultOf } from './result.ts';
+import { detailsResult, exitCodeOf, resultOf } from './result.ts';
 
 const planArgument = [['<plan-id>', 'id of the plan, as plan prints it']] as const;
 
@@ -109,7 +109,7 @@ const show: CommandSpec = {
   run: async (context, _options, positional) => {
     const planId = parsePlanId(positionalAt(positional, 0));
     const details = await inSession(context, (session) => showRotation(session, planId));
-    context.output.result(details, (style) =>
+    context.output.result(detailsResult(details), (style) =>
       [
         renderPlan(resultOf(details), style),
         renderGrid(details, style),

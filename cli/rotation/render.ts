@@ -16,23 +16,47 @@ const marks: Readonly<Record<GridStatus, string>> = {
 /** Phases that alternate while layer after layer goes through them: its own lines say more. */
 const perLayerPhases: ReadonlySet<string> = new Set(['activating', 'verifying']);
 
-export type GridView = Pick<RotationDetails, 'planId' | 'phase' | 'grid'>;
+export type GridView = Pick<RotationDetails, 'planId' | 'phase' | 'grid' | 'atMs'> & {
+  readonly plan: { readonly body: { readonly timing: Pick<Timing, 'soak_ms' | 'overlap_ms'> } };
+};
+type Timing = RotationDetails['plan']['body']['timing'];
 
 /** One row per layer in the order in which it is turned, one column per step. */
-export function renderGrid({ planId, phase, grid }: GridView, style: Style): string {
+export function renderGrid(view: GridView, style: Style): string {
+  const { planId, phase, grid } = view;
   const head = ['', 'layer', ...gridSteps].map((name) => style.dim(name));
   const rows = grid.map(({ layer, name, steps }) => [
     String(layer),
     name,
     ...gridSteps.map((step) => mark(steps[step], style)),
   ]);
-  return `${style.strong(planId)}  ${phaseText(phase, style)}\n${table([head, ...rows], 2)}`;
+  const top = `${style.strong(planId)}  ${phaseText(phase, style)}${waitText(view)}`;
+  return `${top}\n${table([head, ...rows], 2)}`;
+}
+
+/** What a phase waits for in which nothing is to be seen, how long, and until when. */
+function waitText({ phase, atMs, plan }: GridView): string {
+  const { soak_ms: soakMs, overlap_ms: overlapMs } = plan.body.timing;
+  const until = (ms: number): string => `${span(ms)}, until ${clockTime(atMs + ms)}`;
+  switch (phase) {
+    case 'soaking':
+      return ` for ${until(soakMs)}: triggers are watched before the commit`;
+    case 'committed':
+      return `; old keys stay valid for ${until(overlapMs)}`;
+    default:
+      return '';
+  }
+}
+
+/** Of this day, in UTC. */
+function clockTime(ms: number): string {
+  return `${new Date(ms).toISOString().slice(11, 19)}Z`;
 }
 
 /** What has changed between two looks at a rotation, one line each. */
 export function renderChanges(before: GridView | undefined, after: GridView): string[] {
   const isNewPhase = before?.phase !== after.phase && !perLayerPhases.has(after.phase);
-  const lines = isNewPhase ? [`${after.planId}: ${words(after.phase)}`] : [];
+  const lines = isNewPhase ? [`${after.planId}: ${words(after.phase)}${waitText(after)}`] : [];
   const seen = new Map(before?.grid.map((row) => [row.layer, row.steps]));
   const news = after.grid.flatMap(({ layer, name, steps }) =>
     gridSteps.flatMap((step) => {

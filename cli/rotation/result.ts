@@ -84,6 +84,12 @@ export function exitCodeOf(phase: RotationPhase): ExitCode {
   }
 }
 
+/** All that is known of a rotation, its saga named by its plan as everywhere on the command line. */
+export function detailsResult(details: RotationDetails) {
+  const { sagaId: _, ...state } = details.state as RotationDetails['state'] & { sagaId?: unknown };
+  return { ...details, state };
+}
+
 function errorOf({ phase, planId, state }: RotationDetails): Pick<RotationResult, 'error'> {
   const cause = phase === 'locked_out' ? state.lockout : state.failure;
   if (cause === null || exitCodeOf(phase) === exitCodes.done) return {};

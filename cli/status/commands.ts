@@ -13,7 +13,8 @@ export const statusCommand: CommandSpec = {
   summary: 'show processes, layers, signer, audit and the root digest of the mesh',
   details:
     'Names the documents in force, who is locked out for a bad one and until when, and why a process\n' +
-    'does not start. Ends with 0 when everything runs and answers, 1 when something does not, 5 when nothing does.',
+    'does not start. The root digest is that of the first root, which every agent pins. Ends with 0\n' +
+    'when everything runs and answers, 1 when something does not, 5 when nothing does.',
   examples: ['gyre status --dir ./mesh', 'gyre status --json'],
   run: async (context) => {
     const status = await statusOf(context);

@@ -33,7 +33,7 @@ export function renderStatus(status: Status, style: Style): string {
       style,
       'auditor',
       ({ treeSize, rootHash, restored, refused, checkpoint, trouble }) => [
-        `  audit        ${treeSize} records, root ${fingerprint(rootHash)}, ${restored} restored, ${refused} refused`,
+        `  audit        ${treeSize} records, tree hash ${fingerprint(rootHash)}, ${restored} restored, ${refused} refused`,
         `               checkpoint ${checkpoint === undefined ? 'none yet' : `over ${checkpoint.checkpoint.body.tree_size}`}`,
         ...(trouble === undefined
           ? []
@@ -49,9 +49,10 @@ export function renderStatus(status: Status, style: Style): string {
 }
 
 function documentLines({ documents, stale }: MeshStatus, style: Style): string[] {
-  return (['root', 'registry', 'policy'] as const).map((kind) => {
+  return (['root', 'registry', 'policy'] as const).map((kind, index) => {
     const { version, digest } = documents[kind];
-    const line = `  ${kind.padEnd(labelWidth)} version ${version}  ${fingerprint(digest)}`;
+    const label = (index === 0 ? 'documents' : '').padEnd(labelWidth);
+    const line = `  ${label} ${kind} ${version}  ${fingerprint(digest)}`;
     return stale.includes(kind)
       ? `${line}  ${style.failed('expired: nothing new is begun')}`
       : line;

@@ -15,7 +15,7 @@ import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { openTrust } from '#shared/crypto/trust.ts';
 import { exportFault } from '../audit/actions.ts';
 import { checks } from '../answers.ts';
-import { CliFault } from '../fault.ts';
+import { CliFault, unreadableFile } from '../fault.ts';
 import { systemErrorCode } from '../mesh/durable-files.ts';
 import type { OperatorSession } from '../operator-session.ts';
 
@@ -125,8 +125,7 @@ async function readProofFile(file: string): Promise<{ bundle: unknown; proof: un
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === undefined) throw error;
-    const hint = 'Name a file that is there and may be read.';
-    throw new CliFault({ code, reason: `${file} cannot be read (${code})`, hint, cause: error });
+    throw unreadableFile(file, code, error);
   }
   let parsed: unknown;
   try {

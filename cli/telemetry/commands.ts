@@ -14,7 +14,7 @@ const recent: CommandSpec = {
   arguments: [['[agent]', 'one agent, with its measurements and latest events']],
   details:
     'As one orchestrator remembers it, since it began. Telemetry is evidence: nothing in the mesh\n' +
-    'decides by it. Ends with 1 where an agent is silent.',
+    'decides by it. Ends with 1 where one of all agents is silent, 5 where the one that was named is.',
   examples: ['gyre telemetry recent', 'gyre telemetry recent database-a --json'],
   run: async (context, _options, [agentId]) => {
     const result = await inSession(context, (session) => {
@@ -26,7 +26,8 @@ const recent: CommandSpec = {
       return session.askOrchestrator(query, checks.telemetryRecent);
     });
     context.output.result(result, (style) => renderRecent(result, style, agentId !== undefined));
-    return result.agents.some(({ silent }) => silent) ? exitCodes.failed : exitCodes.done;
+    if (!result.agents.some(({ silent }) => silent)) return exitCodes.done;
+    return agentId === undefined ? exitCodes.failed : exitCodes.unreachable;
   },
 };
 

@@ -158,7 +158,7 @@ describe('a walk through the command line', () => {
       rootDigest,
     );
     expect(verified).toMatchObject({ code: 0, document: { ok: true, uncovered: 0 } });
-    expect(verified.document.rotations).toEqual([{ sagaId: planId, phase: 'retired' }]);
+    expect(verified.document.rotations).toEqual([{ planId, phase: 'retired' }]);
     const other = await json<{ ok: boolean }>('audit', 'verify', file, '--root', 'f'.repeat(64));
     expect(other).toMatchObject({ code: 1, document: { ok: false } });
   });

@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { slotDefinitions } from '#schemas/layers.ts';
 import { renderKeys } from '#cli/keys/commands.ts';
 import { plainStyle } from '#cli/style.ts';
 
@@ -31,4 +32,23 @@ test('a list of keys says from when on each is over age', () => {
     '2027-01-16 overdue',
     undefined,
   ]);
+});
+
+test('the list fits into 100 columns, with two versions accepted and a key that is overdue', () => {
+  const slots = slotDefinitions.map(({ slot, keyKind, algorithm }) => ({
+    slot,
+    keyKind,
+    algorithm,
+    version: 12,
+    keyId: 'ab'.repeat(32),
+    publicDigest: 'ab'.repeat(32),
+    activatedAtMs: atMs,
+    frozen: false,
+    reservedBy: 'rot-0123456789abcdef',
+    accepted: [12, 11],
+    age: { rule: 'session_keys' as const, overAgeAtMs: atMs, state: 'overdue' as const },
+  }));
+  const lines = renderKeys(slots, plainStyle).split('\n');
+  expect(lines).toHaveLength(2 * slots.length + 1);
+  expect(lines.filter((line) => line.length > 100)).toEqual([]);
 });

@@ -104,6 +104,11 @@ describe('help', () => {
     expect(help.stdout).toMatch(new RegExp(`Example:\\n  gyre ${words}`));
   });
 
+  test.each(leaves(program))('the help of gyre %s %s fits into 100 columns', async (...path) => {
+    const { stdout } = await run(...path, '--help');
+    expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
+  });
+
   test('the program lists its exit codes', async () => {
     expect((await run('--help')).stdout).toContain('6 approval missing');
   });
@@ -121,6 +126,7 @@ describe('usage', () => {
     [['rotation', 'show', 'not an id']],
     [['status', '--nonsense']],
     [['up', '--token', 'paper']],
+    [['up', '--name', 'My Mesh']],
     [['up', '--port', '70000']],
     [['audit', 'export']],
     [['audit', 'verify', 'file']],
@@ -140,6 +146,31 @@ describe('usage', () => {
     expect(JSON.parse(stdout)).toEqual({
       error: { code: 'USAGE', reason: "unknown command 'nonsense'", hint: expect.any(String) },
     });
+  });
+});
+
+test('a file that cannot be read has one code, whatever it should hold', async () => {
+  const root = ['--root', 'ab'.repeat(32)];
+  for (const args of [
+    ['audit', 'verify', 'gone', ...root],
+    ['audit', 'verify', empty, ...root],
+    ['negotiate', 'verify', 'neg-1', '--audit', 'gone', ...root],
+    ['telemetry', 'verify', 'gone', ...root],
+    ['policy', 'diff', 'gone', 'gone'],
+  ]) {
+    const { code, stdout } = await run(...args, '--dir', empty, '--json');
+    expect([args, code]).toEqual([args, 1]);
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: 'FILE_UNREADABLE' } });
+  }
+});
+
+test('a fault says under --json which plan or negotiation it is about', () => {
+  const sink = new Memory();
+  const output = new Output({ json: true, stdout: sink, stderr: new Memory() });
+  output.fault(orchestrationFault('ORCH-8002', 'why', 'rot-1').of({ negotiationId: 'neg-1' }));
+  expect(JSON.parse(sink.text)).toMatchObject({
+    negotiationId: 'neg-1',
+    error: { code: 'ORCH-8002' },
   });
 });
 

@@ -23,7 +23,9 @@ function view(phase: GridView['phase'], steps: Partial<Record<GridStep, GridStat
     { layer: 1 as const, name: 'identity', steps: row },
     { layer: 4 as const, name: 'encryption', steps: row },
   ];
-  return { planId: 'rot-1', phase, grid: grid as unknown as GridView['grid'] };
+  const plan = { body: { timing: { soak_ms: 30_000, overlap_ms: 3_600_000 } } };
+  const atMs = Date.UTC(2027, 0, 15, 12);
+  return { planId: 'rot-1', phase, grid: grid as unknown as GridView['grid'], atMs, plan };
 }
 
 describe('the grid', () => {
@@ -56,6 +58,16 @@ describe('lines of progress', () => {
     expect(renderChanges(undefined, view('preparing', { prepare: 'running' }))).toEqual([
       'rot-1: preparing',
     ]);
+  });
+
+  test('what a phase waits for that shows nothing is told, and until when', () => {
+    expect(renderChanges(view('activating', {}), view('soaking', {}))).toEqual([
+      'rot-1: soaking for 30.0 s, until 12:00:30Z: triggers are watched before the commit',
+    ]);
+    expect(renderChanges(view('soaking', {}), view('committed', {}))).toEqual([
+      'rot-1: committed; old keys stay valid for 1 h, until 13:00:00Z',
+    ]);
+    expect(renderGrid(view('soaking', {}), plainStyle)).toContain('until 12:00:30Z');
   });
 
   test('each outcome is told once', () => {

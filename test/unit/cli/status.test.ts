@@ -120,7 +120,7 @@ test('an agent without heartbeats is named, and decides nothing about the verdic
   if (mesh === undefined) throw new Error('the mesh of this test answers');
   const status: Status = { ...healthy, mesh: { ok: true, value: mesh } };
   expect(isHealthy(status)).toBe(true);
-  const text = renderStatus(status, plainStyle);
+  const text = renderStatus(healthy, plainStyle);
   expect(text).toContain('database-a: no heartbeat for 12.3 s');
   expect(text).not.toContain('phi-a');
 });
@@ -165,6 +165,13 @@ test('a process that does not start says why, and what to do', () => {
   expect(renderStatus({ ...healthy, processes: back }, plainStyle)).not.toContain('ORCH-8010');
 });
 
+test('one thing alone is called root digest', () => {
+  const text = renderStatus(healthy, plainStyle);
+  expect(text).toMatch(/documents +root 1 /);
+  expect(text).toMatch(/audit .* tree hash/);
+  expect(text.match(/root/g)).toHaveLength(2);
+});
+
 test('an expired document is shown as that', () => {
   const { mesh } = healthy;
   if (!mesh.ok) throw new Error('the mesh of this test answers');
@@ -172,5 +179,5 @@ test('an expired document is shown as that', () => {
     ...healthy,
     mesh: { ok: true, value: { ...mesh.value, stale: ['policy'] } },
   };
-  expect(renderStatus(stale, plainStyle)).toMatch(/policy +version 1 .* expired/);
+  expect(renderStatus(stale, plainStyle)).toMatch(/policy 1 .* expired/);
 });

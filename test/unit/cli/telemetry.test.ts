@@ -101,7 +101,7 @@ test('another root, another event, another file', async () => {
   writeFileSync(file, 'no JSON');
   await expect(verify()).rejects.toMatchObject({ code: 'FILE_MALFORMED' });
   await expect(verifyProofFile(join(folder, 'none'), world.rootDigest)).rejects.toMatchObject({
-    code: 'ENOENT',
+    code: 'FILE_UNREADABLE',
   });
 });
 

@@ -194,7 +194,7 @@ describe('refused before anybody signs', () => {
 
   test('a file that is not there, and an operator who is not', async () => {
     const missing = await gyre('policy', 'verify', at('none.json'));
-    expect(missing.result).toMatchObject({ error: { code: 'DOCUMENT_UNREADABLE' } });
+    expect(missing.result).toMatchObject({ error: { code: 'FILE_UNREADABLE' } });
     const stranger = await gyre('policy', 'verify', at('policy.json'), '--as', 'op-9');
     expect({ ...stranger }).toMatchObject({ code: 2, result: { error: { code: 'USAGE' } } });
   });

@@ -120,7 +120,7 @@ test('an agent without heartbeats is named, and decides nothing about the verdic
   if (mesh === undefined) throw new Error('the mesh of this test answers');
   const status: Status = { ...healthy, mesh: { ok: true, value: mesh } };
   expect(isHealthy(status)).toBe(true);
-  const text = renderStatus(healthy, plainStyle);
+  const text = renderStatus(status, plainStyle);
   expect(text).toContain('database-a: no heartbeat for 12.3 s');
   expect(text).not.toContain('phi-a');
 });

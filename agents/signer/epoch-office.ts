@@ -9,7 +9,14 @@ import type { OrchCode } from '#schemas/errors.ts';
 import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
 import { isEntitledTo } from '#shared/core/channels.ts';
-import { checkEpochAnnouncement, prekeyAgeMaxMs } from '#shared/core/epoch-evidence.ts';
+import { announcementAllowed, announcementsPerWishMax } from '#shared/core/epoch-allowance.ts';
+import {
+  causeAgeMaxMs,
+  checkEpochAnnouncement,
+  prekeyAgeMaxMs,
+  wishBehind,
+  type EpochCheck,
+} from '#shared/core/epoch-evidence.ts';
 import type { VerifiedEvent } from '#shared/core/verified-event.ts';
 import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -64,7 +71,7 @@ export class EpochOffice {
     await this.#subscription?.stop();
   }
 
-  /** Why the announcement is not stated, or undefined. */
+  /** Why the announcement is not stated, or undefined: then it counts as stated. */
   refusalOf(
     statement: EpochAnnouncementBody,
     asker: Enrolled,
@@ -76,7 +83,7 @@ export class EpochOffice {
     const entitled = trust
       .agents()
       .filter((agent) => isEntitledTo(statement.channel, agent, nowMs));
-    const verdict = checkEpochAnnouncement({
+    const check: EpochCheck = {
       statement,
       asker,
       mesh: trust.mesh,
@@ -88,8 +95,32 @@ export class EpochOffice {
       documents: [trust.root, trust.registry, trust.policy],
       nowMs,
       clockSkewMs: trust.policy.policies.rotation.clock_skew_ms,
-    });
-    return verdict.status === 'ok' ? undefined : { code: verdict.code, reason: verdict.reason };
+    };
+    const verdict = checkEpochAnnouncement(check);
+    if (verdict.status !== 'ok') return { code: verdict.code, reason: verdict.reason };
+    return this.#countOf(check);
+  }
+
+  /** What holds is counted before it is stated: by the request that it rests on, or by its asker. */
+  #countOf(check: EpochCheck): { readonly code: OrchCode; readonly reason: string } | undefined {
+    const { record, trust } = this.#ports;
+    const { nowMs } = check;
+    const { channel } = check.statement;
+    const asked = { channel, asker: check.asker.agentId };
+    const wish = wishBehind(check);
+    if (wish !== undefined && record.statedFor(asked, wish.hash) < announcementsPerWishMax) {
+      const { hash: request, timeMs } = wish;
+      record.stateFor(asked, { request, timeMs, forgetBeforeMs: nowMs - 2 * causeAgeMaxMs });
+      return undefined;
+    }
+    const rules = trust.policy.policies.channels;
+    const untilMs = announcementAllowed(record.paidUntilMs(asked), nowMs, rules);
+    if (untilMs === undefined) {
+      const reason = `too many epochs of ${channel}: now an operator has to ask for one`;
+      return { code: 'ORCH-8015', reason };
+    }
+    record.pay(asked, untilMs);
+    return undefined;
   }
 
   /** Why the asker is given no secrets now, or undefined. Every asking counts. */

@@ -1,7 +1,7 @@
 /**
  * What the signer remembers of epochs, durably and without any secret: the highest epoch
  * that it saw announced of each channel (invariant 6: epochs never go down, over restarts too), which are closed for
- * good, where the held ones stand, and which prekeys were used. All of it is public.
+ * good, where the held ones stand, which prekeys were used, and how often it stated one for whom. All of it is public.
  */
 
 import type { DatabaseSync } from 'node:sqlite';
@@ -34,7 +34,22 @@ const schema = `
   CREATE TABLE IF NOT EXISTS prekey_used (
     prekey_id TEXT PRIMARY KEY, time_ms INTEGER NOT NULL
   ) STRICT;
-  CREATE INDEX IF NOT EXISTS prekey_age ON prekey_used (time_ms)`;
+  CREATE INDEX IF NOT EXISTS prekey_age ON prekey_used (time_ms);
+  CREATE TABLE IF NOT EXISTS epoch_paid (
+    channel TEXT NOT NULL, asker TEXT NOT NULL, until_ms INTEGER NOT NULL,
+    PRIMARY KEY (channel, asker)
+  ) STRICT;
+  CREATE TABLE IF NOT EXISTS epoch_wish (
+    request TEXT NOT NULL, channel TEXT NOT NULL, asker TEXT NOT NULL,
+    stated INTEGER NOT NULL, time_ms INTEGER NOT NULL,
+    PRIMARY KEY (request, channel, asker)
+  ) STRICT`;
+
+/** For whom an announcement of a channel is stated. */
+export interface Asked {
+  readonly channel: string;
+  readonly asker: string;
+}
 
 export interface PrekeyUse {
   readonly prekeyIds: readonly string[];
@@ -78,6 +93,53 @@ export class EpochRecord {
       );
       for (const prekeyId of used.prekeyIds) insert.run(prekeyId, used.timeMs);
       this.#database.prepare('DELETE FROM prekey_used WHERE time_ms < ?').run(used.forgetBeforeMs);
+    });
+  }
+
+  /** Until when what was stated is paid for (`announcementAllowed`); 0 before the first. */
+  paidUntilMs({ channel, asker }: Asked): number {
+    const row = translated(() =>
+      this.#database
+        .prepare('SELECT until_ms FROM epoch_paid WHERE channel = ? AND asker = ?')
+        .get(channel, asker),
+    );
+    return Number(row?.['until_ms'] ?? 0);
+  }
+
+  pay({ channel, asker }: Asked, untilMs: number): void {
+    translated(() =>
+      this.#database
+        .prepare(
+          `INSERT INTO epoch_paid (channel, asker, until_ms) VALUES (?, ?, ?)
+           ON CONFLICT (channel, asker) DO UPDATE SET until_ms = excluded.until_ms`,
+        )
+        .run(channel, asker, untilMs),
+    );
+  }
+
+  /** How often an announcement was stated that rests on the request. */
+  statedFor({ channel, asker }: Asked, request: string): number {
+    const row = translated(() =>
+      this.#database
+        .prepare('SELECT stated FROM epoch_wish WHERE request = ? AND channel = ? AND asker = ?')
+        .get(request, channel, asker),
+    );
+    return Number(row?.['stated'] ?? 0);
+  }
+
+  /** Once more. Forgets requests from before `forgetBeforeMs`. */
+  stateFor(
+    { channel, asker }: Asked,
+    wish: { readonly request: string; readonly timeMs: number; readonly forgetBeforeMs: number },
+  ): void {
+    this.#inTransaction(() => {
+      this.#database
+        .prepare(
+          `INSERT INTO epoch_wish (request, channel, asker, stated, time_ms) VALUES (?, ?, ?, 1, ?)
+           ON CONFLICT (request, channel, asker) DO UPDATE SET stated = stated + 1`,
+        )
+        .run(wish.request, channel, asker, wish.timeMs);
+      this.#database.prepare('DELETE FROM epoch_wish WHERE time_ms < ?').run(wish.forgetBeforeMs);
     });
   }
 

@@ -93,18 +93,27 @@ function timeRefusal({ statement, documents, nowMs, clockSkewMs }: EpochCheck) {
 }
 
 /** Most causes are the orchestrator's to see and do no harm; what operators want, they sign. */
-function causeRefusal({ statement, evidence, nowMs, clockSkewMs }: EpochCheck) {
-  const { cause, channel } = statement;
+function causeRefusal(check: EpochCheck): Refusal | undefined {
+  const { cause } = check.statement;
   if (cause !== 'operator' && cause !== 'suspicion') return undefined;
-  const isWanted = evidence.some(
+  return wishBehind(check) === undefined
+    ? refuse('ORCH-8015', 'no operator asked for this')
+    : undefined;
+}
+
+/** The request of an operator that the announcement rests on, where it rests on one. */
+export function wishBehind(
+  check: Pick<EpochCheck, 'statement' | 'evidence' | 'nowMs' | 'clockSkewMs'>,
+): VerifiedEvent | undefined {
+  const { cause, channel } = check.statement;
+  return check.evidence.find(
     (event) =>
       event.type === 'epoch-rotation-requested' &&
       event.senderKind === 'operator' &&
       event.body.cause === cause &&
       (event.body.channel === undefined || event.body.channel === channel) &&
-      isRecent(event.timeMs, { nowMs, clockSkewMs, ageMaxMs: causeAgeMaxMs }),
+      isRecent(event.timeMs, { ...check, ageMaxMs: causeAgeMaxMs }),
   );
-  return isWanted ? undefined : refuse('ORCH-8015', 'no operator asked for this');
 }
 
 function checkMembers(check: EpochCheck): EpochVerdict {

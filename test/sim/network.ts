@@ -200,9 +200,15 @@ export class SimulatedNetwork {
     });
   }
 
-  /** Requests and answers that went by, oldest first, at most 64. */
+  /** Requests that went by, oldest first, at most 64. */
   overheard(): readonly Overheard[] {
     return this.#overheard;
+  }
+
+  /** Remembers what went by. */
+  overhear(one: Overheard): void {
+    this.#overheard.push(one);
+    if (this.#overheard.length > overheardMax) this.#overheard.shift();
   }
 
   #impose(agentId: string, ways: Ways, conditions: Partial<Conditions>): Heal {
@@ -273,16 +279,11 @@ export class SimulatedNetwork {
 
   /** What arrives at the server passes here first. */
   #refusal({ kind, subject, data }: Traffic): BusError | undefined {
-    if (kind === 'request') this.#overhear({ subject, data });
+    if (kind === 'request') this.overhear({ subject, data });
     if (kind !== 'publish' || this.#full.size === 0) return undefined;
     const stream = streamOf(this.subjects, subject);
     if (stream === null || !this.#full.has(stream)) return undefined;
     return new BusError('BUS_FULL', 'the bus has no room');
-  }
-
-  #overhear(one: Overheard): void {
-    this.#overheard.push(one);
-    if (this.#overheard.length > overheardMax) this.#overheard.shift();
   }
 }
 

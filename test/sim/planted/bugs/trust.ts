@@ -124,16 +124,19 @@ export const trustBugs: readonly PlantedBug[] = [
   },
   {
     name: 'closed-epochs-stay-in-the-vault',
-    invariant: 6,
-    what: 'The signer wipes the secret of a closed epoch from memory and leaves it in its vault.',
+    invariant: 11,
+    what: 'The signer notes that an epoch is closed, and leaves its secret in the vault until the next start.',
     edits: [
       {
-        file: member,
-        find: '      await this.#store?.drop(name);\n',
+        file: 'agents/signer/epoch-vault.ts',
+        find: '      await usable(() => this.#files.wipe(name));\n',
         replace: '',
       },
     ],
-    needs: { faults: [], story: 'Epochs are turned, and the older one is closed after its grace.' },
+    needs: {
+      faults: [],
+      story: 'Secrets by epochs; epochs are turned, and the older one is closed after its grace.',
+    },
   },
   {
     name: 'epoch-in-use-before-it-is-accepted',

@@ -59,37 +59,19 @@ export const trustBugs: readonly PlantedBug[] = [
     needs: { faults: ['revocation'], story: 'A layer agent is revoked and goes on speaking.' },
   },
   {
-    name: 'known-senders-need-no-seal',
+    name: 'seals-are-for-others-to-check',
     invariant: 12,
-    what: 'Who was verified once in an incarnation is not verified again.',
+    what: 'The auditor takes frames into its log without looking whether their sender sealed them.',
     edits: [
       {
-        file: 'shared/runtime/receiver.ts',
-        find: 'if (!verified.ok) return refused(verified.code);',
-        replace: lines(
-          'if (verified.ok) Receiver.verified.add(header.sender);',
-          '    if (!verified.ok && !Receiver.verified.has(header.sender)) return refused(verified.code);',
-        ),
-      },
-      {
-        file: 'shared/runtime/receiver.ts',
-        find: '      hash: verified.messageId,',
-        replace:
-          '      hash: verified.ok ? verified.messageId : toHex(crypto.blake3(frame.bytes)),',
-      },
-      {
-        file: 'shared/runtime/receiver.ts',
-        find: '  readonly #options: ReceiverOptions;\n',
-        replace: lines(
-          '  static readonly verified = new Set<string>();',
-          '  readonly #options: ReceiverOptions;',
-          '',
-        ),
+        file: 'agents/auditor/book.ts',
+        find: 'if (!isSealedBySender(crypto, audited)) return',
+        replace: "if (audited.hash === '' && !isSealedBySender(crypto, audited)) return",
       },
     ],
     needs: {
       faults: ['wire-attack'],
-      story: 'Somebody publishes frames with a seal that does not hold in the name of a member.',
+      story: 'Somebody changes a part of a frame and publishes it on its subject once more.',
     },
   },
   {

@@ -30,7 +30,10 @@ export interface AuditorPorts {
   readonly trust: TrustView;
   readonly keyring: ChannelKeyring;
   /** Waits, for a bounded time, for an epoch that is announced and whose secret is still asked for. */
-  readonly whenReadable?: (name: { channel: string; epoch: number }) => Promise<boolean>;
+  readonly whenReadable?: (
+    name: { channel: string; epoch: number },
+    sender: string,
+  ) => Promise<boolean>;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
   readonly log: Log;

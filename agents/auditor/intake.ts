@@ -37,7 +37,10 @@ export interface IntakePorts {
   /** Patterns of the control stream. */
   readonly subjects: readonly string[];
   /** Waits, for a bounded time, for an epoch that is announced and whose secret is still asked for. */
-  readonly whenReadable?: (name: { channel: string; epoch: number }) => Promise<boolean>;
+  readonly whenReadable?: (
+    name: { channel: string; epoch: number },
+    sender: string,
+  ) => Promise<boolean>;
   /** Called when leaves have been added. */
   readonly onLeaves: () => void;
 }
@@ -149,8 +152,8 @@ export class Intake {
         book.seenAt(known.hash, message.sequence);
       } else if (!inBatch.has(audited.hash)) {
         inBatch.add(audited.hash);
-        const { channel, epoch } = audited.frame.header;
-        await whenReadable?.({ channel, epoch });
+        const { channel, epoch, sender } = audited.frame.header;
+        await whenReadable?.({ channel, epoch }, sender);
         const judged = book.judgeNext(audited, book.size + arrivals.length);
         this.#report(judged);
         arrivals.push({ message, judged });

@@ -201,7 +201,7 @@ export async function bootAgent(
 /** The gate stands before the member does: what passes it is asked for later. */
 function lateEpochs(member: () => EpochMember): GatePorts['epochs'] {
   return {
-    whenReadable: (name) => member().whenReadable(name),
+    whenReadable: (name, sender) => member().whenReadable(name, sender),
     unanswered: () => member().unanswered(),
   };
 }

@@ -44,6 +44,8 @@ export class EpochFetcher {
   /** Until when an epoch is asked for. */
   readonly #wanted = new Map<string, EpochName & { readonly untilMs: number }>();
   readonly #hopelessUntilMs = new Map<string, number>();
+  /** Who named an epoch that nobody announced and nobody had, and until when that is held against him. */
+  readonly #doubted = new Map<string, EpochName & { readonly untilMs: number }>();
   #change = Promise.withResolvers<void>();
   /** Channels that everyone was asked for, and nobody had a secret of. */
   readonly #without = new Set<string>();
@@ -104,7 +106,11 @@ export class EpochFetcher {
     while (this.#missing().length > 0 && !this.#stopped) await this.changed();
   }
 
-  async whenReadable(name: EpochName): Promise<boolean> {
+  /**
+   * One sender holds up who listens once in 30 seconds at the most, for 1.5 seconds, whatever epochs of
+   * whatever channels it names, but for those that were announced.
+   */
+  async whenReadable(name: EpochName, sender: string): Promise<boolean> {
     const { keyring, channels, known, clock, hearsLogs } = this.#ports;
     const { channel, epoch } = name;
     const knowledge = keyring.knows(name);
@@ -114,6 +120,7 @@ export class EpochFetcher {
     if (!channels.includes(channel) || (hearsLogs && epoch > ahead + 1)) return false;
     const nowMs = clock.monotonicMs();
     if ((this.#hopelessUntilMs.get(textOf(name)) ?? 0) > nowMs) return false;
+    if (!this.#isAnnounced(name) && this.#isDoubted(sender, nowMs)) return false;
     this.want(name, readableMs);
     const timeUp = new Promise<void>((resolve) => clock.after(readableMs, resolve));
     while (keyring.knows(name) === 'unknown' && !this.#stopped) {
@@ -121,12 +128,20 @@ export class EpochFetcher {
       await Promise.race([this.changed(), timeUp]);
     }
     if (keyring.knows(name) === 'held') return true;
-    this.#hopelessUntilMs.set(textOf(name), clock.monotonicMs() + hopelessMs);
-    const [oldest] = this.#hopelessUntilMs.keys();
-    if (this.#hopelessUntilMs.size > hopelessMax && oldest !== undefined) {
-      this.#hopelessUntilMs.delete(oldest);
-    }
+    const untilMs = clock.monotonicMs() + hopelessMs;
+    remember(this.#hopelessUntilMs, textOf(name), untilMs);
+    if (!this.#isAnnounced(name)) remember(this.#doubted, sender, { ...name, untilMs });
     return false;
+  }
+
+  #isAnnounced({ channel, epoch }: EpochName): boolean {
+    return this.#ports.known.announcementOf(channel, epoch) !== undefined;
+  }
+
+  /** Whether it named an epoch in vain lately, and not only ahead of the announcement. */
+  #isDoubted(sender: string, nowMs: number): boolean {
+    const doubt = this.#doubted.get(sender);
+    return doubt !== undefined && doubt.untilMs > nowMs && !this.#isAnnounced(doubt);
   }
 
   #ask(): void {
@@ -186,6 +201,14 @@ export class EpochFetcher {
     const { channels, keyring } = this.#ports;
     return channels.filter((channel) => keyring.currentEpoch(channel) === undefined);
   }
+}
+
+/** Bounded: the oldest one is forgotten. */
+function remember<Value>(known: Map<string, Value>, name: string, value: Value): void {
+  known.delete(name);
+  known.set(name, value);
+  const [oldest] = known.keys();
+  if (known.size > hopelessMax && oldest !== undefined) known.delete(oldest);
 }
 
 function textOf({ channel, epoch }: EpochName): string {

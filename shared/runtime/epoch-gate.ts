@@ -65,5 +65,5 @@ function gated(data: Uint8Array, ports: GatePorts): Promise<void> | undefined {
   const sender = trust.agent(senderId);
   if (sender === undefined || !channelsOf(sender).includes(channel)) return undefined;
   if (!verifyFrame(crypto, parsed.frame, sender.verifyKey).ok) return undefined;
-  return epochs.whenReadable({ channel, epoch }).then(() => undefined);
+  return epochs.whenReadable({ channel, epoch }, senderId).then(() => undefined);
 }

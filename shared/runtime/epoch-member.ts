@@ -91,10 +91,14 @@ export class EpochMember {
 
   /**
    * Whether an event of this channel and epoch can be opened now, or within a bounded time: an epoch
-   * that this member lacks is asked for, and one that is over is not waited for.
+   * that this member lacks is asked for, and one that is over is not waited for. `sender`: who signed
+   * the event; whoever names epochs that are none is not waited for again in a while.
    */
-  whenReadable(name: { readonly channel: string; readonly epoch: number }): Promise<boolean> {
-    return this.#fetcher.whenReadable(name);
+  whenReadable(
+    name: { readonly channel: string; readonly epoch: number },
+    sender: string,
+  ): Promise<boolean> {
+    return this.#fetcher.whenReadable(name, sender);
   }
 
   /**

@@ -130,8 +130,10 @@ function secretsOf(host: Omit<Host, 'disk'>, agent: Pick<Enrolled, 'kind' | 'lay
   const { bus, crypto, keyring, trust } = host;
   if (!(keyring instanceof EpochKeyring)) return { readable: bus, memberOf: () => undefined };
   let member: EpochMember | undefined;
-  const whenReadable = (name: { channel: string; epoch: number }): Promise<boolean> =>
-    member?.whenReadable(name) ?? Promise.resolve(false);
+  const whenReadable = (
+    name: { channel: string; epoch: number },
+    sender: string,
+  ): Promise<boolean> => member?.whenReadable(name, sender) ?? Promise.resolve(false);
   const unanswered = (): void => member?.unanswered();
   const readable = gatedBus(bus, { crypto, trust, keyring, epochs: { whenReadable, unanswered } });
   const memberOf = (exchange: Principal): EpochMember => {

@@ -285,7 +285,7 @@ export class SecrecyMesh {
       ...ports,
       disk: new SystemDisk(this.stateOf(ports.agentId)),
       checkpointMs: 500,
-      whenReadable: (name) => ports.epochs.whenReadable(name),
+      whenReadable: (name, sender) => ports.epochs.whenReadable(name, sender),
     });
     await auditor.start();
     return () => auditor.stop();

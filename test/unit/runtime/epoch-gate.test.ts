@@ -32,6 +32,7 @@ let keyring: EpochKeyring;
 let vault: EpochKeyring;
 let stated: Announcements;
 let fetcher: EpochFetcher;
+let known: Announcements;
 let questions: Extract<Query, { ask: 'epoch-secrets' }>[];
 let heard: { epoch: number; atMs: number }[];
 const open: Bus[] = [];
@@ -43,8 +44,28 @@ beforeEach(async () => {
   stated = new Announcements();
   questions = [];
   heard = [];
+  fetcher = fetcherOf([channel]);
+  const bus = world.bus('auditor');
+  open.push(bus);
+  const whenReadable = (name: { channel: string; epoch: number }, sender: string) =>
+    fetcher.whenReadable(name, sender);
+  const gated = gatedBus(bus, {
+    crypto,
+    trust: world.trust,
+    keyring,
+    epochs: { whenReadable, unanswered: () => undefined },
+  });
+  const subjects = [subjectsOf(world.mesh).patterns.report];
+  await gated.follow({ stream: 'GYRE_CONTROL', subjects, fromSequence: 1 }, ({ data }) => {
+    const parsed = parseFrame(data);
+    heard.push({ epoch: parsed.ok ? parsed.frame.header.epoch : -1, atMs: performance.now() });
+  });
+});
+
+/** What asks for the auditor, of these channels. */
+function fetcherOf(channels: readonly string[]): EpochFetcher {
   const { trust, clock } = world;
-  const known = new Announcements();
+  known = new Announcements();
   const self = trust.agent('auditor');
   if (self === undefined) throw new Error('no auditor');
   const ask = ({ agentId }: { agentId: string }, query: Query): Promise<Answer> => {
@@ -55,7 +76,7 @@ beforeEach(async () => {
       giveEpochSecrets({ crypto, trust, keyring: holder, known: stated }, self, query),
     );
   };
-  fetcher = new EpochFetcher({
+  const made = new EpochFetcher({
     agentId: 'auditor',
     crypto,
     trust,
@@ -63,7 +84,7 @@ beforeEach(async () => {
     log: quiet,
     keyring,
     known,
-    channels: [channel],
+    channels,
     hearsLogs: true,
     exchange: { ask } as Pick<Exchange, 'ask'> as Exchange,
     take: (given) => {
@@ -71,25 +92,12 @@ beforeEach(async () => {
         if (each.announcement !== undefined) known.note(each.announcement);
         keyring.hold(each);
       }
-      fetcher.announce();
+      made.announce();
       return Promise.resolve();
     },
   });
-  const bus = world.bus('auditor');
-  open.push(bus);
-  const whenReadable = (name: { channel: string; epoch: number }) => fetcher.whenReadable(name);
-  const gated = gatedBus(bus, {
-    crypto,
-    trust,
-    keyring,
-    epochs: { whenReadable, unanswered: () => undefined },
-  });
-  const subjects = [subjectsOf(world.mesh).patterns.report];
-  await gated.follow({ stream: 'GYRE_CONTROL', subjects, fromSequence: 1 }, ({ data }) => {
-    const parsed = parseFrame(data);
-    heard.push({ epoch: parsed.ok ? parsed.frame.header.epoch : -1, atMs: performance.now() });
-  });
-});
+  return made;
+}
 
 afterEach(async () => {
   fetcher.stop();
@@ -224,6 +232,37 @@ describe('what is not waited for', () => {
     expect(new Set(named.map((each) => each.epoch))).toEqual(new Set([2]));
     // Two givers, while one event waits: some rounds, not one per event.
     expect(questions.length - before).toBeLessThan(40);
+  });
+});
+
+describe('whoever names epochs that there are not', () => {
+  /** How long the event of a sender was held, in milliseconds. */
+  async function held(name: { channel: string; epoch: number }, sender: string): Promise<number> {
+    const startedMs = performance.now();
+    expect(await fetcher.whenReadable(name, sender)).toBe(false);
+    return performance.now() - startedMs;
+  }
+
+  it('holds who listens once, over all channels; others are waited for', async () => {
+    fetcher = fetcherOf(['layer-1', 'layer-3', 'mesh']);
+    expect(await held({ channel: 'layer-1', epoch: 1 }, 'identity-a')).toBeGreaterThan(
+      waitMs - 100,
+    );
+    for (const each of ['layer-3', 'mesh', 'layer-1']) {
+      expect(await held({ channel: each, epoch: 1 }, 'identity-a')).toBeLessThan(waitMs / 2);
+    }
+    expect(await held({ channel: 'mesh', epoch: 1 }, 'signer')).toBeGreaterThan(waitMs - 100);
+  });
+
+  it('is waited for all the same where the epoch was announced, and once its word came true', async () => {
+    fetcher = fetcherOf(['layer-1', 'mesh']);
+    await held({ channel, epoch: 1 }, 'identity-a');
+    const announced = (name: string) =>
+      ({ body: { channel: name, epoch: 1 } }) as EpochAnnouncement;
+    known.note(announced('mesh'));
+    expect(await held({ channel: 'mesh', epoch: 1 }, 'identity-a')).toBeGreaterThan(waitMs - 100);
+    known.note(announced(channel));
+    expect(await held({ channel: 'mesh', epoch: 2 }, 'identity-a')).toBeGreaterThan(waitMs - 100);
   });
 });
 

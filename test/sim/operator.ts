@@ -8,7 +8,9 @@ import type { Query } from '#schemas/queries.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
-import type { Exchange } from '#shared/runtime/exchange.ts';
+import { noticesChannel } from '#shared/core/channels.ts';
+import type { EventTypeName } from '#schemas/events.ts';
+import type { Exchange, OutgoingEvent } from '#shared/runtime/exchange.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 
 export interface OperatorPorts {
@@ -16,6 +18,8 @@ export interface OperatorPorts {
   readonly clock: Clock;
   readonly subjects: Subjects;
   readonly orchestrators: readonly string[];
+  /** Resolves once it holds the secrets of its channels. */
+  readonly joined: Promise<void>;
 }
 
 export interface RotationSummary {
@@ -73,15 +77,24 @@ const askTimeoutMs = 3_000;
 const pauseMs = 500;
 const outcomeWaitMs = 1_000;
 const asksMax = 24;
+const publishAttempts = 4;
 
 export class Operator {
   readonly id: string;
   readonly #ports: OperatorPorts;
   #first = 0;
+  #isReady = false;
 
   constructor(ports: OperatorPorts) {
     this.id = ports.exchange.agentId;
     this.#ports = ports;
+    void ports.joined.then(() => {
+      this.#isReady = true;
+    });
+  }
+
+  get isReady(): boolean {
+    return this.#isReady;
   }
 
   pause(ms: number): Promise<void> {
@@ -114,7 +127,7 @@ export class Operator {
   ): Promise<RequestOutcome> {
     const { exchange, subjects } = this.#ports;
     const event = { type, subject: subjects.request(this.id), channel: 'operators', body };
-    for (let attempt = 0; attempt < 4; attempt++) {
+    for (let attempt = 0; attempt < publishAttempts; attempt++) {
       try {
         const { hash } = await exchange.publish(event as never);
         return await this.#outcomeOf(hash);
@@ -124,6 +137,41 @@ export class Operator {
       }
     }
     return { status: 'unknown' };
+  }
+
+  /** Offers a signed document to everyone. */
+  offer(document: Uint8Array<ArrayBuffer>): Promise<void> {
+    const subject = this.#ports.subjects.trust(this.id);
+    return this.#publish({
+      type: 'document-offered',
+      subject,
+      channel: noticesChannel,
+      body: { document },
+    });
+  }
+
+  /** Wants the secrets of all channels renewed. */
+  rotateEpochs(): Promise<void> {
+    const body = { requestId: 'renew', cause: 'operator', reason: 'a simulated wish' } as const;
+    const subject = this.#ports.subjects.request(this.id);
+    return this.#publish({
+      type: 'epoch-rotation-requested',
+      subject,
+      channel: 'operators',
+      body,
+    });
+  }
+
+  async #publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<void> {
+    for (let attempt = 0; attempt < publishAttempts; attempt++) {
+      try {
+        await this.#ports.exchange.publish(event);
+        return;
+      } catch (error) {
+        if (!(error instanceof BusError)) throw error;
+        await this.pause(pauseMs);
+      }
+    }
   }
 
   async list(): Promise<readonly RotationSummary[] | undefined> {

@@ -23,6 +23,8 @@ export interface RunResult {
   readonly rotations: Readonly<Record<string, number>>;
   /** How often the checker of each invariant looked at something. */
   readonly checks: Readonly<Record<string, number>>;
+  /** How many faults and activities the seed drew. */
+  readonly drawn: { readonly faults: number; readonly activities: number };
   readonly findings: readonly Finding[];
 }
 

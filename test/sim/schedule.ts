@@ -19,6 +19,10 @@ export const faultNames = [
   'partition',
   'partition-to-bus',
   'partition-from-bus',
+  'reconnect',
+  /** What the agent publishes does not arrive, or what became of it is not told. */
+  'publish-loss',
+  'acknowledgement-loss',
   /** A part of what the agent sends or is sent gets lost. */
   'loss',
   'delay',
@@ -30,9 +34,14 @@ export const faultNames = [
   'token-timeout',
   'token-session-lost',
   'token-down',
+  'token-slow',
+  'token-signs-wrongly',
   'bus-down',
+  'bus-full',
   /** The bus forgets messages that it acknowledged. */
   'bus-forgets',
+  /** The bus comes back from an older copy of itself. */
+  'bus-rolled-back',
   /** Somebody with access to the bus replays, tampers with, or makes up frames. */
   'wire-attack',
   /** A layer agent is revoked; what it sends from then on counts for nothing. */
@@ -59,11 +68,19 @@ export interface Victims {
 }
 
 /** Faults without a victim among the agents. */
-const ofBus: ReadonlySet<FaultName> = new Set(['bus-down', 'bus-forgets', 'wire-attack']);
+const ofBus: ReadonlySet<FaultName> = new Set([
+  'bus-down',
+  'bus-full',
+  'bus-forgets',
+  'bus-rolled-back',
+  'wire-attack',
+]);
 const ofToken: ReadonlySet<FaultName> = new Set([
   'token-timeout',
   'token-session-lost',
   'token-down',
+  'token-slow',
+  'token-signs-wrongly',
 ]);
 
 /** How often each is drawn, relative to the others. */
@@ -75,6 +92,9 @@ const weights: Readonly<Record<FaultName, number>> = {
   partition: 3,
   'partition-to-bus': 2,
   'partition-from-bus': 2,
+  reconnect: 1,
+  'publish-loss': 2,
+  'acknowledgement-loss': 2,
   loss: 3,
   delay: 3,
   duplication: 2,
@@ -85,8 +105,12 @@ const weights: Readonly<Record<FaultName, number>> = {
   'token-timeout': 2,
   'token-session-lost': 1,
   'token-down': 1,
+  'token-slow': 1,
+  'token-signs-wrongly': 1,
   'bus-down': 1,
+  'bus-full': 1,
   'bus-forgets': 2,
+  'bus-rolled-back': 1,
   'wire-attack': 3,
   revocation: 1,
 };

@@ -2,12 +2,12 @@
 
 import { TokenError, type Token } from '#agents/signer/token/token.ts';
 import { concat } from '#shared/crypto/bytes.ts';
-import { crypto, type World } from './world.ts';
+import type { World } from './world.ts';
 
 export class KeysInMemory implements Token {
-  readonly #world: World;
+  readonly #world: Pick<World, 'keys' | 'crypto'>;
 
-  constructor(world: World) {
+  constructor(world: Pick<World, 'keys' | 'crypto'>) {
     this.#world = world;
   }
 
@@ -25,17 +25,17 @@ export class KeysInMemory implements Token {
   }
 
   sign(keyName: string, message: Uint8Array, context: Uint8Array): Promise<Uint8Array> {
-    return crypto.signAsync(this.#key(keyName), { message, context });
+    return this.#world.crypto.signAsync(this.#key(keyName), { message, context });
   }
 
   wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
-    const nonce = crypto.randomBytes(12);
-    const sealed = crypto.aeadSeal({ ...this.#wrapping(nonce, purpose), plaintext: bytes });
+    const nonce = this.#world.crypto.randomBytes(12);
+    const sealed = this.#world.crypto.aeadSeal({ ...this.#wrapping(nonce, purpose), plaintext: bytes });
     return Promise.resolve(concat(nonce, sealed));
   }
 
   unwrap(wrapped: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
-    const bytes = crypto.aeadOpen({
+    const bytes = this.#world.crypto.aeadOpen({
       ...this.#wrapping(wrapped.subarray(0, 12), purpose),
       ciphertext: wrapped.subarray(12),
     });
@@ -53,7 +53,7 @@ export class KeysInMemory implements Token {
   }
 
   #wrapping(nonce: Uint8Array, aad: Uint8Array) {
-    const key = crypto.sha3_256(this.#key('orchestration').publicKey.raw);
+    const key = this.#world.crypto.sha3_256(this.#key('orchestration').publicKey.raw);
     return { algorithm: 'AES-256-GCM', key, nonce, aad } as const;
   }
 

@@ -1,0 +1,225 @@
+/**
+ * One run: a world is made from its seed and starts, then things go wrong while operators work, then
+ * everything heals and has to come to rest; the invariants are checked all the way and once more at the end.
+ */
+
+import { drawActivity, settle, type ActivityPorts } from './activities.ts';
+import { applyFault } from './faults.ts';
+import { running } from './lives.ts';
+import { SimulatedCrash, type Draws } from './model.ts';
+import type { RunResult } from './results.ts';
+import { describeFault, drawSchedule, type Fault } from './schedule.ts';
+import { drawsFrom } from './seed.ts';
+import type { Kept } from './shrink.ts';
+import { SimulatedWorld } from './world.ts';
+
+export interface RunOptions {
+  readonly print?: (line: string) => void;
+  /** Leaves out all other faults and activities. */
+  readonly kept?: Kept;
+  readonly faultsMax?: number;
+}
+
+const bootMs = 30_000;
+const phaseMs = 20_000;
+const activitiesMs = 150_000;
+const healingMs = 240_000;
+/** After everything came to rest: what would still come has come by then. */
+const quietMs = 15_000;
+
+let current: SimulatedWorld | undefined;
+
+process.on('unhandledRejection', (error) => {
+  if (error instanceof SimulatedCrash) return;
+  const life = running.getStore();
+  if (life !== undefined && current !== undefined) current.processes.ended(life, error);
+  else if (current !== undefined) current.fail(0, 'nobody', textOf(error));
+  else throw error;
+});
+
+export async function runWorld(seed: number, options: RunOptions = {}): Promise<RunResult> {
+  const draws = drawsFrom(seed).fork('run');
+  const layers = [1, 2, 3, 4, 5, 6, 7] as const;
+  const hasSecond = draws.chance(0.4);
+  const world = await SimulatedWorld.make({
+    seed,
+    second: hasSecond
+      ? draws
+          .shuffled(layers)
+          .slice(0, 2)
+          .toSorted((a, b) => a - b)
+      : [],
+    hasEpochs: draws.chance(0.2),
+    takeoverMs: draws.pick([300, 500, 1_500]),
+    print: options.print,
+  });
+  current = world;
+  try {
+    return await runPhases(world, draws, options);
+  } catch (error) {
+    world.fail(0, 'the world', textOf(error));
+    return resultOf(world, {}, { faults: 0, activities: 0 });
+  } finally {
+    world.release();
+    current = undefined;
+  }
+}
+
+async function runPhases(
+  world: SimulatedWorld,
+  draws: Draws,
+  { kept, faultsMax = 8 }: RunOptions,
+): Promise<RunResult> {
+  const { time, processes } = world;
+  world.start();
+  if (!(await time.run(bootMs, () => processes.areUp() && world.hasJoined()))) {
+    world.fail(13, processes.down(), 'the mesh does not come up');
+  }
+  const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), { phaseMs, faultsMax });
+  const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
+  const healing = begin(world, faults, draws.fork('effects'));
+  const count = draws.between(1, 4);
+  const busy = beginActivities(world, draws, { count, kept });
+  await time.run(time.monotonicMs() + activitiesMs, () => busy.done && healing.done);
+  healing.heal();
+  world.heal();
+  await heal(world);
+  for (const violation of world.checks.atRest()) {
+    const about = violation.about.length === 0 ? '' : ` [${violation.about.join(', ')}]`;
+    world.fail(violation.invariant, violation.agentId, `${violation.what}${about}`);
+  }
+  const drawn = { faults: schedule.length, activities: count };
+  return resultOf(world, countsOf(faults), drawn);
+}
+
+/** Begins each fault at its time and ends it after its length, or when told. */
+function begin(world: SimulatedWorld, faults: readonly Fault[], draws: Draws) {
+  const ends = new Set<() => void>();
+  const state = { done: faults.length === 0, left: faults.length };
+  for (const fault of faults) {
+    world.time.after(fault.atMs, () => {
+      const what = describeFault(fault);
+      world.trace.note('fault', { what });
+      const undo = applyFault(world, fault, draws.fork(what));
+      const end = (): void => {
+        if (!ends.delete(end)) return;
+        undo();
+        state.left -= 1;
+        state.done = state.left === 0;
+      };
+      ends.add(end);
+      world.time.after(fault.lastsMs, end);
+    });
+  }
+  return {
+    get done() {
+      return state.done;
+    },
+    heal: () => {
+      for (const end of [...ends]) end();
+    },
+  };
+}
+
+function beginActivities(
+  world: SimulatedWorld,
+  draws: Draws,
+  { count, kept }: { count: number; kept: Kept | undefined },
+) {
+  const state = { done: false };
+  const all = Array.from({ length: count }, async (_, index) => {
+    const own = draws.fork(`activity ${index}`);
+    const { name, run } = drawActivity(own);
+    const atMs = index === 0 ? own.between(0, 2_000) : own.between(0, phaseMs);
+    if (kept?.activities.includes(index) === false) return;
+    await new Promise<void>((resolve) => world.time.after(atMs, resolve));
+    world.trace.note('activity', { name });
+    await run(world.activityPorts(own) satisfies ActivityPorts);
+    world.trace.note('activity over', { name });
+  });
+  Promise.all(all).then(
+    () => (state.done = true),
+    (error: unknown) => {
+      state.done = true;
+      world.fail(10, 'operators', textOf(error));
+    },
+  );
+  return state;
+}
+
+/** Everything runs again; operators see to what is locked out; then nothing may be left undone. */
+async function heal(world: SimulatedWorld): Promise<void> {
+  const { time, processes } = world;
+  const untilMs = time.monotonicMs() + healingMs;
+  let isSettled = false;
+  let isAsking = false;
+  const ask = async (): Promise<void> => {
+    isAsking = true;
+    isSettled = await settle(world.operators, true);
+    if (!isSettled) await new Promise<void>((resolve) => time.after(1_000, resolve));
+    isAsking = false;
+  };
+  const isOver = (): boolean => {
+    if (isSettled && processes.areUp() && world.isQuiet()) return true;
+    isSettled = false;
+    if (!isAsking && processes.areUp()) void ask();
+    return false;
+  };
+  let isRested = false;
+  while (!isRested && time.monotonicMs() < untilMs) {
+    await time.run(Math.min(untilMs, time.monotonicMs() + 500));
+    if (!isOver()) continue;
+    await time.run(Math.min(untilMs, time.monotonicMs() + quietMs));
+    isSettled = await settled(world);
+    isRested = isSettled && processes.areUp() && world.isQuiet();
+  }
+  if (!isRested) world.fail(13, processes.down(), `it does not come to rest: ${world.unrest()}`);
+}
+
+async function settled(world: SimulatedWorld): Promise<boolean> {
+  let answer: boolean | undefined;
+  void settle(world.operators, false).then((isSettled) => (answer = isSettled));
+  await world.time.run(world.time.monotonicMs() + 30_000, () => answer !== undefined);
+  return answer ?? false;
+}
+
+function victimsOf({ agents }: SimulatedWorld) {
+  const named = (kind: string): string[] =>
+    agents.filter((agent) => agent.kind === kind).map(({ agentId }) => agentId);
+  return {
+    agents: agents.map(({ agentId }) => agentId),
+    orchestrators: named('orchestrator'),
+    layers: named('layer'),
+    signer: named('signer')[0] ?? '',
+  };
+}
+
+function countsOf(faults: readonly Fault[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { name } of faults) counts[name] = (counts[name] ?? 0) + 1;
+  return counts;
+}
+
+function resultOf(
+  world: SimulatedWorld,
+  faults: Readonly<Record<string, number>>,
+  drawn: RunResult['drawn'],
+): RunResult {
+  return {
+    seed: world.choices.seed,
+    traceHash: world.trace.digest(),
+    simulatedMs: Math.round(world.time.monotonicMs()),
+    events: world.observer.messages.length,
+    restarts: world.processes.restarts,
+    crashPoints: world.processes.points,
+    faults,
+    rotations: world.rotations(),
+    checks: world.checks.looked(),
+    drawn,
+    findings: world.findings,
+  };
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

@@ -78,10 +78,11 @@ export class SimulatedLog {
     };
   }
 
-  /** The power is gone. */
-  tear(draws: Draws): void {
+  /** The power is gone. Where the bytes may be others since, or undefined. */
+  tear(draws: Draws): number | undefined {
     const pending = this.#pending;
-    if (pending.length === 0) return;
+    if (pending.length === 0) return undefined;
+    const from = this.#pendingFrom();
     const kept = draws.between(0, pending.length);
     for (const change of pending.slice(0, kept)) this.#durable.apply(change);
     const torn = pending[kept];
@@ -92,6 +93,7 @@ export class SimulatedLog {
     this.#pending = [];
     this.#image.apply({ truncatedTo: 0 });
     this.#image.apply({ position: 0, bytes: this.#durable.view() });
+    return from;
   }
 
   /** A full disk takes a part, and says only that it did not take all. */
@@ -110,12 +112,17 @@ export class SimulatedLog {
 
   #sync(access: Access): void {
     if (this.#pending.length === 0) return;
-    const from = Math.min(
-      ...this.#pending.map((change) => ('bytes' in change ? change.position : change.truncatedTo)),
-    );
+    const from = this.#pendingFrom();
     for (const change of this.#pending) this.#durable.apply(change);
     this.#pending = [];
     access.written({ kind: 'log', name: this.name, from });
+  }
+
+  #pendingFrom(): number {
+    const starts = this.#pending.map((change) =>
+      'bytes' in change ? change.position : change.truncatedTo,
+    );
+    return Math.min(...starts);
   }
 }
 

@@ -121,11 +121,8 @@ export class SimulatedDisk {
       access.written({ kind: 'database', name: database.name, isLoss: true });
     }
     for (const log of this.#logs.values()) {
-      const before = log.durable.length;
-      log.tear(this.#options.draws);
-      if (log.durable.length !== before) {
-        access.written({ kind: 'log', name: log.name, from: Math.min(before, log.durable.length) });
-      }
+      const from = log.tear(this.#options.draws);
+      if (from !== undefined) access.written({ kind: 'log', name: log.name, from });
     }
   }
 

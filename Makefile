@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test vectors-long fuzz chaos check bench ci
+.PHONY: help setup demo test vectors-long fuzz chaos chaos-containers check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -12,7 +12,7 @@ found := . .cache/setup/env
 
 help: ## list the targets
 	@echo "gyre: make <target>"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-15s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-17s %s\n", $$1, $$2 }'
 
 setup: ## install npm packages, find or fetch nats-server and SoftHSM2 (quick when they are here)
 	@echo "setup: npm packages, nats-server, SoftHSM2"
@@ -37,6 +37,10 @@ fuzz: setup ## throw made-up input at every decoder, 5 s for each property (GYRE
 chaos: setup ## break a mesh on three servers for 15 minutes (GYRE_CHAOS_MINUTES, GYRE_CHAOS_SEED)
 	@echo "chaos: processes killed, networks parted, stores damaged; then everything is checked"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/main.ts
+
+chaos-containers: setup ## the same cluster in containers, briefly, where an engine runs (GYRE_NATS_IMAGE)
+	@echo "chaos-containers: two minutes"
+	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/containers-main.ts
 
 check: setup ## check format, lint, types and the rules of the house
 	@echo "check: format (prettier)"

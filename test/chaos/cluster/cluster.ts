@@ -19,8 +19,9 @@ import { OperatorSession } from '#cli/operator-session.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { freePort } from '../../support/nats-server.ts';
 import { familyOf } from '../../support/processes.ts';
-import { nodeCount, Nodes, pause } from './nodes.ts';
+import { nodeCount, Nodes, pause, type Launch } from './nodes.ts';
 import { Proxy } from './proxy.ts';
+import { serverProcesses } from './server-process.ts';
 import { WireTap, type Acknowledged } from './wire.ts';
 
 export interface ClusterMeshOptions {
@@ -29,6 +30,8 @@ export interface ClusterMeshOptions {
   /** Called with the mesh that is made and not started. */
   readonly prepare?: (layout: MeshLayout) => Promise<void>;
   readonly onProgress?: (line: string) => void;
+  /** How servers run; as processes unless told. */
+  readonly launch?: Launch;
 }
 
 export interface Ledger {
@@ -91,8 +94,13 @@ export class ClusterMesh {
     const nodes = await Nodes.start({
       layout,
       mesh: provisional,
-      natsServer: natsServer.path,
-      onExit: (id) => onProgress(`${id} ended`),
+      launch:
+        options.launch ??
+        serverProcesses({
+          layout,
+          natsServer: natsServer.path,
+          onExit: (id) => onProgress(`${id} ended`),
+        }),
     });
     const ledger = new MutableLedger(provisional.mesh);
     const links = await linksTo(nodes, ledger);
@@ -100,7 +108,7 @@ export class ClusterMesh {
     const mesh = { ...provisional, port: links.get('op-1')?.[0]?.port ?? 0 };
     await replaceFile(layout.meshFile, `${JSON.stringify(mesh, null, 2)}\n`);
     await pointAt(layout, links);
-    const { version: natsVersion } = natsServer;
+    const natsVersion = await nodes.version();
     const started = new ClusterMesh({ folder, layout, mesh, nodes, natsVersion, links, ledger });
     try {
       for (const agent of agents) await started.#launch(agent, onProgress);

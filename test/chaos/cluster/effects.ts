@@ -17,14 +17,14 @@ export interface Effects {
   readonly doubled: number;
 }
 
-interface Key {
+export interface Key {
   readonly slot: string;
   readonly version: number;
   readonly state: string;
   readonly keyId: string;
 }
 
-interface Made {
+export interface Made {
   readonly slot: string;
   readonly version: number;
   readonly sagaId: string;
@@ -56,7 +56,7 @@ export function storedEffects(mesh: ClusterMesh, stories: readonly RotationDetai
 }
 
 /** The first key of a slot came with the store; each other one belongs to one rotation. */
-function oddKeys(keys: readonly Key[], made: readonly Made[]): string[] {
+export function oddKeys(keys: readonly Key[], made: readonly Made[]): string[] {
   return keys.flatMap(({ slot, version }) => {
     const makers = made.filter((each) => each.slot === slot && each.version === version).length;
     const wanted = version === 1 ? 0 : 1;
@@ -64,7 +64,7 @@ function oddKeys(keys: readonly Key[], made: readonly Made[]): string[] {
   });
 }
 
-function primaries(keys: readonly Key[], inUse: ReadonlyMap<string, string>): string[] {
+export function primaries(keys: readonly Key[], inUse: ReadonlyMap<string, string>): string[] {
   return [...new Set(keys.map(({ slot }) => slot))].flatMap((slot) => {
     const [primary, ...others] = keys.filter((key) => key.slot === slot && key.state === 'primary');
     const wanted = inUse.get(slot);

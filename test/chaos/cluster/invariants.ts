@@ -8,6 +8,7 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { checks, type RotationDetails, type RotationSummary } from '#cli/answers.ts';
 import type { Exported } from '#cli/audit/actions.ts';
+import type { OperatorSession } from '#cli/operator-session.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { AuditVerdict } from '#shared/core/audit-verdict.ts';
 import { readExport } from '#shared/crypto/audit-export.ts';
@@ -39,7 +40,6 @@ interface Story {
   readonly hashes: string;
 }
 
-const orchestrators = ['orchestrator-a', 'orchestrator-b'] as const;
 const slotCount = 14;
 const patienceMs = 60_000;
 const pollMs = 300;
@@ -69,47 +69,47 @@ export async function reckon(mesh: ClusterMesh, drive: Drive): Promise<Reckoning
   };
 }
 
-/** What each orchestrator tells of each rotation; they may need a moment to agree. */
+/** What both orchestrators tell of each rotation; they may need a moment to agree. */
 async function storiesOf(
   drive: Drive,
   summaries: readonly RotationSummary[],
   violations: string[],
 ): Promise<RotationDetails[]> {
-  const stories: RotationDetails[] = [];
-  for (const { planId } of summaries) {
-    const deadlineMs = performance.now() + patienceMs;
-    for (;;) {
-      const [first, second] = await drive.persistently(() => bothOf(drive, planId));
-      if (first.hashes === second.hashes) {
-        stories.push(first.details);
-        break;
-      }
-      if (performance.now() > deadlineMs) {
-        violations.push(`the orchestrators tell ${planId} differently`);
-        break;
-      }
-      await pause(pollMs);
+  const stories = new Map<string, RotationDetails>();
+  const deadlineMs = performance.now() + patienceMs;
+  for (;;) {
+    const missing = summaries.map(({ planId }) => planId).filter((id) => !stories.has(id));
+    if (missing.length === 0) break;
+    if (performance.now() > deadlineMs) {
+      violations.push(...missing.map((id) => `the orchestrators tell ${id} differently`));
+      break;
     }
-  }
-  return stories;
-}
-
-function bothOf(drive: Drive, planId: string): Promise<[Story, Story]> {
-  const query = { ask: 'rotation-show', planId, waitMs: 0 } as const;
-  return drive.as('op-1', async (op) => {
-    const [first, second] = await Promise.all(
-      orchestrators.map(async (agentId): Promise<Story> => {
-        const details = await op.askAgent(agentId, query, checks.rotationDetails);
-        return { details, hashes: details.timeline.map(({ hash }) => hash).join(' ') };
+    await drive.persistently(() =>
+      drive.as('op-1', async (op) => {
+        for (const planId of missing) {
+          const [first, second] = await bothOf(op, planId);
+          if (first.hashes === second.hashes) stories.set(planId, first.details);
+        }
       }),
     );
-    if (first === undefined || second === undefined) throw new Error('two orchestrators');
-    return [first, second];
-  });
+    await pause(pollMs);
+  }
+  return [...stories.values()];
+}
+
+async function bothOf(op: OperatorSession, planId: string): Promise<[Story, Story]> {
+  const query = { ask: 'rotation-show', planId, waitMs: 0 } as const;
+  const tell = async (agentId: string): Promise<Story> => {
+    const details = await op.askAgent(agentId, query, checks.rotationDetails);
+    return { details, hashes: details.timeline.map(({ hash }) => hash).join(' ') };
+  };
+  return Promise.all([tell('orchestrator-a'), tell('orchestrator-b')]);
 }
 
 /** One commit decision at the most, and none where it ended otherwise. */
-function commitsOf(stories: readonly RotationDetails[]): string[] {
+export function commitsOf(
+  stories: readonly Pick<RotationDetails, 'planId' | 'phase' | 'timeline' | 'state'>[],
+): string[] {
   return stories.flatMap(({ planId, phase, timeline, state }) => {
     const commits = timeline.filter(({ event }) => event === 'commit-decided').length;
     const expected = phase === 'retired' ? 1 : 0;

@@ -8,12 +8,11 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { jetstreamManager, type PeerInfo, type StreamInfo } from '@nats-io/jetstream';
-import { connect, nkeyAuthenticator } from '@nats-io/transport-node';
+import { connect, nkeyAuthenticator, type NatsConnection } from '@nats-io/transport-node';
 import { principalOf, readBundle } from '#cli/mesh/nats-config.ts';
 import type { MeshLayout } from '#cli/mesh/layout.ts';
 import type { MeshFile } from '#cli/mesh/mesh-file.ts';
 import { tryPort } from '#cli/mesh/ports.ts';
-import { SupervisedProcess } from '#cli/mesh/supervised-process.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { provision } from '#shared/bus/nats-provision.ts';
 import { renderServerConfig } from '#shared/bus/server-config.ts';
@@ -25,9 +24,17 @@ import { emptied } from './stores.ts';
 export interface NodesOptions {
   readonly layout: MeshLayout;
   readonly mesh: Pick<MeshFile, 'mesh' | 'adminNkey'>;
-  readonly natsServer: string;
-  readonly onExit: (nodeId: string) => void;
+  readonly launch: Launch;
 }
+
+/** A server that runs, as a process or otherwise. */
+export interface ServerLife {
+  readonly pid: number | null;
+  /** 0: without grace, as a crash would. */
+  end(graceMs: number): Promise<void>;
+}
+
+export type Launch = (node: Pick<Node, 'id' | 'configFile' | 'folder'>) => Promise<ServerLife>;
 
 interface Route {
   readonly ends: readonly [string, string];
@@ -46,22 +53,15 @@ export class Node {
   readonly port: number;
   readonly routePort: number;
   readonly folder: string;
-  #process: SupervisedProcess | undefined;
-  readonly #natsServer: string;
-  readonly #logFile: string;
-  readonly #onExit: (nodeId: string) => void;
+  readonly #launch: Launch;
+  #life: ServerLife | undefined;
 
-  constructor(
-    fields: Pick<Node, 'id' | 'port' | 'routePort' | 'folder'>,
-    { layout, natsServer, onExit }: NodesOptions,
-  ) {
+  constructor(fields: Pick<Node, 'id' | 'port' | 'routePort' | 'folder'>, launch: Launch) {
     this.id = fields.id;
     this.port = fields.port;
     this.routePort = fields.routePort;
     this.folder = fields.folder;
-    this.#natsServer = natsServer;
-    this.#logFile = layout.logFile(fields.id);
-    this.#onExit = onExit;
+    this.#launch = launch;
   }
 
   get configFile(): string {
@@ -72,33 +72,24 @@ export class Node {
     return join(this.folder, 'store');
   }
 
+  get isUp(): boolean {
+    return this.#life !== undefined;
+  }
+
+  /** Null while it is down, and for one that is no process of this machine. */
   get pid(): number | null {
-    return this.#process?.pid ?? null;
+    return this.#life?.pid ?? null;
   }
 
   async up(): Promise<void> {
-    if (this.#process !== undefined) return;
-    this.#process = new SupervisedProcess(
-      {
-        id: this.id,
-        command: this.#natsServer,
-        arguments: ['-c', this.configFile],
-        logFile: this.#logFile,
-        saysReady: false,
-      },
-      { onChange: () => undefined, onExit: () => this.#onExit(this.id) },
-    );
-    await this.#process.start();
+    this.#life ??= await this.#launch(this);
   }
 
   /** SIGKILL unless a graceful end is asked for; it stays down until `up`. */
   async down({ graceMs = 0 }: { readonly graceMs?: number } = {}): Promise<void> {
-    const running = this.#process;
-    this.#process = undefined;
-    const { pid } = running ?? {};
-    const stopping = running?.stop(Math.max(1, graceMs));
-    if (graceMs === 0 && typeof pid === 'number') process.kill(pid, 'SIGKILL');
-    await stopping;
+    const life = this.#life;
+    this.#life = undefined;
+    await life?.end(graceMs);
     for (let waited = 0; (await tryPort(this.port)) === null; waited += stepMs) {
       if (waited > patienceMs) throw new Error(`${this.id} holds its port`);
       await pause(stepMs);
@@ -124,7 +115,7 @@ export class Nodes {
       const id = `nats-${index}`;
       const folder = join(options.layout.root, 'nats', id);
       const ports = { port: await freePort(), routePort: await freePort() };
-      nodes.push(new Node({ id, folder, ...ports }, options));
+      nodes.push(new Node({ id, folder, ...ports }, options.launch));
     }
     const routes: Route[] = [];
     for (const from of nodes) {
@@ -168,20 +159,33 @@ export class Nodes {
     return this.nodes.find(({ id }) => id === leader);
   }
 
+  /** Of one of the servers. */
+  version(): Promise<string> {
+    return this.#asAdministrator(async ({ info }) => info?.version ?? 'unknown');
+  }
+
   /** All streams as the servers tell them. Throws where nobody answers. */
-  async streams(): Promise<StreamInfo[]> {
+  streams(): Promise<StreamInfo[]> {
+    return this.#asAdministrator(async (connection) => {
+      const manager = await jetstreamManager(connection, { timeout: 2_000 });
+      const found: StreamInfo[] = [];
+      for await (const info of manager.streams.list()) found.push(info);
+      return found;
+    });
+  }
+
+  async #asAdministrator<Result>(
+    work: (connection: NatsConnection) => Promise<Result>,
+  ): Promise<Result> {
     const seed = await readFile(this.#options.layout.adminSeedFile);
     const connection = await connect({
-      servers: this.nodes.filter(({ pid }) => pid !== null).map(({ port }) => `127.0.0.1:${port}`),
+      servers: this.nodes.filter(({ isUp }) => isUp).map(({ port }) => `127.0.0.1:${port}`),
       authenticator: nkeyAuthenticator(seed),
       reconnect: false,
       timeout: 2_000,
     });
     try {
-      const manager = await jetstreamManager(connection, { timeout: 2_000 });
-      const found: StreamInfo[] = [];
-      for await (const info of manager.streams.list()) found.push(info);
-      return found;
+      return await work(connection);
     } finally {
       await connection.close();
     }

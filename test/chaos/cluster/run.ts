@@ -11,7 +11,7 @@ import { ClusterMesh } from './cluster.ts';
 import { Drive } from './drive.ts';
 import { concernsServers, faultKinds, makeFault, type Fault, type FaultKind } from './faults.ts';
 import { reckon, type Reckoning } from './invariants.ts';
-import { pause } from './nodes.ts';
+import { pause, type Launch } from './nodes.ts';
 import type { Recovery, Report } from './report.ts';
 
 export interface RunOptions {
@@ -21,6 +21,8 @@ export interface RunOptions {
   /** Kinds to draw from; all unless told. */
   readonly kinds?: readonly FaultKind[];
   readonly token?: 'softhsm' | 'file';
+  /** How the servers of the bus run; as processes unless told. */
+  readonly launch?: Launch;
   readonly onProgress: (line: string) => void;
 }
 
@@ -231,13 +233,14 @@ function mountDisks(disks: Map<string, SmallDisk>): void {
 }
 
 async function startMesh(
-  { token, onProgress }: RunOptions,
+  { token, launch, onProgress }: RunOptions,
   disks: ReadonlyMap<string, SmallDisk>,
 ): Promise<ClusterMesh> {
   return ClusterMesh.start({
     times,
     onProgress,
     ...(token === undefined ? {} : { token }),
+    ...(launch === undefined ? {} : { launch }),
     prepare: async (layout) => {
       for (const member of agents) {
         const disk = disks.get(member.id);

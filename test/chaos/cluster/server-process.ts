@@ -1,0 +1,38 @@
+/** A server of the cluster as a plain process, started again when it ends by itself. */
+import type { MeshLayout } from '#cli/mesh/layout.ts';
+import { SupervisedProcess } from '#cli/mesh/supervised-process.ts';
+import type { Launch } from './nodes.ts';
+
+export interface ServerProcessOptions {
+  readonly layout: MeshLayout;
+  /** Path of the nats-server. */
+  readonly natsServer: string;
+  readonly onExit: (nodeId: string) => void;
+}
+
+export function serverProcesses({ layout, natsServer, onExit }: ServerProcessOptions): Launch {
+  return async ({ id, configFile }) => {
+    const supervised = new SupervisedProcess(
+      {
+        id,
+        command: natsServer,
+        arguments: ['-c', configFile],
+        logFile: layout.logFile(id),
+        saysReady: false,
+      },
+      { onChange: () => undefined, onExit: () => onExit(id) },
+    );
+    await supervised.start();
+    return {
+      get pid() {
+        return supervised.pid;
+      },
+      async end(graceMs) {
+        const { pid } = supervised;
+        const stopping = supervised.stop(Math.max(1, graceMs));
+        if (graceMs === 0 && pid !== null) process.kill(pid, 'SIGKILL');
+        await stopping;
+      },
+    };
+  };
+}

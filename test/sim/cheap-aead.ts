@@ -43,26 +43,29 @@ function tagOf({ algorithm, key, nonce, aad }: AeadParameters, body: Uint8Array)
   return digest.subarray(0, sizes.aead.tag);
 }
 
-/** Over the first `length` bytes, which begin at the begin of their buffer. */
+/** Plaintext and stream meet here, in pieces; one call at a time, all of them synchronous. */
+const pieceBytes = 1 << 16;
+const piece = new Uint8Array(pieceBytes);
+const words = new Int32Array(piece.buffer);
+
+/** Lays the stream of key and nonce over the first `length` bytes. */
 function applyStream(input: AeadParameters, bytes: Uint8Array, length: number): void {
   const { algorithm, key, nonce } = input;
   const digest = digestOf(domains.aeadStream, names[algorithm], key, nonce);
-  const state = new DataView(digest.buffer, digest.byteOffset);
-  let a = state.getInt32(0, true);
-  let b = state.getInt32(4, true);
-  let c = state.getInt32(8, true);
-  let counter = state.getInt32(12, true);
-  const next = (): number => {
-    const sum = (((a + b) | 0) + counter) | 0;
-    counter = (counter + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = (((c << 21) | (c >>> 11)) + sum) | 0;
-    return sum;
-  };
-  const words = new Int32Array(bytes.buffer, bytes.byteOffset, length >> 2);
-  for (let at = 0; at < words.length; at += 1) words[at] = (words[at] ?? 0) ^ next();
-  for (let at = words.length * 4, rest = next(); at < length; at += 1, rest >>>= 8) {
-    bytes[at] = (bytes[at] ?? 0) ^ rest;
+  const state = new Int32Array(digest.buffer, digest.byteOffset, 4);
+  let [a = 0, b = 0, c = 0, counter = 0] = state;
+  for (let from = 0; from < length; from += pieceBytes) {
+    const to = Math.min(length, from + pieceBytes);
+    piece.set(bytes.subarray(from, to));
+    const count = (to - from + 3) >> 2;
+    for (let at = 0; at < count; at += 1) {
+      const sum = (((a + b) | 0) + counter) | 0;
+      counter = (counter + 1) | 0;
+      a = b ^ (b >>> 9);
+      b = (c + (c << 3)) | 0;
+      c = (((c << 21) | (c >>> 11)) + sum) | 0;
+      words[at] = (words[at] ?? 0) ^ sum;
+    }
+    bytes.set(piece.subarray(0, to - from), from);
   }
 }

@@ -1,8 +1,10 @@
 /**
- * SIMULATION, NO CRYPTOGRAPHY: for test/sim only. Hashes and key derivation of the simulated provider,
- * all made of Node's SHA-256, each with a domain of its own, longer outputs stretched without a second
- * pass. So inputs that differ have outputs that differ, as far as SHA-256 goes, and nothing more is
- * promised: no output is random against one who knows how it is made.
+ * SIMULATION, NO CRYPTOGRAPHY: for test/sim only. Hashes and key derivation of the simulated provider. All
+ * but SHA-256, which is the real one, come from one small function of 128 bits of state, four multiplications
+ * for sixteen bytes, each use with a domain of its own. Different inputs have different outputs, unless
+ * somebody who knows the function looks for two that have not: inputs that differ in one block of sixteen
+ * bytes never meet, all others as often as chance makes 128 bits equal. A world hashes hundreds of thousands of
+ * times, which is why this is not SHA-256 throughout.
  */
 
 import { hash } from 'node:crypto';
@@ -33,25 +35,36 @@ export const domains = {
 
 export type Domain = (typeof domains)[keyof typeof domains];
 
-/** One call at a time, all of them synchronous; grows with what it is given. */
-let scratch = new Uint8Array(1 << 16);
+/** A part after the other goes through it, in pieces; one call at a time, all of them synchronous. */
+const pieceBytes = 1 << 16;
+const piece = new Uint8Array(pieceBytes);
+const words = new Int32Array(piece.buffer);
 
-/** 32 bytes over the domain and all parts, each behind its length. */
+/** 32 bytes over the domain and all parts, each with its length. */
 export function digestOf(domain: Domain, ...parts: readonly Uint8Array[]): Uint8Array {
-  let length = 1;
-  for (const part of parts) length += 4 + part.length;
-  if (length > scratch.length) scratch = new Uint8Array(length * 2);
-  scratch[0] = domain;
-  let at = 1;
+  let a = 0x243f6a88 ^ Math.imul(domain, 0x9e3779b1);
+  let b = 0x85a308d3;
+  let c = 0x13198a2e;
+  let d = 0x03707344;
   for (const part of parts) {
-    scratch[at] = part.length;
-    scratch[at + 1] = part.length >>> 8;
-    scratch[at + 2] = part.length >>> 16;
-    scratch[at + 3] = part.length >>> 24;
-    scratch.set(part, at + 4);
-    at += 4 + part.length;
+    for (let from = 0; from < part.length; from += pieceBytes) {
+      const count = load(part, from);
+      for (let at = 0; at < count; at += 4) {
+        a = Math.imul(a ^ (words[at] ?? 0), 0x9e3779b1);
+        b = Math.imul(b ^ (words[at + 1] ?? 0), 0x85ebca77);
+        c = Math.imul(c ^ (words[at + 2] ?? 0), 0xc2b2ae3d);
+        d = Math.imul(d ^ (words[at + 3] ?? 0), 0x27d4eb2f);
+        a = ((a ^ (a >>> 15)) + ((b << 13) | (b >>> 19))) | 0;
+        b = ((b ^ (b >>> 14)) + ((c << 17) | (c >>> 15))) | 0;
+        c = ((c ^ (c >>> 16)) + ((d << 5) | (d >>> 27))) | 0;
+        d = (d ^ (d >>> 13) ^ ((a << 11) | (a >>> 21))) | 0;
+      }
+    }
+    // So that bytes do not move from a part to its neighbour, nor zeros behind its end count for nothing.
+    a = Math.imul(a ^ part.length, 0xcc9e2d51);
+    d = (d + ((a << 7) | (a >>> 25))) | 0;
   }
-  return sha256(scratch.subarray(0, length));
+  return finished(a, b, c, d);
 }
 
 /** The real one. */
@@ -104,4 +117,39 @@ function stretched(digest: Uint8Array, outputBytes: number): Uint8Array {
   const output = new Uint8Array(outputBytes);
   for (let at = 0; at < outputBytes; at += 1) output[at] = (digest[at & 31] ?? 0) ^ (at >> 5);
   return output;
+}
+
+/** The piece of `part` from there on, with zeros up to whole blocks: how many words they are. */
+function load(part: Uint8Array, from: number): number {
+  const length = Math.min(pieceBytes, part.length - from);
+  piece.set(length === part.length ? part : part.subarray(from, from + length));
+  const end = (length + 15) & ~15;
+  piece.fill(0, length, end);
+  return end >> 2;
+}
+
+/** Every bit of the state into every word of the output, which has the state twice. */
+function finished(a: number, b: number, c: number, d: number): Uint8Array {
+  const state = [a, b, c, d];
+  for (let round = 0; round < 8; round += 1) {
+    const at = round & 3;
+    const [here = 0, next = 0] = [state[at], state[(at + 1) & 3]];
+    state[(at + 1) & 3] = (next + mixed((here + Math.imul(round + 1, 0x9e3779b1)) | 0)) | 0;
+  }
+  const output = new Uint8Array(32);
+  for (let at = 0; at < 8; at += 1) {
+    const word = mixed(((state[at & 3] ?? 0) + Math.imul(at, 0x85ebca6b)) | 0);
+    output[4 * at] = word;
+    output[4 * at + 1] = word >>> 8;
+    output[4 * at + 2] = word >>> 16;
+    output[4 * at + 3] = word >>> 24;
+  }
+  return output;
+}
+
+/** One to one over 32 bits (Appleby's finalizer of MurmurHash3). */
+function mixed(word: number): number {
+  let bits = Math.imul(word ^ (word >>> 16), 0x85ebca6b);
+  bits = Math.imul(bits ^ (bits >>> 13), 0xc2b2ae35);
+  return bits ^ (bits >>> 16);
 }

@@ -37,6 +37,7 @@ const everyBit = (bytes: Uint8Array, bits: readonly number[], check: (where: str
 };
 const message = utf8('the message');
 const context = utf8('gyre/v1/a');
+const onesOf = (byte: number): number => (byte === 0 ? 0 : (byte & 1) + onesOf(byte >> 1));
 const withCode = (code: string) => expect.objectContaining({ code });
 
 test('what it makes depends on arguments and draws alone', () => {
@@ -356,6 +357,31 @@ describe('hashes and key derivation', () => {
       );
     },
   );
+
+  test('one changed bit anywhere changes about half of the digest', () => {
+    const given = maker.randomBytes(100);
+    const before = maker.blake3(given);
+    let changed = 0;
+    for (let bit = 0; bit < 800; bit += 1) {
+      const after = maker.blake3(flip(given, bit >> 3, bit % 8));
+      const bits = after.reduce((sum, byte, at) => sum + onesOf(byte ^ (before[at] ?? 0)), 0);
+      expect(bits).toBeGreaterThan(70);
+      changed += bits;
+    }
+    expect(Math.abs(changed / 800 - 128)).toBeLessThan(2);
+  });
+
+  test('short inputs, counted up, never meet', () => {
+    const met = new Set<string>();
+    for (let count = 0; count < 50_000; count += 1) {
+      met.add(toHex(maker.sha3_256(Uint8Array.of(count, count >> 8, 0)).subarray(0, 8)));
+    }
+    for (let length = 0; length < 200; length += 1) {
+      met.add(toHex(maker.sha3_256(new Uint8Array(length)).subarray(0, 8)));
+    }
+    // Three zeros are among both.
+    expect(met.size).toBe(50_000 + 200 - 1);
+  });
 
   test('none of them agrees with another', () => {
     const starts = functions.map(([, , work]) => toHex(work(maker, message).subarray(0, 32)));

@@ -5,8 +5,8 @@
  */
 
 import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
+import { decode } from '@msgpack/msgpack';
 import type { StepTask } from '#agents/layers/step-task.ts';
-import { decodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import type { Change, KeyRow, PeerRow, StepRow } from './observation.ts';
 import type { AgentRecord } from './observer.ts';
 
@@ -22,6 +22,13 @@ const queries = {
   newSteps:
     'SELECT rowid AS place, step_key, task, report FROM steps WHERE rowid > ? ORDER BY rowid',
   report: 'SELECT report FROM steps WHERE step_key = ?',
+  /** Every write to these tables shows in one of the numbers; most commits are the outbox's. */
+  digest: `SELECT
+    (SELECT count(*) || ' ' || count(report) || ' ' || total(length(report)) FROM steps) || ' ' ||
+    (SELECT count(*) || ' ' || total(last_index) FROM sagas) || ' ' ||
+    (SELECT count(*) || ' ' || total(length(saga_id)) FROM reservations) || ' ' ||
+    (SELECT count(*) || ' ' || count(key_id) || ' ' || total(version) FROM candidates) || ' ' ||
+    (SELECT count(*) || ' ' || total(state = 'accepted') FROM peer_keys) AS digest`,
   stepCount: 'SELECT count(*) AS steps FROM steps',
   stepKeys: 'SELECT step_key FROM steps',
   reservations: 'SELECT slot, saga_id FROM reservations',
@@ -40,14 +47,21 @@ const complete = new WeakSet<DatabaseSync>();
 export function readKeyStore(database: DatabaseSync, record: AgentRecord, at: At): Change[] {
   if (!hasTable(database, 'versions')) return [];
   const changes: Change[] = [];
-  for (const row of all(database, 'versions')) {
-    const after = keyRowOf(row);
+  const rows = all(database, 'versions').map(keyRowOf);
+  for (const after of rows) {
     const versions = record.keys.get(after.slot) ?? new Map<number, KeyRow>();
     record.keys.set(after.slot, versions);
     const before = versions.get(after.version);
     if (before?.state === after.state && before.keyId === after.keyId) continue;
     versions.set(after.version, after);
     changes.push({ kind: 'key', ...at, before, after });
+  }
+  for (const versions of record.keys.values()) {
+    for (const [version, before] of versions) {
+      if (rows.some((row) => row.slot === before.slot && row.version === version)) continue;
+      versions.delete(version);
+      changes.push({ kind: 'key', ...at, before, after: undefined });
+    }
   }
   for (const row of all(database, 'slots')) {
     const slot = String(row['slot']);
@@ -63,6 +77,9 @@ export function readKeyStore(database: DatabaseSync, record: AgentRecord, at: At
 export function readStepStore(database: DatabaseSync, record: AgentRecord, at: At): Change[] {
   // The outbox makes its tables first.
   if (!hasTable(database, 'peer_keys')) return [];
+  const digest = String(all(database, 'digest')[0]?.['digest']);
+  if (digest === record.storeDigest) return [];
+  record.storeDigest = digest;
   const changes: Change[] = [];
   readMemories(database, record, { at, changes });
   readSteps(database, record, { at, changes });
@@ -111,7 +128,7 @@ function readSteps(database: DatabaseSync, record: AgentRecord, into: Into): voi
     const after = stepRowOf(String(row['step_key']), row['task'], row['report']);
     noteStep(record, after, into);
   }
-  for (const before of [...record.openSteps.values()]) {
+  for (const before of record.openSteps.values()) {
     const [row] = all(database, 'report', before.stepKey);
     const report = row?.['report'];
     if (!(report instanceof Uint8Array)) continue;
@@ -214,9 +231,8 @@ function statusOf(report: Uint8Array): 'done' | 'failed' {
 }
 
 function decoded(stored: unknown): unknown {
-  const result = stored instanceof Uint8Array ? decodeCanonical(stored) : undefined;
-  if (result?.ok !== true) throw new Error('a stored step does not decode');
-  return result.value;
+  if (!(stored instanceof Uint8Array)) throw new Error('a stored step is bytes');
+  return decode(stored);
 }
 
 function isSame(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {

@@ -63,6 +63,8 @@ export interface AgentRecord extends AgentView {
   isAlive: boolean;
   /** Rows of the step store that were read already. */
   stepRows: number;
+  /** Of the step store as it was read last. */
+  storeDigest: string;
   auditBytes: Uint8Array;
 }
 
@@ -150,12 +152,25 @@ export class Observer implements Observation {
     this.#policies.set(digest, body);
   }
 
-  /** A commit in `keystore.db`, `store.db` or `signer.db`. Does nothing inside a transaction. */
-  committed(agentId: string, name: string, database: DatabaseSync): void {
-    if (!database.isOpen || database.isTransaction) return;
+  /**
+   * A commit in `keystore.db`, `store.db` or `signer.db`, or the loss of some. Does nothing inside a
+   * transaction, and for other databases.
+   */
+  committed(
+    agentId: string,
+    name: string,
+    database: DatabaseSync,
+    { isLoss = false }: { readonly isLoss?: boolean } = {},
+  ): void {
+    const read = readers[name];
+    if (read === undefined || !database.isOpen || database.isTransaction) return;
     const record = this.#record(agentId);
+    if (isLoss) {
+      record.stepRows = 0;
+      record.storeDigest = '';
+    }
     const at = { agentId, timeMs: this.nowMs };
-    for (const change of readerOf(name)(database, record, at)) this.#tell(change);
+    for (const change of read(database, record, at)) this.#tell(change);
   }
 
   /** `trust.json` was replaced. */
@@ -240,10 +255,11 @@ export class Observer implements Observation {
   }
 }
 
-function readerOf(name: string) {
-  if (name === 'keystore.db') return readKeyStore;
-  return name === 'store.db' ? readStepStore : readSignerStore;
-}
+const readers: Readonly<Partial<Record<string, typeof readKeyStore>>> = {
+  'keystore.db': readKeyStore,
+  'store.db': readStepStore,
+  'signer.db': readSignerStore,
+};
 
 function placeOf(stream: StreamName, sequence: number): string {
   return `${stream} ${sequence}`;
@@ -273,6 +289,7 @@ function emptyRecord(agent: ObserverOptions['agents'][number]): AgentRecord {
     lives: 0,
     isAlive: false,
     stepRows: 0,
+    storeDigest: '',
     auditBytes: new Uint8Array(0),
   };
 }

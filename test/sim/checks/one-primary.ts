@@ -23,9 +23,13 @@ export class OnePrimary extends BaseChecker {
     if (change.kind === 'peer' && change.after !== undefined) {
       return this.#accepted(observation, change.agentId, change.after);
     }
-    if (change.kind !== 'key' || change.after === undefined) return nothing;
+    if (change.kind !== 'key') return nothing;
     const { agentId, before, after } = change;
     this.looked += 1;
+    if (after === undefined) {
+      const what = `version ${before?.version} of ${before?.slot} is no longer in the key store`;
+      return [this.violation(observation, { agentId, what, about: [before?.keyId ?? ''] })];
+    }
     const { slot, version, keyId } = after;
     const found: Violation[] = [];
     if (before !== undefined && before.keyId !== keyId) {

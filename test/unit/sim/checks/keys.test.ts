@@ -110,6 +110,8 @@ it('4: sees two primary keys, another key under a number, and a key that comes b
   expect(what).toContain(`${slot} has 2 primary keys`);
   expect(what).toContain(`version 1 of ${slot} was destroyed and is primary`);
   expect(what).toContain(`version 2 of ${slot} is another key than before`);
+  set('DELETE FROM versions WHERE version = 1');
+  expect(found(story, 4)).toContain(`version 1 of ${slot} is no longer in the key store`);
 });
 
 it('4: sees an acceptance of a key that nobody made, and an old key that stays', () => {

@@ -17,7 +17,7 @@ export interface HuntOptions {
   readonly from: number;
   readonly to: number;
   readonly jobs: number;
-  /** No seed is begun after that; a minute later the process is ended. */
+  /** No seed is begun after so many, in whole minutes; a minute later the process is ended. */
   readonly seconds: number;
 }
 
@@ -43,7 +43,7 @@ function run({ bug, from, to, jobs, seconds }: HuntOptions): Promise<Hunt> {
   const flags = ['--seeds', `${from}..${to}`, '--jobs', String(jobs), '--stop-at-first', '--json'];
   const child = spawn(
     process.execPath,
-    ['--import', hookFile, mainFile, ...flags, '--minutes', (seconds / 60).toFixed(3)],
+    ['--import', hookFile, mainFile, ...flags, '--minutes', String(Math.ceil(seconds / 60))],
     {
       env: { ...process.env, GYRE_PLANTED_BUG: bug },
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -52,7 +52,7 @@ function run({ bug, from, to, jobs, seconds }: HuntOptions): Promise<Hunt> {
     },
   );
   const end = (): void => endGroup(child.pid);
-  const timer = setTimeout(end, seconds * 1000 + graceMs);
+  const timer = setTimeout(end, Math.ceil(seconds / 60) * 60_000 + graceMs);
   process.once('exit', end);
   let said = '';
   let complaint = '';

@@ -130,10 +130,7 @@ export async function bootAgent(
 ): Promise<BootedAgent> {
   const identity = await loadIdentity(configPath);
   const { config, trust, log, resolve } = identity;
-  const stateDirectory = resolve(config.stateDirectory);
-  mkdirSync(stateDirectory, { recursive: true, mode: 0o700 });
-  chmodSync(stateDirectory, 0o700);
-  const disk = new SystemDisk(stateDirectory);
+  const disk = openDisk(resolve(config.stateDirectory));
   const store = openTrustStore({ disk, crypto: identity.crypto, trust });
   warnOfStale(identity);
   const seed = readSecret(resolve(config.nkeySeedFile), undefined);
@@ -297,6 +294,12 @@ function parsedBundle(text: string): unknown {
     if (error instanceof SyntaxError) return undefined;
     throw error;
   }
+}
+
+function openDisk(directory: string): Disk {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  chmodSync(directory, 0o700);
+  return new SystemDisk(directory);
 }
 
 function openTrustStore(options: TrustStoreOptions): TrustStore {

@@ -164,11 +164,10 @@ function secretsContract(given: Given): void {
     const second = place.done(files.write(saga, bytes(9)));
     await expect(second).rejects.toEqual(taken);
     const again = await place.done(place.reopen().secretFiles('epochs'));
-    const names = (await place.done(again.names())).map(({ channel, epoch }) => [channel, epoch]);
-    expect(names.toSorted()).toEqual([
-      ['layer-1', 0],
-      ['saga', 3],
-    ]);
+    const names = (await place.done(again.names())).map(
+      ({ channel, epoch }) => `${channel} ${epoch}`,
+    );
+    expect(new Set(names)).toEqual(new Set(['layer-1 0', 'saga 3']));
     expect(await place.done(again.read(saga))).toEqual(bytes(1, 2));
     await place.done(again.wipe(saga));
     await place.done(again.wipe(saga));

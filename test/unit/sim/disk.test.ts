@@ -221,7 +221,7 @@ describe('a log', () => {
       expect(left).toEqual(whole.slice(0, left.length));
       lengths.add(left.length);
     }
-    expect([...lengths].toSorted()).toEqual([3, 4, 5, 6, 7, 8, 9]);
+    expect([...lengths].toSorted((one, other) => one - other)).toEqual([3, 4, 5, 6, 7, 8, 9]);
   });
 
   test.each(['before', 'after'] as const)(

@@ -25,6 +25,13 @@ interface Watcher {
   changed(): void;
 }
 
+export interface BrokerOptions {
+  /** Hears of every new message, which it must not change. */
+  readonly onStored?: (stream: StreamName, message: BusMessage) => void;
+  /** Readers get the stored bytes and not a copy, which is cheaper: none of them may change a byte. */
+  readonly sharesBytes?: boolean;
+}
+
 const concernedMax = 4096;
 
 export class MemoryBroker {
@@ -32,7 +39,7 @@ export class MemoryBroker {
   readonly clock: BusClock;
   /** Open while the server is up. */
   readonly up = new Gate();
-  readonly #onStored: ((stream: StreamName, message: BusMessage) => void) | undefined;
+  readonly #options: BrokerOptions;
   readonly #streams = new Map<StreamName, MemoryStream>();
   readonly #buckets = new Map<BucketName, MemoryBucket>();
   readonly #durables = new Map<string, MemoryDurable>();
@@ -42,15 +49,10 @@ export class MemoryBroker {
   #concerned = new Map<string, readonly Watcher[]>();
   #answersToLose = 0;
 
-  /** `onStored` hears of every new message, which it must not change. */
-  constructor(
-    plan: ProvisionPlan,
-    clock: BusClock = systemClock,
-    onStored?: (stream: StreamName, message: BusMessage) => void,
-  ) {
+  constructor(plan: ProvisionPlan, clock: BusClock = systemClock, options: BrokerOptions = {}) {
     this.mesh = plan.mesh;
     this.clock = clock;
-    this.#onStored = onStored;
+    this.#options = options;
     this.provision(plan);
     this.up.set(true);
   }
@@ -60,8 +62,10 @@ export class MemoryBroker {
     for (const definition of plan.streams) {
       const { name } = definition;
       if (this.#streams.has(name)) continue;
-      const onStored = (message: BusMessage): void => this.#onStored?.(name, message);
-      this.#streams.set(name, new MemoryStream(definition, this.clock, onStored));
+      const { onStored, sharesBytes = false } = this.#options;
+      const told = (message: BusMessage): void => onStored?.(name, message);
+      const options = { onStored: told, sharesBytes };
+      this.#streams.set(name, new MemoryStream(definition, this.clock, options));
       this.#watchers.set(name, new Set());
     }
     for (const definition of plan.buckets) {

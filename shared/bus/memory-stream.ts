@@ -22,13 +22,20 @@ interface Seen {
   readonly timeMs: number;
 }
 
+export interface StreamOptions {
+  /** Hears of every new message, which it must not change. */
+  readonly onStored?: (message: BusMessage) => void;
+  /** Readers get the stored bytes and not a copy, which is cheaper: none of them may change a byte. */
+  readonly sharesBytes?: boolean;
+}
+
 /** What JetStream keeps beside a message, about. */
 const overheadBytes = 64;
 
 export class MemoryStream {
   readonly definition: StreamDefinition;
   readonly #clock: BusClock;
-  readonly #onStored: (message: BusMessage) => void;
+  readonly #options: StreamOptions;
   /** By sequence from the first one; null where a message was lost. */
   #stored: (Stored | null)[] = [];
   #firstSequence = 1;
@@ -37,15 +44,10 @@ export class MemoryStream {
   readonly #tokens = new Map<string, Seen>();
   readonly #lastBySubject = new Map<string, number>();
 
-  /** `onStored` hears of every new message, which it must not change. */
-  constructor(
-    definition: StreamDefinition,
-    clock: BusClock,
-    onStored: (message: BusMessage) => void = () => undefined,
-  ) {
+  constructor(definition: StreamDefinition, clock: BusClock, options: StreamOptions = {}) {
     this.definition = definition;
     this.#clock = clock;
-    this.#onStored = onStored;
+    this.#options = options;
   }
 
   get lastSequence(): number {
@@ -81,13 +83,13 @@ export class MemoryStream {
     this.#bytes += bytes;
     this.#tokens.set(token, { sequence, timeMs });
     this.#lastBySubject.set(subject, sequence);
-    this.#onStored(message);
+    this.#options.onStored?.(message);
     return { status: 'stored', sequence, duplicate: false };
   }
 
   get(sequence: number): BusMessage | null {
     const stored = this.#stored[sequence - this.#firstSequence];
-    return stored === undefined || stored === null ? null : copyOf(stored.message);
+    return stored === undefined || stored === null ? null : this.#read(stored.message);
   }
 
   last(subject: string): BusMessage | null {
@@ -98,7 +100,7 @@ export class MemoryStream {
   nextFrom(filter: Pick<SubjectFilter, 'covers'>, sequence: number): BusMessage | null {
     for (let at = Math.max(0, sequence - this.#firstSequence); at < this.#stored.length; at++) {
       const message = this.#stored[at]?.message;
-      if (message !== undefined && filter.covers(message.subject)) return copyOf(message);
+      if (message !== undefined && filter.covers(message.subject)) return this.#read(message);
     }
     return null;
   }
@@ -148,6 +150,12 @@ export class MemoryStream {
     }
   }
 
+  #read(message: BusMessage): BusMessage {
+    return this.#options.sharesBytes === true
+      ? message
+      : { ...message, data: message.data.slice() };
+  }
+
   #expire(nowMs: number): void {
     for (const [token, { timeMs }] of this.#tokens) {
       if (nowMs - timeMs <= this.definition.duplicateWindowMs) break;
@@ -191,8 +199,4 @@ export class MemoryStream {
       if (stored !== null) this.#lastBySubject.set(stored.message.subject, stored.message.sequence);
     }
   }
-}
-
-function copyOf(message: BusMessage): BusMessage {
-  return { ...message, data: message.data.slice() };
 }

@@ -77,12 +77,14 @@ export class SimulatedNetwork {
       monotonicMs: () => time.monotonicMs(),
       after: (delayMs, run) => time.after(delayMs, run),
     };
-    this.broker = new MemoryBroker(plan, serverClock, (stream, message) => {
+    const stored = (stream: StreamName, message: BusMessage): void => {
       const { subject, sequence, messageId, data } = message;
       const id = messageId.slice(0, 16);
       trace.note('stored', { stream, sequence, subject, id, bytes: data.length });
       onStored?.(stream, message);
-    });
+    };
+    // What receives an event copies it before it looks inside (`parseFrame`).
+    this.broker = new MemoryBroker(plan, serverClock, { onStored: stored, sharesBytes: true });
   }
 
   /** The bus of one life: the production client over a connection with faults. */

@@ -64,6 +64,16 @@ interface Shipment {
 /** What follows a stream is numbered by the server: a part out of order is not taken. */
 const orderedKinds: ReadonlySet<TrafficKind> = new Set(['followed', 'subscribe']);
 
+/** Arrivals that say something: the others are bookkeeping of the bus, and half of all lines. */
+const notedKinds: ReadonlySet<TrafficKind> = new Set([
+  'delivery',
+  'followed',
+  'asked',
+  'request',
+  'answer',
+  'put',
+]);
+
 export class Way {
   readonly #options: WayOptions;
   readonly #held: Parcel[] = [];
@@ -156,7 +166,15 @@ export class Way {
     const last = parcels.at(-1);
     if (last === undefined) return;
     const { kind, subject } = last.traffic;
-    trace.note('arrives', { agent: agentId, way: direction, count: parcels.length, kind, subject });
+    if (notedKinds.has(kind)) {
+      trace.note('arrives', {
+        agent: agentId,
+        way: direction,
+        count: parcels.length,
+        kind,
+        subject,
+      });
+    }
     for (const parcel of parcels) {
       if (connection !== this.#connection || !survives()) this.#lose(parcel);
       else if (conditions.isCut) this.#hold(parcel);

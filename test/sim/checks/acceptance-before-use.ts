@@ -5,16 +5,21 @@
  * is the key's id), or is one that the plan lets stay away and that was asked often enough.
  */
 
-import type { Change, KeyRow, Observation } from '../observation.ts';
-import { BaseChecker, nothing, type Violation } from './check.ts';
+import type { Change, KeyRow, Observation, ObservedMessage } from '../observation.ts';
+import { BaseChecker, bodyOf, nothing, type Violation } from './check.ts';
 import { turnOf } from './open-steps.ts';
 import { mayBeMissing, type PlannedSlot, type Saga, type SagaBook } from './sagas.ts';
+
+/** A message on its way. */
+const leewayMs = 1_000;
 
 export class AcceptanceBeforeUse extends BaseChecker {
   readonly invariant = 1;
   readonly name = 'accepted by all members before it is used';
-  readonly kinds = ['key', 'use'] as const;
+  readonly kinds = ['key', 'use', 'message'] as const;
   readonly #book: SagaBook;
+  /** `<channel> <epoch>` → true time of its announcement. */
+  readonly #announcedMs = new Map<string, number>();
 
   constructor(book: SagaBook) {
     super();
@@ -23,6 +28,7 @@ export class AcceptanceBeforeUse extends BaseChecker {
 
   override afterEvent(observation: Observation, change: Change): readonly Violation[] {
     if (change.kind === 'use') return this.#used(observation, change);
+    if (change.kind === 'message') return this.#epochBegan(observation, change.message);
     if (change.kind !== 'key' || change.after === undefined) return nothing;
     const { agentId, before, after } = change;
     const turn = turnOf(before, after);
@@ -34,6 +40,26 @@ export class AcceptanceBeforeUse extends BaseChecker {
       return [this.violation(observation, { agentId, what, about: [after.keyId] })];
     }
     return this.#activated(observation, agentId, after);
+  }
+
+  /** An epoch waits for its members, as long as the policy says. */
+  #epochBegan(observation: Observation, message: ObservedMessage): readonly Violation[] {
+    if (message.type !== 'epoch-entry') return nothing;
+    const entry = bodyOf(message, 'epoch-entry');
+    if (entry === undefined || message.header === undefined) return nothing;
+    const { channel, epoch, event } = entry;
+    const name = `${channel} ${epoch}`;
+    if (event.type === 'epoch-announced') this.#announcedMs.set(name, message.timeMs);
+    if (event.type !== 'epoch-activated' || event.absent.length === 0) return nothing;
+    const digest = Buffer.from(message.header.policyDigest).toString('hex');
+    const waitMs = observation.policyOf(digest)?.policies.channels.epoch_accept_ms ?? 0;
+    const sinceMs = message.timeMs - (this.#announcedMs.get(name) ?? message.timeMs - waitMs);
+    this.looked += 1;
+    if (sinceMs + 2 * observation.clockErrorMsMax + leewayMs >= waitMs) return nothing;
+    const absent = event.absent.join(', ');
+    const what = `epoch ${epoch} of ${channel} is used after ${sinceMs} ms, without ${absent}`;
+    const { sender: agentId, hash } = message;
+    return [this.violation(observation, { agentId, what, about: [hash] })];
   }
 
   /** What makes something is the primary key, and no other. */

@@ -15,6 +15,13 @@ interface Link {
   readonly counter: number;
 }
 
+/** An event whose predecessor was not there when it came. */
+interface Gap {
+  readonly hash: string;
+  readonly sender: string;
+  readonly missing: string;
+}
+
 const noPrevious = '0'.repeat(64);
 
 export class HeldBeforeEffect extends BaseChecker {
@@ -27,6 +34,7 @@ export class HeldBeforeEffect extends BaseChecker {
   /** Chain and predecessor → event. */
   readonly #followers = new Map<string, Link>();
   readonly #links = new Map<string, Link>();
+  readonly #gaps: Gap[] = [];
   /** Auditor → index → leaf that was durable once. */
   readonly #leaves = new Map<string, Leaf[]>();
   readonly #byAuditor = new Map<string, Set<string>>();
@@ -55,6 +63,18 @@ export class HeldBeforeEffect extends BaseChecker {
       default:
         return nothing;
     }
+  }
+
+  /** Layer agents and the signer send again until an auditor has it: at rest nothing is missing. */
+  override atRest(observation: Observation): readonly Violation[] {
+    return this.#gaps.flatMap(({ hash, sender: agentId, missing }) => {
+      const agent = observation.agents.get(agentId);
+      const keepsCopy = agent?.kind === 'layer' || agent?.kind === 'signer';
+      if (!keepsCopy || !agent.isAlive || this.#links.has(missing)) return [];
+      this.looked += 1;
+      const what = 'an event follows one that nobody ever saw';
+      return [this.violation(observation, { agentId, what, about: [missing, hash] })];
+    });
   }
 
   #intended(
@@ -111,6 +131,9 @@ export class HeldBeforeEffect extends BaseChecker {
     }
     this.#followers.set(place, link);
     const before = previous === noPrevious ? undefined : this.#links.get(previous);
+    if (before === undefined && previous !== noPrevious && lane === 'control') {
+      this.#gaps.push({ hash, sender, missing: previous });
+    }
     if (before !== undefined && before.counter >= counter) {
       const what = `counter ${counter} follows ${before.counter}`;
       found.push(this.violation(observation, { agentId, what, about: [previous, hash] }));

@@ -25,6 +25,8 @@ export class NeverDown extends BaseChecker {
   readonly #active = new Map<string, { readonly epoch: number; readonly commitment: string }>();
   readonly #announced = new Map<string, string>();
   readonly #injected = new Set<string>();
+  /** Files of agents are observed at all: those of a recorded log are not. */
+  #hasSeenFiles = false;
 
   override afterEvent(observation: Observation, change: Change): readonly Violation[] {
     switch (change.kind) {
@@ -37,7 +39,10 @@ export class NeverDown extends BaseChecker {
       case 'message':
         return this.#injected.has(change.message.hash)
           ? nothing
-          : this.#said(observation, change.message);
+          : [
+              ...this.#said(observation, change.message),
+              ...this.#namedVersions(observation, change.message),
+            ];
       case 'injected':
         this.#injected.add(change.hash);
         return nothing;
@@ -50,6 +55,7 @@ export class NeverDown extends BaseChecker {
     observation: Observation,
     { agentId, after }: Extract<Change, { kind: 'trust' }>,
   ): readonly Violation[] {
+    this.#hasSeenFiles = true;
     return kindsOfDocuments.flatMap((kind) => {
       this.looked += 1;
       const highest = this.#versions.get(`${agentId} ${kind}`) ?? 0;
@@ -88,6 +94,20 @@ export class NeverDown extends BaseChecker {
       last !== undefined && (counter > last.counter ? epoch < last.epoch : epoch > last.epoch);
     if (!isDown) return nothing;
     const what = `sealed under epoch ${epoch} of ${channel} at ${counter}, ${last.epoch} at ${last.counter}`;
+    return [this.violation(observation, { agentId: sender, what, about: [message.hash] })];
+  }
+
+  /** What an agent names as in force, it had written down before: else a crash would take it back. */
+  #namedVersions(observation: Observation, message: ObservedMessage): readonly Violation[] {
+    const { header, authentic, sender } = message;
+    const agent = observation.agents.get(sender);
+    if (header === undefined || !authentic || agent === undefined) return nothing;
+    if (agent.kind === 'operator' || !this.#hasSeenFiles) return nothing;
+    const { policy, registry } = agent.trust ?? { policy: 1, registry: 1 };
+    this.looked += 1;
+    if (header.policyVersion <= policy && header.registryVersion <= registry) return nothing;
+    const named = `policy ${header.policyVersion}, registry ${header.registryVersion}`;
+    const what = `speaks under ${named}, and has ${policy} and ${registry} on its disk`;
     return [this.violation(observation, { agentId: sender, what, about: [message.hash] })];
   }
 

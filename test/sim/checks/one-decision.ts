@@ -5,10 +5,10 @@
  */
 
 import type { RotationPhase } from '#schemas/saga.ts';
-import type { Change, KeyRow, Observation } from '../observation.ts';
-import { BaseChecker, nothing, type Violation } from './check.ts';
+import type { Change, KeyRow, Observation, ObservedMessage } from '../observation.ts';
+import { BaseChecker, bodyOf, nothing, type Violation } from './check.ts';
 import { turnOf } from './open-steps.ts';
-import type { Saga, SagaBook } from './sagas.ts';
+import { mayBeMissing, type Saga, type SagaBook } from './sagas.ts';
 
 /** Phases from which a commit decision can follow. */
 const beforeCommit: readonly RotationPhase[] = ['committing'];
@@ -16,7 +16,7 @@ const beforeCommit: readonly RotationPhase[] = ['committing'];
 export class OneDecision extends BaseChecker {
   readonly invariant = 2;
   readonly name = 'one decision, and slots of a plan together';
-  readonly kinds = ['leaf', 'key'] as const;
+  readonly kinds = ['leaf', 'key', 'message'] as const;
   readonly #book: SagaBook;
 
   constructor(book: SagaBook) {
@@ -26,6 +26,7 @@ export class OneDecision extends BaseChecker {
 
   override afterEvent(observation: Observation, change: Change): readonly Violation[] {
     if (change.kind === 'leaf') return this.#decided(observation);
+    if (change.kind === 'message') return this.#wentBack(observation, change.message);
     if (change.kind === 'key' && change.after !== undefined) {
       return this.#turned(observation, change.agentId, change.before, change.after);
     }
@@ -61,7 +62,35 @@ export class OneDecision extends BaseChecker {
       const what = `the commit decision does not name ${slot}`;
       found.push(this.violation(observation, { what, about }));
     }
+    for (const { slot, members } of saga?.slots.values() ?? []) {
+      const key = event.commit.body.keys.find((each) => each.slot === slot);
+      const used = this.#book.reports(sagaId, slot, 'verify');
+      for (const member of members) {
+        if (used.get(member)?.keyId === key?.key_id) continue;
+        if (saga === undefined || mayBeMissing(saga, slot, member)) continue;
+        const what = `the commit decision, and ${member} has not used the new key of ${slot}`;
+        found.push(this.violation(observation, { what, about }));
+      }
+    }
     return found;
+  }
+
+  /** Where an auditor says that a rotation has gone back, none of its new keys is in use any more. */
+  #wentBack(observation: Observation, message: ObservedMessage): readonly Violation[] {
+    if (message.type !== 'receipts-issued') return nothing;
+    const gone = (bodyOf(message, 'receipts-issued')?.entries ?? []).flatMap((each) =>
+      each.verdict === 'accepted' && each.phase === 'rolled_back' ? (each.sagaId ?? []) : [],
+    );
+    return gone.flatMap((sagaId) =>
+      [...(this.#book.saga(sagaId)?.slots.values() ?? [])].flatMap(({ slot, owner }) => {
+        const agent = observation.agents.get(owner);
+        const made = agent?.candidates.get(`${slot} ${sagaId}`)?.keyId;
+        this.looked += 1;
+        if (made === undefined || primaryOf(agent?.keys.get(slot))?.keyId !== made) return [];
+        const what = `the rotation has gone back, and ${slot} is still on its new key`;
+        return [this.violation(observation, { agentId: owner, what, about: [sagaId, made] })];
+      }),
+    );
   }
 
   /** After the commit nothing goes back; before it, what was decided for rollback does not go on. */

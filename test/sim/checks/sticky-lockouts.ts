@@ -5,18 +5,20 @@
  * over restarts.
  */
 
-import type { Change, Observation } from '../observation.ts';
-import { BaseChecker, nothing, type Violation } from './check.ts';
+import type { Change, Observation, ObservedMessage } from '../observation.ts';
+import { BaseChecker, bodyOf, nothing, type Violation } from './check.ts';
 import { openStepOf, turnOf } from './open-steps.ts';
 import type { Saga, SagaBook } from './sagas.ts';
 
 export class StickyLockouts extends BaseChecker {
   readonly invariant = 14;
   readonly name = 'a lockout is left only by an approved recovery';
-  readonly kinds = ['frozen', 'key', 'leaf', 'lockout'] as const;
+  readonly kinds = ['frozen', 'key', 'leaf', 'lockout', 'message'] as const;
   readonly #book: SagaBook;
   /** `<agent> <slot>` → the saga whose lockout froze it. */
   readonly #frozenBy = new Map<string, string>();
+  /** `<agent> <slot>`, frozen at some time. */
+  readonly #everFrozen = new Set<string>();
 
   constructor(book: SagaBook) {
     super();
@@ -33,6 +35,8 @@ export class StickyLockouts extends BaseChecker {
         return this.#released(observation);
       case 'lockout':
         return this.#lockedOut(observation, change);
+      case 'message':
+        return this.#saysFrozen(observation, change.message);
       default:
         return nothing;
     }
@@ -52,6 +56,7 @@ export class StickyLockouts extends BaseChecker {
     const agent = observation.agents.get(agentId);
     const name = `${agentId} ${slot}`;
     if (isFrozen) {
+      this.#everFrozen.add(name);
       const step = agent && openStepOf(agent, slot, ['freeze']);
       const saga = step && this.#book.saga(step.task.sagaId);
       if (saga !== undefined) this.#frozenBy.set(name, saga.sagaId);
@@ -65,6 +70,20 @@ export class StickyLockouts extends BaseChecker {
     if (this.#isRecovered(this.#book.saga(sagaId))) return nothing;
     const what = `${slot} was thawed without an approved recovery`;
     return [this.violation(observation, { agentId, what, about: [sagaId] })];
+  }
+
+  /** Who reports that it froze a slot did so before. */
+  #saysFrozen(observation: Observation, message: ObservedMessage): readonly Violation[] {
+    if (message.type !== 'step-reported') return nothing;
+    const report = bodyOf(message, 'step-reported');
+    if (report?.operation !== 'freeze' || report.status !== 'done') return nothing;
+    const agentId = message.sender;
+    this.looked += 1;
+    return report.slots.flatMap(({ slot }) => {
+      if (this.#everFrozen.has(`${agentId} ${slot}`)) return [];
+      const what = `${slot} is reported as frozen, and never was`;
+      return [this.violation(observation, { agentId, what, about: [report.sagaId] })];
+    });
   }
 
   /** While it is frozen nothing becomes primary and nothing is made; a recovery leads back. */
@@ -105,7 +124,16 @@ export class StickyLockouts extends BaseChecker {
     if (latest?.entry.saga !== 'rotation') return nothing;
     const { sagaId, index, event } = latest.entry;
     const saga = this.#book.saga(sagaId);
-    if (saga?.phases.get(index - 1) !== 'locked_out') return nothing;
+    const phase = saga?.phases.get(index - 1);
+    const isOut = phase !== undefined && phase !== 'locked_out';
+    if (isOut && saga?.phases.get(index - 2) === 'locked_out') {
+      this.looked += 1;
+      const way = saga.entries[index - 1]?.event.type ?? 'nothing';
+      if (way === 'recovery-authorized') return nothing;
+      const what = `a lockout was left for ${phase} by ${way}`;
+      return [this.violation(observation, { what, about: [sagaId, latest.hash] })];
+    }
+    if (phase !== 'locked_out') return nothing;
     this.looked += 1;
     if (staying.includes(event.type)) return nothing;
     const what = `${event.type} was accepted in a lockout`;

@@ -104,6 +104,10 @@ export class Story {
     const step = stage.intent(owner, 'activate', { sagaId: id });
     stage.key(owner, 'primary', this.#new.version);
     stage.outcome(owner, step, [this.#named]);
+    for (const member of [owner, verifier]) {
+      const use = stage.intent(member, 'verify', { sagaId: id });
+      stage.outcome(member, use, [this.#named]);
+    }
     return this.#reported('committing');
   }
 

@@ -11,6 +11,7 @@ import { layoutOf, type MeshLayout } from '#cli/mesh/layout.ts';
 import { agents, operators, type Member } from '#cli/mesh/members.ts';
 import type { MeshFile } from '#cli/mesh/mesh-file.ts';
 import { developmentTimes, type RotationTimes } from '#cli/mesh/policy-body.ts';
+import { signalProcess } from '#cli/mesh/process-identity.ts';
 import { provisionMesh } from '#cli/mesh/provisioning.ts';
 import { SupervisedProcess } from '#cli/mesh/supervised-process.ts';
 import { agentSpec } from '#cli/mesh/supervisor.ts';
@@ -197,13 +198,11 @@ export class ClusterMesh {
     return rm(this.folder, { recursive: true, force: true });
   }
 
-  /** At once, for when this process itself is ended. */
-  killAll(): void {
-    const pids = [
-      ...[...this.#agents.values()].map(({ pid }) => pid),
-      ...this.nodes.nodes.map(({ pid }) => pid),
-    ];
-    for (const pid of pids) if (pid !== null) process.kill(-pid, 'SIGKILL');
+  /** At once, for when this process itself is ended; an agent that is stopped would not notice. */
+  killAgents(): void {
+    for (const { pid } of this.#agents.values()) {
+      if (pid !== null) signalProcess(pid, 'SIGKILL', true);
+    }
   }
 
   async #launch(agent: Member, onProgress: (line: string) => void): Promise<void> {

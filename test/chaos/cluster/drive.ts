@@ -27,6 +27,8 @@ export interface DriveOptions {
   readonly onProgress: (line: string) => void;
 }
 
+type Pair = readonly [asks: string, approves: string];
+
 /** Phases that an operator has to do something about before anything more happens. */
 const waiting: ReadonlySet<RotationPhase> = new Set<RotationPhase>(['validated', 'approved']);
 const ended: ReadonlySet<RotationPhase> = new Set<RotationPhase>([
@@ -55,10 +57,11 @@ export class Drive {
     this.#onProgress = onProgress;
   }
 
-  /** Rotation after rotation until `isOver`. */
-  async run(isOver: () => boolean): Promise<void> {
+  /** Rotation after rotation until `isOver`; one operator asks, the other approves. */
+  async run(operators: Pair, isOver: () => boolean): Promise<void> {
+    const draws = this.#draws.fork(operators[0]);
     while (!isOver()) {
-      await this.#told(() => this.#rotate());
+      await this.#told(() => this.#rotate(operators, draws));
       await this.#told(() => this.#recoverAll());
       await pause(betweenMs);
     }
@@ -125,8 +128,7 @@ export class Drive {
     }
   }
 
-  async #rotate(): Promise<void> {
-    const draws = this.#draws;
+  async #rotate([asks, approves]: Pair, draws: Draws): Promise<void> {
     const layers = draws.chance(wholeStack)
       ? [...layerNumbers]
       : draws
@@ -135,26 +137,26 @@ export class Drive {
           .toSorted((a, b) => a - b);
     const turnsBack = draws.chance(turnedBack);
     const afterMs = draws.between(50, 900);
-    const { planId } = await this.as('op-1', (op) =>
+    const { planId } = await this.as(asks, (op) =>
       planRotation(op, { layers, rotationType: 'scheduled', reason: 'chaos' }),
     );
-    await this.as('op-2', (op) => approveRotation(op, planId));
+    await this.as(approves, (op) => approveRotation(op, planId));
     const execution = this.as(
-      'op-1',
+      asks,
       (op) => executeRotation(op, planId, () => undefined),
       executionMs,
     );
-    const rollback = turnsBack ? this.#turnBack(planId, afterMs) : Promise.resolve();
+    const rollback = turnsBack ? this.#turnBack(approves, planId, afterMs) : Promise.resolve();
     const [executed] = await Promise.allSettled([execution, rollback]);
     if (executed.status === 'rejected') throw executed.reason;
     this.#onProgress(`rotation of ${layers.join(',')}: ${describe(executed.value)}`);
   }
 
   /** The other operator thinks better of it; often too late, and then is told so. */
-  async #turnBack(planId: string, afterMs: number): Promise<void> {
+  async #turnBack(operatorId: string, planId: string, afterMs: number): Promise<void> {
     await pause(afterMs);
     await this.#told(() =>
-      this.as('op-2', (op) =>
+      this.as(operatorId, (op) =>
         rollbackRotation(op, planId, { reason: 'chaos', watcher: () => undefined }),
       ),
     );

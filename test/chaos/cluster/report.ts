@@ -18,6 +18,8 @@ export interface Report extends Reckoning {
   readonly recoveries: readonly Recovery[];
   /** What operators were told, by code. */
   readonly told: Readonly<Record<string, number>>;
+  /** Errors in the logs of the agents. */
+  readonly logged: Readonly<Record<string, number>>;
   readonly restarts: number;
   /** Servers whose store was thrown away because damage kept them from coming back. */
   readonly rebuilt: number;
@@ -48,6 +50,7 @@ export function reportText(report: Report): string {
     `  recovery   median ${seconds(quantile(recoveries, 0.5))}, p99 ${seconds(quantile(recoveries, 0.99))}, max ${seconds(recoveries.at(-1) ?? 0)} (${recoveries.length} times)`,
     ...slowest.map(({ ms, faults }) => `    ${seconds(ms).padStart(8)}  ${faults.join(' + ')}`),
     `  processes  agents restarted ${report.restarts} times; ${report.rebuilt} stores rebuilt by hand`,
+    ...Object.entries(report.logged).map(([name, count]) => `    logged ${count} × ${name}`),
     `  machine    ${cpus().length} × ${cpu?.model.trim() ?? 'unknown'}, ${Math.round(totalmem() / gibibyte)} GiB, ${process.platform} ${release()}`,
     `  versions   node ${process.versions.node}, nats-server ${report.natsVersion}, three servers, three replicas, sync always`,
     ...report.violations.slice(0, 50).map((violation) => `  VIOLATION: ${violation}`),

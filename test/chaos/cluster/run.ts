@@ -11,6 +11,7 @@ import { ClusterMesh } from './cluster.ts';
 import { Drive } from './drive.ts';
 import { concernsServers, faultKinds, makeFault, type Fault, type FaultKind } from './faults.ts';
 import { reckon, type Reckoning } from './invariants.ts';
+import { loggedErrors } from './logged.ts';
 import { pause, type Launch } from './nodes.ts';
 import type { Recovery, Report } from './report.ts';
 
@@ -40,24 +41,30 @@ export async function runChaos(options: RunOptions): Promise<Report> {
   const draws = drawsFrom(options.seed);
   const startedMs = performance.now();
   const kinds = options.kinds ?? faultKinds;
+  let mesh: ClusterMesh | undefined;
+  // Nothing of a run that is broken off stays behind but its folder.
+  const breakOff = (): void => {
+    mesh?.killAgents();
+    for (const disk of disks.values()) disk.unmount();
+  };
+  process.on('exit', breakOff);
   if (kinds.includes('full disk')) mountDisks(disks);
   try {
-    const mesh = await startMesh(options, disks);
-    const killAll = (): void => mesh.killAll();
-    process.on('exit', killAll);
+    mesh = await startMesh(options, disks);
     try {
       const run = new Run(mesh, draws, { ...options, kinds }, disks);
       await run.faults();
       const reckoning = await run.reckon();
+      const logged = await loggedErrors(mesh.layout);
       const durationMs = performance.now() - startedMs;
       const { natsVersion, folder } = mesh;
       const { seed } = options;
-      return { ...reckoning, ...run.figures(), seed, durationMs, natsVersion, folder };
+      return { ...reckoning, ...run.figures(), logged, seed, durationMs, natsVersion, folder };
     } finally {
       await mesh.stop();
-      process.off('exit', killAll);
     }
   } finally {
+    process.off('exit', breakOff);
     for (const disk of disks.values()) disk.unmount();
   }
 }
@@ -94,9 +101,11 @@ class Run {
   /** Rounds of faults for as long as was asked for, operators at work meanwhile. */
   async faults(): Promise<void> {
     let isOver = false;
-    const driven = this.#drive.run(() => isOver);
+    // Two at a time: now and then they want the same slots, and one is refused.
+    const driven = this.#drive.run(['op-1', 'op-2'], () => isOver);
+    const alsoDriven = this.#drive.run(['op-2', 'op-1'], () => isOver);
     const rounds = this.#rounds().finally(() => (isOver = true));
-    for (const result of await Promise.allSettled([driven, rounds])) {
+    for (const result of await Promise.allSettled([driven, alsoDriven, rounds])) {
       if (result.status === 'rejected')
         this.#violations.push(`the run failed: ${told(result.reason)}`);
     }
@@ -133,7 +142,10 @@ class Run {
     this.#recoveries.length = 0;
     while (performance.now() < endMs && this.#violations.length === 0) {
       const faults = await this.#drawn();
-      if (faults.length === 0) continue;
+      if (faults.length === 0) {
+        await pause(pollMs);
+        continue;
+      }
       await Promise.all(faults.map((fault) => this.#inflict(fault)));
       await this.#recovered(
         faults.map(({ kind }) => kind),

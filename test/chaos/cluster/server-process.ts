@@ -1,5 +1,6 @@
 /** A server of the cluster as a plain process, started again when it ends by itself. */
 import type { MeshLayout } from '#cli/mesh/layout.ts';
+import { signalProcess } from '#cli/mesh/process-identity.ts';
 import { SupervisedProcess } from '#cli/mesh/supervised-process.ts';
 import type { Launch } from './nodes.ts';
 
@@ -22,6 +23,11 @@ export function serverProcesses({ layout, natsServer, onExit }: ServerProcessOpt
       },
       { onChange: () => undefined, onExit: () => onExit(id) },
     );
+    // However this process ends, the server does not outlive it.
+    const breakOff = (): void => {
+      if (supervised.pid !== null) signalProcess(supervised.pid, 'SIGKILL', true);
+    };
+    process.on('exit', breakOff);
     await supervised.start();
     return {
       get pid() {
@@ -30,8 +36,9 @@ export function serverProcesses({ layout, natsServer, onExit }: ServerProcessOpt
       async end(graceMs) {
         const { pid } = supervised;
         const stopping = supervised.stop(Math.max(1, graceMs));
-        if (graceMs === 0 && pid !== null) process.kill(pid, 'SIGKILL');
+        if (graceMs === 0 && pid !== null) signalProcess(pid, 'SIGKILL', false);
         await stopping;
+        process.off('exit', breakOff);
       },
     };
   };

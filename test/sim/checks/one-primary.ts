@@ -8,6 +8,9 @@ import type { AgentView, Change, Observation, PeerRow } from '../observation.ts'
 import { BaseChecker, nothing, type Violation } from './check.ts';
 import { mayBeMissing, type Saga, type SagaBook } from './sagas.ts';
 
+/** A discard is asked for again while the key was used lately, and while its owner is away. */
+const discardMsMax = 30_000;
+
 export class OnePrimary extends BaseChecker {
   readonly invariant = 4;
   readonly name = 'one primary per slot, one key per version';
@@ -51,9 +54,26 @@ export class OnePrimary extends BaseChecker {
   }
 
   override atRest(observation: Observation): readonly Violation[] {
-    return [...this.#book.sagas.values()]
-      .filter(({ phase }) => phase === 'retired')
-      .flatMap((saga) => this.#retired(observation, saga));
+    return [...this.#book.sagas.values()].flatMap((saga) => {
+      if (saga.phase === 'rolled_back') return this.#wentBack(observation, saga);
+      return saga.phase === 'retired' ? this.#retired(observation, saga) : [];
+    });
+  }
+
+  /** Long after a rotation went back its new keys are gone: they were kept for what was made under them. */
+  #wentBack(observation: Observation, saga: Saga): readonly Violation[] {
+    const overlapMs = saga.plan?.timing.overlap_ms ?? Infinity;
+    const sinceMs = observation.nowMs - (saga.rolledBackAtMs ?? Infinity);
+    if (sinceMs < 2 * overlapMs + discardMsMax) return nothing;
+    return [...saga.slots.values()].flatMap(({ slot, owner }) => {
+      const agent = observation.agents.get(owner);
+      const keyId = agent?.candidates.get(`${slot} ${saga.sagaId}`)?.keyId;
+      if (agent?.isAlive !== true || keyId === undefined) return [];
+      this.looked += 1;
+      if (!isHeld(agent, { slot, keyId, isOwner: true })) return [];
+      const what = `the new key of ${slot} is still taken, ${sinceMs} ms after its rotation went back`;
+      return [this.violation(observation, { agentId: owner, what, about: [saga.sagaId, keyId] })];
+    });
   }
 
   #accepted(observation: Observation, agentId: string, peer: PeerRow): readonly Violation[] {

@@ -55,6 +55,14 @@ it('2: sees a rotation that is said to have gone back, and has not', () => {
   );
 });
 
+it('4: sees new keys that stay long after their rotation went back', () => {
+  const story = new Story().executed().prepared().accepted().activated().rolledBack();
+  story.stage.nowMs += 10_000;
+  expect(found(story, 4)).toEqual([]);
+  story.stage.nowMs += 3_600_000;
+  expect(found(story, 4)[0]).toMatch(/^the new key of .* is still taken, 3610000 ms after/);
+});
+
 it('5: sees a gap in the chain of a sender that keeps what it says', () => {
   const stage = new Stage();
   const header = { previous: new Uint8Array(Buffer.from(hashOf('never'), 'hex')), counter: 9 };

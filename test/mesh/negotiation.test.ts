@@ -6,6 +6,7 @@ import { compile } from '#schemas/primitives.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { NegotiationReplay } from '#shared/crypto/negotiation-replay.ts';
 import type { AnyReceivedEvent } from '#shared/runtime/exchange.ts';
+import { adopt, amended } from '../support/documents.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { crypto } from '../support/world.ts';
 
@@ -182,3 +183,28 @@ async function oldFrame(negotiationId: string): Promise<Uint8Array> {
   }
   throw new Error('no such frame');
 }
+
+test('under a policy that was amended since, the audit alone gives what each was agreed under', async () => {
+  const replayed = async (negotiationId: string) => {
+    const replay = replayOf(negotiationId);
+    for (const record of await auditRecords()) replay.addRecord(record);
+    const { log, isRequestRecorded, unreadable } = replay;
+    return { state: log.state, misfits: log.misfits, isRequestRecorded, unreadable };
+  };
+  expect(await ask('n-before')).toMatchObject({ status: 'accepted' });
+  const before = await ended('n-before');
+  await adopt(mesh, 'op-1', await amended(mesh.world, mesh.world.trust.policy));
+  expect(await ask('n-after')).toMatchObject({ status: 'accepted' });
+  const whole = { misfits: [], isRequestRecorded: true, unreadable: 0 };
+  await expect.poll(() => replayed('n-before')).toEqual({ state: before.state, ...whole });
+  await expect
+    .poll(async () => (await replayed('n-after')).state?.phase, { timeout: 8_000 })
+    .toBe('agreed');
+  const after = await replayed('n-after');
+  expect(after).toMatchObject(whole);
+  expect(after.state?.basis.policyDigest).not.toBe(before.state?.basis.policyDigest);
+  const policyHash = ({ state }: Pick<typeof after, 'state'>) =>
+    state?.agreement?.transcript.policyHash;
+  expect(policyHash(before)).toHaveLength(64);
+  expect(policyHash(after)).not.toEqual(policyHash(before));
+}, 40_000);

@@ -13,7 +13,9 @@ import { verifyAuditFile } from '#shared/crypto/audit-verify.ts';
 import { isSignedStrictly, strictSigners } from '#shared/crypto/audit-trust.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { openTrust } from '#shared/crypto/trust.ts';
+import { violationText } from '../sim/checks/check.ts';
 import { firstDifference, foldHistory } from './fold.ts';
+import { checksOver } from './observe.ts';
 import { unpackHistory, type History } from './history.ts';
 
 const crypto = createNativeProvider();
@@ -52,6 +54,13 @@ it.each(histories)('%s leads to the same commands', (file) => {
   expect(folding.complaints).toEqual([]);
   expect(folding.events).toBeGreaterThan(0);
   expect(firstDifference(history.outcomes, folding.outcomes)).toBeUndefined();
+});
+
+it.each(histories)('%s breaks no invariant that an audit shows', (file) => {
+  const checks = checksOver(crypto, historyOf(file));
+  expect(checks.atRest().map(violationText)).toEqual([]);
+  const looked = checks.looked();
+  expect(([5, 6, 12, 15] as const).filter((invariant) => looked[invariant] === 0)).toEqual([]);
 });
 
 it.each(histories)('%s is what its auditor signed', (file) => {

@@ -80,7 +80,9 @@ export class StickyLockouts extends BaseChecker {
     const agentId = message.sender;
     this.looked += 1;
     return report.slots.flatMap(({ slot }) => {
-      if (this.#everFrozen.has(`${agentId} ${slot}`)) return [];
+      // A recorded log shows no stores.
+      const isObserved = observation.agents.get(agentId)?.keys.has(slot) === true;
+      if (!isObserved || this.#everFrozen.has(`${agentId} ${slot}`)) return [];
       const what = `${slot} is reported as frozen, and never was`;
       return [this.violation(observation, { agentId, what, about: [report.sagaId] })];
     });

@@ -35,7 +35,9 @@ it('in the middle of a rotation: that ends, and so does the next one', async () 
   const { planId } = await executed([1]);
   mesh.world.broker.truncate('GYRE_CONTROL', 0);
   await mesh.until(planId, [...ended, 'rolled_back']);
+  const before = await mesh.versions();
   await rotate([4]);
+  expect((await mesh.versions())['4/kek']).toBe((before['4/kek'] ?? 0) + 1);
 }, 60_000);
 
 it.each([

@@ -17,7 +17,11 @@ export const apiCodes = {
   wrongLastSequence: 10071,
   /** The store refused: the stream is full, or the disk is. */
   storeFailed: 10077,
+  /** Of a cluster: the same message is on its way into the stream from an earlier attempt. */
+  duplicateUnderWay: 10158,
   wrongLastSequenceUnknown: 10164,
+  /** Of a cluster: the leader's queue is full, and the message was dropped before it. */
+  tooManyRequests: 10167,
 } as const;
 
 const fullCodes: ReadonlySet<number> = new Set([
@@ -38,7 +42,10 @@ export function apiFault(refusal: { readonly errCode: number; readonly status: n
   if (fullCodes.has(errCode)) {
     return new BusError('BUS_FULL', `the bus has no room (JetStream error ${errCode})`);
   }
-  if (status === 503) {
+  if (errCode === apiCodes.duplicateUnderWay) {
+    return new BusError('BUS_TIMEOUT', 'an earlier attempt is under way and not answered yet');
+  }
+  if (status === 503 || errCode === apiCodes.tooManyRequests) {
     return new BusError('BUS_NO_RESPONDER', `the bus is not ready (JetStream error ${errCode})`);
   }
   return new BusError('BUS_REJECTED', `the bus refused (JetStream error ${errCode})`);

@@ -12,7 +12,7 @@ import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
-import { entryFault } from '#shared/runtime/epoch-announcements.ts';
+import { entryFault, keepersOf } from '#shared/runtime/epoch-announcements.ts';
 import type { EpochMember } from '#shared/runtime/epoch-member.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
@@ -183,7 +183,8 @@ export class EpochDriver {
     }
     const { header, sender, body: entry, sequence } = event;
     const [author, atMs] = [sender.agentId, header.timeMs];
-    const facts = { entry, announcementDigest, author, atMs, sequence };
+    const keepers = keepersOf(trust);
+    const facts = { entry, announcementDigest, author, atMs, sequence, keepers };
     const rejected = channel.log.apply(facts, trust.policy);
     if (rejected !== undefined) {
       const fields = { channel: channel.log.channel, epoch, type: what.type, code: rejected };

@@ -24,6 +24,8 @@ export interface EntryFacts {
   readonly atMs: number;
   /** Of the message that the entry came in. */
   readonly sequence: number;
+  /** Signers of the mesh: without them no epoch comes into use. */
+  readonly keepers: readonly string[];
 }
 
 export class EpochLog {
@@ -84,7 +86,7 @@ export class EpochLog {
   }
 }
 
-function eventOf({ entry, announcementDigest, atMs, sequence }: EntryFacts): EpochEvent {
+function eventOf({ entry, announcementDigest, atMs, sequence, keepers }: EntryFacts): EpochEvent {
   const { epoch, event } = entry;
   switch (event.type) {
     case 'epoch-announced': {
@@ -102,7 +104,7 @@ function eventOf({ entry, announcementDigest, atMs, sequence }: EntryFacts): Epo
     }
     case 'epoch-activated': {
       const { accepted, absent } = event;
-      return { type: event.type, epoch, acceptedCount: accepted.length, absent, atMs };
+      return { type: event.type, epoch, accepted, absent, keepers, atMs };
     }
     case 'epoch-closed':
     case 'epoch-abandoned':

@@ -31,6 +31,7 @@ import {
   type EvidenceCode,
   type KnownLeaf,
 } from './audit-evidence.ts';
+import { AuditedEpochs, type EpochCode } from './audit-epochs.ts';
 import type { OfferedKind } from './document-review.ts';
 import { sameMembers } from './equality.ts';
 import { beginRotation } from './rotation/begin.ts';
@@ -61,6 +62,7 @@ export type JudgementCode =
   | Exclude<ChainFinding, 'linked'>
   | RefusalCode
   | EvidenceCode
+  | EpochCode
   | RejectionCode
   | SlotsRejection['rejected']
   /** Index or link of the entry is not the next of its saga, or the subject is another saga's. */
@@ -137,10 +139,12 @@ export class AuditJudge {
   readonly #leaves = new Map<string, KnownLeaf>();
   readonly #sagas = new Map<string, Saga>();
   readonly #ledger: string[] = [];
+  readonly #epochs: AuditedEpochs;
   #slots: SlotsState = initialSlots();
 
   constructor(options: JudgeOptions) {
     this.#options = options;
+    this.#epochs = new AuditedEpochs(options);
   }
 
   /** Senders' events whose predecessor is not among the leaves so far. */
@@ -205,6 +209,13 @@ export class AuditJudge {
     }
     const { body } = content;
     if (isBody('saga-entry', event, body)) return this.#judgeEntry(event, body);
+    if (isBody('epoch-entry', event, body)) {
+      const wrong = this.#epochs.entry(body);
+      return wrong === undefined ? { verdict: 'accepted' } : refused(wrong.code, wrong.reason);
+    }
+    if (isBody('epoch-accepted', event, body)) {
+      this.#epochs.acceptance(event.hash, event.sender.agentId, body);
+    }
     if (isBody('document-offered', event, body)) return this.#judgeOffer(event, body.document);
     if (isBody('step-commanded', event, body) || isBody('step-reported', event, body)) {
       return this.#olderThanSaga(event, body.sagaId) ?? { verdict: 'accepted' };

@@ -143,6 +143,10 @@ function checkMembers(check: EpochCheck): EpochVerdict {
     }
     prekeys.push(found);
   }
+  const isKept = [...entitled.values()].every(
+    ({ kind, agentId }) => kind !== 'signer' || prekeys.some((each) => each.agentId === agentId),
+  );
+  if (!isKept) return refuse('ORCH-8015', 'the signer is no member: nobody would keep the secret');
   return { status: 'ok', prekeys };
 }
 

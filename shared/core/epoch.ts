@@ -64,8 +64,11 @@ export type EpochEvent =
   | {
       readonly type: 'epoch-activated';
       readonly epoch: number;
-      readonly acceptedCount: number;
+      /** Statement hashes of acceptances. */
+      readonly accepted: readonly string[];
       readonly absent: readonly string[];
+      /** Those without whom no epoch comes into use, as far as they are members. */
+      readonly keepers: readonly string[];
       readonly atMs: number;
     }
   | {
@@ -86,8 +89,13 @@ export type EpochRejection =
   | 'EPOCH_IN_GRACE'
   | 'NOT_A_MEMBER'
   | 'ANNOUNCEMENT_UNKNOWN'
+  | ActivationFault;
+
+export type ActivationFault =
   /** The members are not those who accepted and those who are absent, taken together. */
-  | 'MEMBERS_MISMATCH';
+  | 'MEMBERS_MISMATCH'
+  /** Who keeps the secrets at rest did not accept it: at the next full stop it would be lost. */
+  | 'KEEPER_ABSENT';
 
 export type EpochStep = { readonly state: EpochState } | { readonly rejected: EpochRejection };
 
@@ -181,12 +189,11 @@ function activated(
   state: EpochState,
   event: Extract<EpochEvent, { type: 'epoch-activated' }>,
 ): EpochStep {
-  const { epoch, acceptedCount, absent, atMs } = event;
+  const { epoch, accepted: hashes, absent, keepers, atMs } = event;
   const record = recordOf(state, epoch);
   if (record?.standing !== 'announced') return { rejected: 'EPOCH_NOT_PENDING' };
-  const areMembers = absent.every((agentId) => record.members.includes(agentId));
-  const isWhole = acceptedCount + new Set(absent).size === record.members.length;
-  if (!areMembers || !isWhole) return { rejected: 'MEMBERS_MISMATCH' };
+  const fault = activationFault({ accepted: hashes, absent }, record.members, keepers);
+  if (fault !== undefined) return { rejected: fault };
   const epochs = state.epochs.map((each) => {
     if (each.epoch === epoch) {
       const missing = absent.filter((agentId) => !record.accepted.has(agentId));
@@ -196,6 +203,23 @@ function activated(
     return { ...each, standing: 'superseded' as const, supersededAtMs: atMs };
   });
   return { state: { ...state, epochs } };
+}
+
+/**
+ * Why an epoch with these members does not come into use by this, or undefined. Whether the hashes are
+ * acceptances is not asked: only the auditor is sure to have them.
+ */
+export function activationFault(
+  { accepted: hashes, absent }: { accepted: readonly string[]; absent: readonly string[] },
+  members: readonly string[],
+  keepers: readonly string[],
+): ActivationFault | undefined {
+  if (keepers.some((agentId) => absent.includes(agentId))) return 'KEEPER_ABSENT';
+  const areMembers = absent.every((agentId) => members.includes(agentId));
+  const areDistinct =
+    new Set(hashes).size === hashes.length && new Set(absent).size === absent.length;
+  const isWhole = hashes.length > 0 && hashes.length + absent.length === members.length;
+  return areMembers && areDistinct && isWhole ? undefined : 'MEMBERS_MISMATCH';
 }
 
 function recordOf({ epochs }: EpochState, epoch: number): EpochRecord | undefined {

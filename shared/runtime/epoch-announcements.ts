@@ -29,6 +29,11 @@ export function entryFault(
   return trust.verifyStatement(announcement, 'orchestration') === 'ok' ? undefined : 'UNSIGNED';
 }
 
+/** Agents that keep secrets at rest: without them no epoch comes into use. */
+export function keepersOf(trust: TrustView): string[] {
+  return trust.agents().flatMap(({ kind, agentId }) => (kind === 'signer' ? [agentId] : []));
+}
+
 const knownMax = channelsMax * epochsHeldMax;
 
 export class Announcements implements AnnouncementsKnown {

@@ -9,10 +9,11 @@ import type { EpochAnnouncement, EpochCapsule, EpochStanding } from '#schemas/ep
 import { epochsHeldMax } from '#schemas/epoch.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
+import { activationFault } from '#shared/core/epoch.ts';
 import { openCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
-import { Announcements, entryFault } from './epoch-announcements.ts';
+import { Announcements, entryFault, keepersOf } from './epoch-announcements.ts';
 import { EpochFetcher } from './epoch-fetcher.ts';
 import { Prekeys, type PrekeysPorts } from './epoch-prekeys.ts';
 import type { EpochName, SecretGiven } from './epoch-questions.ts';
@@ -32,6 +33,7 @@ export interface EpochMemberPorts extends PrekeysPorts {
 }
 
 type Entry = ReceivedEvent<'epoch-entry'>;
+type Activated = Extract<Entry['body']['event'], { type: 'epoch-activated' }>;
 type Announced = Extract<Entry['body']['event'], { type: 'epoch-announced' }>;
 
 const acceptRetryMs = 250;
@@ -162,7 +164,9 @@ export class EpochMember {
         await this.#announced(entry, event);
         break;
       case 'epoch-activated':
-        if (this.#mine.has(channel)) await this.#activate(channel, epoch, entry.header.timeMs);
+        if (this.#mine.has(channel) && this.#isWhole(entry, event)) {
+          await this.#activate(channel, epoch, entry.header.timeMs);
+        }
         break;
       case 'epoch-closed':
         await this.#closed(channel, epoch, entry.header.timeMs);
@@ -220,6 +224,18 @@ export class EpochMember {
     secret?.fill(0);
     log.warn({ channel, epoch }, 'the capsule holds not what the announcement commits to');
     return undefined;
+  }
+
+  /** Whether all members are accounted for, as far as they are known, and the signer has the secret. */
+  #isWhole({ body: { channel, epoch }, sender }: Entry, said: Activated): boolean {
+    const { trust, log } = this.#ports;
+    const announcement = this.announcements.announcementOf(channel, epoch);
+    const members = announcement?.body.members.map((each) => each.agent_id);
+    const named = members ?? [...said.accepted, ...said.absent];
+    const code = activationFault(said, named, keepersOf(trust));
+    if (code === undefined) return true;
+    log.warn({ channel, epoch, sender: sender.agentId, code }, 'an epoch is not put into use');
+    return false;
   }
 
   async #activate(channel: string, epoch: number, atMs: number): Promise<void> {

@@ -278,6 +278,8 @@ describe.each([
     expect(standsIn(allFiles(), [...secrets, ...halves])).toBe(false);
     const archiveKey = vault.find(({ channel }) => channel === archiveChannel)?.secret;
     const records = await readLog();
+    // Every entry of an epoch log rests on what it says.
+    expect(verdictsOn('epoch-entry', records)).toEqual(new Set(['accepted']));
     expect(said(records, archiveKey ?? new Uint8Array(32), frames)).toContain(secretWords);
     for (const { channel, secret } of vault) {
       if (channel !== archiveChannel) expect(said(records, secret, frames)).toBe('');
@@ -292,6 +294,14 @@ async function readLog(): Promise<LogRecord[]> {
   const log = await AuditLog.open(file, (record) => records.push(record));
   await log.close();
   return records;
+}
+
+function verdictsOn(type: string, records: readonly LogRecord[]): Set<string> {
+  const ofType = records.filter(({ frame }) => {
+    const parsed = parseFrame(frame);
+    return parsed.ok && parsed.frame.header.type === type;
+  });
+  return new Set(ofType.map(({ verdict }) => verdict));
 }
 
 /** What a key opens of the archived content of these frames, as text. */

@@ -6,7 +6,12 @@
 
 import { EpochDesk } from '#agents/orchestrator/epoch-desk.ts';
 import { EpochDriver } from '#agents/orchestrator/epoch-driver.ts';
-import type { EpochAnnouncement, EpochAnnouncementBody, EpochCapsule } from '#schemas/epoch.ts';
+import type {
+  EpochAnnouncement,
+  EpochAnnouncementBody,
+  EpochCapsule,
+  EpochEntry,
+} from '#schemas/epoch.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
 import { channelsOf, noticesChannel } from '#shared/core/channels.ts';
@@ -174,15 +179,29 @@ export class EpochWorld {
     announcement: EpochAnnouncement,
     capsules: readonly EpochCapsule[],
   ): Promise<void> {
-    const { exchange, bus } = this.actor(agentId);
     const { channel, epoch } = announcement.body;
-    const subject = this.subjects.sagaEpoch(channel);
-    const last = await bus.lastMessage('GYRE_CONTROL', subject);
     const event = { type: 'epoch-announced' as const, announcement, capsules: [...capsules] };
-    await exchange.append(
-      { type: 'epoch-entry', subject, channel: noticesChannel, body: { channel, epoch, event } },
-      last?.sequence ?? 0,
-    );
+    await this.append(agentId, channel, epoch, event);
+  }
+
+  /** Appends an entry on top of whatever is there, as often as it takes. */
+  async append(
+    agentId: string,
+    channel: string,
+    epoch: number,
+    event: EpochEntry['event'],
+  ): Promise<void> {
+    const { exchange, bus } = this.actor(agentId);
+    const subject = this.subjects.sagaEpoch(channel);
+    const body = { channel, epoch, event };
+    for (;;) {
+      const last = await bus.lastMessage('GYRE_CONTROL', subject);
+      const { status } = await exchange.append(
+        { type: 'epoch-entry', subject, channel: noticesChannel, body },
+        last?.sequence ?? 0,
+      );
+      if (status === 'stored') return;
+    }
   }
 
   /** Who announced the last epoch of a channel. */

@@ -174,6 +174,7 @@ describe('refused is', () => {
       {},
       'ORCH-8015',
     ],
+    ['the signer left out', {}, { members: members(['auditor']) }, 'ORCH-8015'],
     ['a member without evidence', { evidence: [prekeys('auditor')] }, {}, 'ORCH-8015'],
     ['a prekey that was used', { isUsed: (id) => id === idOf.get('signer') }, {}, 'ORCH-8015'],
   ];
@@ -195,9 +196,10 @@ describe('refused is', () => {
       } as Partial<VerifiedEvent>),
     ],
   ])('a prekey %s', (_what, event) => {
-    const said = { members: members(['auditor']) };
-    expect(check({ evidence: [event] }, said)).toMatchObject({ code: 'ORCH-8015' });
-    expect(check({ evidence: [prekeys('auditor')] }, said).status).toBe('ok');
+    const said = { members: members(['auditor', 'signer']) };
+    const shown = (each: VerifiedEvent) => check({ evidence: [each, prekeys('signer')] }, said);
+    expect(shown(event)).toMatchObject({ code: 'ORCH-8015' });
+    expect(shown(prekeys('auditor')).status).toBe('ok');
   });
 
   test('one of two prekeys, where it is open which', () => {

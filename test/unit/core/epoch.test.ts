@@ -71,7 +71,8 @@ const accepted = (epoch: number, agentId: string): EpochEvent => ({
 const activated = (epoch: number, atMs: number, absent: readonly string[] = []): EpochEvent => ({
   type: 'epoch-activated',
   epoch,
-  acceptedCount: members.length - absent.length,
+  accepted: members.slice(absent.length).map((agentId) => `hash-${epoch}-${agentId}`),
+  keepers: ['signer'],
   absent,
   atMs,
 });
@@ -101,8 +102,16 @@ describe('what follows in an epoch log', () => {
 
   it('puts an epoch into use only when everyone is accounted for', () => {
     const state = folded(fresh, announced(1, 0), accepted(1, 'signer'));
-    const short = { ...activated(1, 5, ['auditor']), acceptedCount: 1 } as EpochEvent;
-    expect(stepEpoch(state, short, stepRules)).toEqual({ rejected: 'MEMBERS_MISMATCH' });
+    const said = activated(1, 5, ['auditor']);
+    const step = (change: object) =>
+      stepEpoch(state, { ...said, ...change } as EpochEvent, stepRules);
+    const mismatch = { rejected: 'MEMBERS_MISMATCH' };
+    expect(step({ accepted: ['one'] })).toEqual(mismatch);
+    expect(step({ accepted: ['one', 'one'] })).toEqual(mismatch);
+    expect(step({ accepted: ['one'], absent: ['auditor', 'auditor'] })).toEqual(mismatch);
+    expect(step({ absent: ['stranger'] })).toEqual(mismatch);
+    expect(step({ absent: ['signer'] })).toEqual({ rejected: 'KEEPER_ABSENT' });
+    expect(step({})).toHaveProperty('state');
     const whole = folded(state, activated(1, 5, ['auditor', 'identity-a']));
     expect(activeEpoch(whole)?.absent).toEqual(['auditor', 'identity-a']);
     expect(activeEpoch(folded(whole, accepted(1, 'auditor')))?.absent).toEqual(['identity-a']);
@@ -260,7 +269,14 @@ function eventOf(command: EpochCommand, seen: EpochSituation): EpochEvent | unde
     }
     case 'activate': {
       const { epoch, absent, accepted: all } = command;
-      return { type: 'epoch-activated', epoch, acceptedCount: all.length, absent, atMs };
+      return {
+        type: 'epoch-activated',
+        epoch,
+        accepted: all,
+        absent,
+        keepers: ['signer'],
+        atMs,
+      };
     }
     case 'close':
       return { type: 'epoch-closed', epoch: command.epoch, atMs };

@@ -150,6 +150,28 @@ describe('a stolen orchestrator', () => {
   }, 20_000);
 });
 
+describe('an activation by a stolen orchestrator', () => {
+  it('that leaves the signer out puts nothing into use, at nobody', async () => {
+    await started();
+    // Nobody can open it, so that it stays pending for as long as members may take.
+    const sealedSecret = new Uint8Array(48);
+    const { announcement, capsule } = await made(2, thief, (own) => ({ ...own, sealedSecret }));
+    await world.announce(thief, announcement, [capsule]);
+    for (const absent of [[thief], ['signer'], ['signer', thief]]) {
+      await world.append(thief, 'mesh', 2, { type: 'epoch-activated', accepted: [], absent });
+    }
+    const hash = '0'.repeat(64);
+    for (const accepted of [[hash], [hash, hash]]) {
+      const absent = accepted.length === 1 ? ['signer'] : [];
+      await world.append(thief, 'mesh', 2, { type: 'epoch-activated', accepted, absent });
+    }
+    expect(world.entriesOf('mesh')).not.toContain('epoch-abandoned');
+    await world.until('it is given up', () => world.entriesOf('mesh').includes('epoch-abandoned'));
+    expect(logOf('orchestrator-b').state.epochs).toMatchObject([{ epoch: 1, standing: 'active' }]);
+    for (const id of running) expect(world.actor(id).keyring.currentEpoch('mesh')).toBe(1);
+  }, 20_000);
+});
+
 describe('orchestrators that start again', () => {
   it('know the log and the prekeys that were said under documents which were amended since', async () => {
     await started();

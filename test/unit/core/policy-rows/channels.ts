@@ -115,7 +115,7 @@ function inUse(epoch = 1, state = initialEpochs('mesh')): EpochState {
       const hash = digestOf(`${agentId} ${epoch}`);
       return { type: 'epoch-accepted', epoch, agentId, announcementDigest, hash } as const;
     }),
-    { type: 'epoch-activated', epoch, acceptedCount: members.length, absent: [], atMs: nowMs },
+    { type: 'epoch-activated', epoch, accepted: members, absent: [], keepers: [], atMs: nowMs },
   ]);
 }
 

@@ -66,7 +66,7 @@ export function usageFault(reason: string, hint: string): CliFault {
 }
 
 /** A file that was named and cannot be read, whatever it should hold. */
-export function unreadableFile(path: string, why: string, cause: unknown): CliFault {
+export function fileFault(path: string, why: string, cause: unknown): CliFault {
   return new CliFault({
     code: 'FILE_UNREADABLE',
     reason: `${path} cannot be read (${why})`,

@@ -20,7 +20,7 @@ import {
   type AddressesOf,
 } from '#shared/crypto/audit-verify.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
-import { CliFault, unreadableFile } from '../fault.ts';
+import { CliFault, fileFault } from '../fault.ts';
 import { secretMode, syncDirectory, systemErrorCode } from '../mesh/durable-files.ts';
 import type { OperatorSession } from '../operator-session.ts';
 
@@ -106,7 +106,7 @@ export async function verifyFile(file: string, rootDigest: string): Promise<Audi
     return await verifyAuditFile(createNativeProvider(), { chunks, rootDigest, addressesOf });
   } catch (error) {
     const code = systemErrorCode(error);
-    throw code === undefined ? error : unreadableFile(file, code, error);
+    throw code === undefined ? error : fileFault(file, code, error);
   }
 }
 

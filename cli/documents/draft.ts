@@ -9,7 +9,7 @@ import { PolicyBody } from '#schemas/policy.ts';
 import { compile, List, StrictObject, type TSchema, type Validator } from '#schemas/primitives.ts';
 import { RegistryBody } from '#schemas/registry.ts';
 import { RevocationBody, RootBody } from '#schemas/trust.ts';
-import { CliFault, unreadableFile } from '../fault.ts';
+import { CliFault, fileFault } from '../fault.ts';
 import { replaceFile, systemErrorCode } from '../mesh/durable-files.ts';
 import type { Json } from './changes.ts';
 
@@ -97,7 +97,7 @@ export async function readJson(file: string): Promise<Json> {
     text = await readFile(path, 'utf8');
   } catch (cause) {
     if (cause instanceof CliFault) throw cause;
-    throw unreadableFile(path, systemErrorCode(cause) ?? 'unknown', cause);
+    throw fileFault(path, systemErrorCode(cause) ?? 'unknown', cause);
   }
   try {
     return JSON.parse(text) as Json;

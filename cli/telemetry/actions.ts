@@ -15,7 +15,7 @@ import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import { openTrust } from '#shared/crypto/trust.ts';
 import { exportFault } from '../audit/actions.ts';
 import { checks } from '../answers.ts';
-import { CliFault, unreadableFile } from '../fault.ts';
+import { CliFault, fileFault } from '../fault.ts';
 import { systemErrorCode } from '../mesh/durable-files.ts';
 import type { OperatorSession } from '../operator-session.ts';
 
@@ -125,7 +125,7 @@ async function readProofFile(file: string): Promise<{ bundle: unknown; proof: un
   } catch (error) {
     const code = systemErrorCode(error);
     if (code === undefined) throw error;
-    throw unreadableFile(file, code, error);
+    throw fileFault(file, code, error);
   }
   let parsed: unknown;
   try {

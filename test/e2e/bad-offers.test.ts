@@ -22,6 +22,7 @@ describe('bad offers', () => {
   let walk: MeshWalk;
   let rootDigest = '';
   let older = Buffer.alloc(0);
+  let olderRegistry = Buffer.alloc(0);
   let waiting = '';
   let approved = '';
   let lockouts: WalkStatus['lockouts'] = [];
@@ -68,15 +69,19 @@ describe('bad offers', () => {
     await walk.end();
   }, slowMs);
 
-  test('1. a mesh under its second policy', { timeout: slowMs }, async () => {
+  test('1. a mesh under its second policy and registry', { timeout: slowMs }, async () => {
     ({ rootDigest } = await walk.done<{ rootDigest: string }>('up', '--detach', '--soak', '1000'));
     const { document } = await walk.done<{ document: object }>('policy', 'show');
     older = Buffer.from(JSON.stringify(document));
-    const next = walk.file('policy-2.json');
-    await walk.done('policy', 'propose', '--out', next);
-    await walk.signed('policy', next);
-    await walk.done('policy', 'offer', next);
-    expect(await inForce()).toMatchObject({ registry: { version: 1 }, policy: { version: 2 } });
+    const registry = await walk.done<{ document: object }>('registry', 'show');
+    olderRegistry = Buffer.from(JSON.stringify(registry.document));
+    for (const kind of ['policy', 'registry'] as const) {
+      const next = walk.file(`${kind}-2.json`);
+      await walk.done(kind, 'propose', '--out', next);
+      await walk.signed(kind, next);
+      await walk.done(kind, 'offer', next);
+    }
+    expect(await inForce()).toMatchObject({ registry: { version: 2 }, policy: { version: 2 } });
   });
 
   test(
@@ -86,7 +91,7 @@ describe('bad offers', () => {
       const planId = await walk.approvedPlan('1,4');
       approved = await walk.approvedPlan('7');
       ({ planId: waiting } = await walk.done<Rotation>('rotation', 'plan', '--layers', '2'));
-      const byOne = walk.file('registry-2.json');
+      const byOne = walk.file('registry-by-one.json');
       await walk.done('registry', 'propose', '--out', byOne);
       await walk.done('registry', 'sign', byOne);
       const thief = await thiefOf('phi-a');
@@ -112,24 +117,20 @@ describe('bad offers', () => {
     },
   );
 
-  test('3. an older and an expired one have their codes', { timeout: slowMs }, async () => {
-    const expired = walk.file('registry-expired.json');
-    await walk.done('registry', 'propose', '--out', expired);
-    const draft = JSON.parse(await readFile(expired, 'utf8')) as { body: object };
-    const times = {
-      issued_at: new Date(Date.now() - 60_000).toISOString(),
-      expires_at: new Date(Date.now() - 1_000).toISOString(),
-    };
-    await writeFile(expired, JSON.stringify({ ...draft, body: { ...draft.body, ...times } }));
-    const signed = await walk.signed('registry', expired);
-    expect(signed).toMatchObject({ verdict: 'refused', refusal: { code: 'ORCH-8010' } });
+  test('3. older and expired ones of both have their codes', { timeout: slowMs }, async () => {
     const operator = await thiefOf('op-2', 'operator');
-    const agent = await thiefOf('database-a');
     expect(await operator.offer(older)).toBe(true);
-    expect(await agent.offer(await readFile(expired))).toBe(true);
     await lockedOut('op-2', 'ORCH-8011');
-    await lockedOut('database-a', 'ORCH-8010');
-    expect(await inForce()).toMatchObject({ registry: { version: 1 }, policy: { version: 2 } });
+    for (const [id, code, document] of [
+      ['self-healing-a', 'ORCH-8010', olderRegistry],
+      ['database-a', 'ORCH-8010', await expired('registry', 'ORCH-8010')],
+      ['authorization-a', 'ORCH-8011', await expired('policy', 'ORCH-8011')],
+    ] as const) {
+      const agent = await thiefOf(id);
+      expect(await agent.offer(document)).toBe(true);
+      await lockedOut(id, code);
+    }
+    expect(await inForce()).toMatchObject({ registry: { version: 2 }, policy: { version: 2 } });
     const status = await walk.status();
     expect(status.healthy).toBe(true);
     ({ lockouts } = status);
@@ -163,7 +164,7 @@ describe('bad offers', () => {
     const negotiation = await walk.json<Fault>('negotiate', 'identity-a', 'phi-a');
     expect(negotiation.document.error).toMatchObject({ code: 'ORCH-8015' });
     expect(negotiation.document.error.hint).toContain('gyre status');
-    expect(await inForce()).toMatchObject({ registry: { version: 1 } });
+    expect(await inForce()).toMatchObject({ registry: { version: 2 } });
   });
 
   test(
@@ -196,15 +197,15 @@ describe('bad offers', () => {
       expect(refused.document.error.hint).toContain(`move ${file} away`);
       await rename(file, `${file}.refused`);
       await walk.done('up', '--detach');
-      expect((await walk.kept('encryption-a')).documents).toEqual(['policy 2']);
+      expect((await walk.kept('encryption-a')).documents).toEqual(['policy 2', 'registry 2']);
     },
   );
 
   test('7. after it all, everything is as it was', { timeout: slowMs }, async () => {
     const status = await walk.untilStatus(({ healthy }) => healthy, 'healthy');
     expect(status.lockouts).toEqual(lockouts);
-    expect(await inForce()).toMatchObject({ registry: { version: 1 }, policy: { version: 2 } });
-    await walk.everyoneKeeps('policy 2');
+    expect(await inForce()).toMatchObject({ registry: { version: 2 }, policy: { version: 2 } });
+    await walk.everyoneKeeps('policy 2', 'registry 2');
     const { channels } = await walk.done<{ channels: { channel: string; epoch: number }[] }>(
       'epoch',
       'show',
@@ -225,6 +226,22 @@ describe('bad offers', () => {
       document: { ok: true, integrity: { ok: true }, content: { ok: true }, meaning: { ok: true } },
     });
   });
+
+  /** Signed by both, and over already. */
+  async function expired(kind: 'registry' | 'policy', code: string): Promise<Buffer> {
+    const file = walk.file(`${kind}-expired.json`);
+    await walk.done(kind, 'propose', '--out', file);
+    const draft = JSON.parse(await readFile(file, 'utf8')) as { body: { issued_at: string } };
+    // Not before the one in force.
+    const times = {
+      issued_at: new Date(Date.parse(draft.body.issued_at) - 2_000).toISOString(),
+      expires_at: new Date(Date.parse(draft.body.issued_at) - 1_000).toISOString(),
+    };
+    await writeFile(file, JSON.stringify({ ...draft, body: { ...draft.body, ...times } }));
+    const signed = await walk.signed(kind, file);
+    expect(signed).toMatchObject({ verdict: 'refused', refusal: { code, rule: 'EXPIRED' } });
+    return readFile(file);
+  }
 
   async function goodRegistry(): Promise<string> {
     const file = walk.file('registry-good.json');

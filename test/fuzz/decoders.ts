@@ -94,6 +94,7 @@ export const excused: Readonly<Record<string, string>> = {
   documentBytes: 'canonicalJson under another name: throws NOT_ENCODABLE',
   documentDigest: 'the hash of documentBytes',
   exportFault: 'takes an error that was caught',
+  fileFault: 'takes an error that was caught',
   isDiskFull: 'takes an error that was caught',
   isKeyName: 'a check of the messages of the token, inside isRequest',
   isRecord: 'asks for the type of a value and nothing else',

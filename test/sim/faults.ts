@@ -40,7 +40,7 @@ function applyOwn(world: SimulatedWorld, fault: Fault, draws: Draws): () => void
       processes.pause(victim);
       return () => processes.resume(victim);
     case 'disk-full':
-      return world.fillDisk(victim);
+      return world.disks.fill(victim);
     case 'clock-skew':
       processes.jumpClock(victim, Math.round((size - 0.5) * 2 * skewMs));
       return nothing;

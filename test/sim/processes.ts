@@ -60,6 +60,8 @@ const restartMsMax = 2_500;
 export class Processes implements CrashPoints {
   readonly #ports: ProcessPorts;
   readonly #processes = new Map<string, Process>();
+  /** The largest error that a clock had so far. */
+  clockErrorMsMax = 0;
   #restarts = 0;
   #points = 0;
 
@@ -200,7 +202,9 @@ export class Processes implements CrashPoints {
   /** The machine's clock is set: at once, and for every later life. */
   jumpClock(agentId: string, byMs: number): void {
     const process = this.#of(agentId);
+    if (byMs === 0) return;
     process.skewMs += byMs;
+    this.clockErrorMsMax = Math.max(this.clockErrorMsMax, Math.abs(process.skewMs));
     process.clock?.jump(byMs);
     this.#ports.trace.note('clock', { agent: agentId, byMs });
   }

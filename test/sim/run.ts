@@ -60,7 +60,7 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
     world.fail(0, 'the world', textOf(error));
     return resultOf(world, {}, { faults: 0, activities: 0 });
   } finally {
-    world.release();
+    world.disks.release();
     current = undefined;
   }
 }

@@ -4,15 +4,23 @@
  */
 
 import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { addRun, noTotals, totalsText, type RunResult } from './results.ts';
 import { runWorld } from './run.ts';
+import { faultNames, type FaultName } from './schedule.ts';
 import { shrink } from './shrink.ts';
-import { runSeeds, type Portion } from './workers.ts';
+import { runJobs, serveJobs } from './workers.ts';
+
+interface Job {
+  readonly seed: number;
+  readonly names: readonly FaultName[] | undefined;
+}
 
 const usage = `usage: node test/sim/main.ts [--seeds FROM..TO | --seed N] [options]
   --seeds FROM..TO  runs every seed from FROM to TO (1..1000)
   --seed N          runs one seed
+  --faults A,B      draws only these faults
   --trace           with --seed: prints what happens, line by line
   --shrink          with --seed: leaves out what the failure does not need, then prints that run
   --jobs N          processes (one per processor)
@@ -21,10 +29,16 @@ const usage = `usage: node test/sim/main.ts [--seeds FROM..TO | --seed N] [optio
   --json            prints one JSON object
 `;
 
+interface Job {
+  readonly seed: number;
+  readonly names: readonly FaultName[] | undefined;
+}
+
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string' },
     seed: { type: 'string' },
+    faults: { type: 'string' },
     trace: { type: 'boolean', default: false },
     shrink: { type: 'boolean', default: false },
     jobs: { type: 'string' },
@@ -37,23 +51,15 @@ const { values } = parseArgs({
 });
 
 if (values.help) process.stdout.write(usage);
-else if (values.worker) beWorker();
+else if (values.worker) serveJobs(({ seed, names }: Job) => runWorld(seed, { names }));
 else if (values.seed !== undefined) process.exitCode = await one(numberOf(values.seed));
 else process.exitCode = await many(rangeOf(values.seeds ?? '1..1000'));
 
-function beWorker(): void {
-  let turn = Promise.resolve();
-  process.on('message', ({ seeds }: Portion) => {
-    turn = turn.then(async () => {
-      for (const seed of seeds) process.send?.(await runWorld(seed));
-    });
-  });
-}
-
 async function one(seed: number): Promise<number> {
-  const options = values.shrink ? await shrink(seed, progress) : {};
+  const names = namesOf(values.faults);
+  const options = values.shrink ? await shrink(seed, names, progress) : {};
   const print = (line: string): unknown => process.stdout.write(`${line}\n`);
-  const result = await runWorld(seed, { ...options, ...(values.trace ? { print } : {}) });
+  const result = await runWorld(seed, { names, ...options, ...(values.trace ? { print } : {}) });
   if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else process.stdout.write(`${runText(result)}\n`);
   return result.findings.length === 0 ? 0 : 1;
@@ -64,10 +70,10 @@ async function many({ from, to }: { from: number; to: number }): Promise<number>
   const failures: RunResult[] = [];
   const beganMs = performance.now();
   let shownMs = beganMs;
-  await runSeeds({
-    from,
-    to,
-    jobs: values.jobs === undefined ? availableParallelism() : numberOf(values.jobs),
+  await runJobs<Job, RunResult>({
+    file: fileURLToPath(import.meta.url),
+    jobs: jobsOf(from, to, namesOf(values.faults)),
+    processes: values.jobs === undefined ? availableParallelism() : numberOf(values.jobs),
     deadlineMs:
       values.minutes === undefined ? Infinity : beganMs + numberOf(values.minutes) * 60_000,
     onResult: (result) => {
@@ -87,6 +93,10 @@ async function many({ from, to }: { from: number; to: number }): Promise<number>
     process.stdout.write(`${totalsText(totals)}\ntook               ${seconds.toFixed(0)} s\n`);
   }
   return failures.length === 0 ? 0 : 1;
+}
+
+function* jobsOf(from: number, to: number, names: Job['names']): Generator<Job> {
+  for (let seed = from; seed <= to; seed += 1) yield { seed, names };
 }
 
 function runText({ seed, traceHash, findings, simulatedMs, events }: RunResult): string {
@@ -112,6 +122,13 @@ function rangeOf(text: string): { from: number; to: number } {
   const [, from, to] = /^(\d+)\.\.(\d+)$/.exec(text) ?? [];
   if (from === undefined || to === undefined) return wrongCall(`${text} is no FROM..TO`);
   return { from: Number(from), to: Number(to) };
+}
+
+function namesOf(text: string | undefined): readonly FaultName[] | undefined {
+  return text?.split(',').map((name) => {
+    const known = faultNames.find((one) => one === name);
+    return known ?? wrongCall(`there is no fault ${name}: ${faultNames.join(', ')}`);
+  });
 }
 
 function wrongCall(why: string): never {

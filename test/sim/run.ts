@@ -8,7 +8,7 @@ import { applyFault } from './faults.ts';
 import { running } from './lives.ts';
 import { SimulatedCrash, type Draws } from './model.ts';
 import type { RunResult } from './results.ts';
-import { describeFault, drawSchedule, type Fault } from './schedule.ts';
+import { describeFault, drawSchedule, type Fault, type FaultName } from './schedule.ts';
 import { drawsFrom } from './seed.ts';
 import type { Kept } from './shrink.ts';
 import { SimulatedWorld } from './world.ts';
@@ -18,6 +18,8 @@ export interface RunOptions {
   /** Leaves out all other faults and activities. */
   readonly kept?: Kept;
   readonly faultsMax?: number;
+  /** Draws no other faults. */
+  readonly names?: readonly FaultName[] | undefined;
 }
 
 const bootMs = 30_000;
@@ -68,14 +70,18 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
 async function runPhases(
   world: SimulatedWorld,
   draws: Draws,
-  { kept, faultsMax = 8 }: RunOptions,
+  { kept, faultsMax = 8, names }: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
   world.start();
   if (!(await time.run(bootMs, () => processes.areUp() && world.hasJoined()))) {
     world.fail(13, processes.down(), 'the mesh does not come up');
   }
-  const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), { phaseMs, faultsMax });
+  const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), {
+    phaseMs,
+    faultsMax,
+    ...(names === undefined ? {} : { names }),
+  });
   const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
   const healing = begin(world, faults, draws.fork('effects'));
   const count = draws.between(1, 4);

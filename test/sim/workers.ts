@@ -1,61 +1,65 @@
 /**
- * Many seeds over several processes: each takes the next few when it is done with its own. A process that
- * dies takes the run down: a simulator that loses seeds proves nothing.
+ * Many runs over several processes: each process takes the next few when it is done with its own. One that
+ * dies takes the whole run down: a simulator that loses runs proves nothing.
  */
 
 import { fork, type ChildProcess } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
-import type { RunResult } from './results.ts';
 
-/** What a worker is sent, and what it answers once for each seed. */
-export interface Portion {
-  readonly seeds: readonly number[];
+export interface JobsRun<Job, Result> {
+  /** Started with `--worker`, it serves jobs (`serveJobs`). */
+  readonly file: string;
+  readonly jobs: Iterator<Job>;
+  readonly processes: number;
+  /** No job is begun after this, `performance.now()`. */
+  readonly deadlineMs: number;
+  /** True: no job is begun any more. */
+  readonly onResult: (result: Result) => boolean;
 }
 
-export interface SeedsRun {
-  readonly from: number;
-  readonly to: number;
-  readonly jobs: number;
-  /** Seeds that are not begun after this, `performance.now()`. */
-  readonly deadlineMs: number;
-  /** True: no seed is begun any more. */
-  readonly onResult: (result: RunResult) => boolean;
+interface Ended {
+  isOver: boolean;
 }
 
 const portionMax = 8;
-const mainFile = fileURLToPath(new URL('main.ts', import.meta.url));
 
-/** Resolves when every seed that was begun is done. Rejects when a worker ends by itself. */
-export async function runSeeds(run: SeedsRun): Promise<void> {
-  const seeds = { next: run.from, isOver: false };
-  const jobs = Array.from({ length: run.jobs }, () => work(run, seeds));
+/** Resolves when every job that was begun is done. Rejects when a worker ends by itself. */
+export async function runJobs<Job, Result>(run: JobsRun<Job, Result>): Promise<void> {
+  const ended: Ended = { isOver: false };
   try {
-    await Promise.all(jobs);
+    await Promise.all(Array.from({ length: run.processes }, () => work(run, ended)));
   } finally {
-    seeds.isOver = true;
+    ended.isOver = true;
   }
 }
 
-async function work(
-  { to, deadlineMs, onResult }: SeedsRun,
-  seeds: { next: number; isOver: boolean },
-): Promise<void> {
-  const child = fork(mainFile, ['--worker'], { execArgv: process.execArgv });
-  const ended = new Promise<never>((_, reject) => {
+/** In a worker: answers each job, one after the other. */
+export function serveJobs<Job, Result>(run: (job: Job) => Promise<Result>): void {
+  let turn = Promise.resolve();
+  process.on('message', (portion) => {
+    turn = turn.then(async () => {
+      for (const job of portion as readonly Job[]) process.send?.(await run(job));
+    });
+  });
+}
+
+async function work<Job, Result>(run: JobsRun<Job, Result>, ended: Ended): Promise<void> {
+  const child = fork(run.file, ['--worker'], { execArgv: process.execArgv });
+  const lost = new Promise<never>((_, reject) => {
     child.once('exit', (code, signal) => {
       reject(new Error(`a worker of the simulator ended (${signal ?? code})`));
     });
   });
-  ended.catch(() => undefined);
+  // Whoever waits for an answer hears of it; nobody does between two portions.
+  lost.catch(() => undefined);
   try {
-    while (!seeds.isOver && seeds.next <= to && performance.now() < deadlineMs) {
-      const portion: number[] = [];
-      while (portion.length < portionMax && seeds.next <= to) portion.push(seeds.next++);
-      const done = answered(child, portion.length, (result) => {
-        if (onResult(result)) seeds.isOver = true;
+    while (!ended.isOver && performance.now() < run.deadlineMs) {
+      const portion = nextOf(run.jobs);
+      if (portion.length === 0) return;
+      const done = answered<Result>(child, portion.length, (result) => {
+        if (run.onResult(result)) ended.isOver = true;
       });
-      child.send({ seeds: portion } satisfies Portion);
-      await Promise.race([done, ended]);
+      child.send(portion);
+      await Promise.race([done, lost]);
     }
   } finally {
     child.removeAllListeners('exit');
@@ -63,15 +67,25 @@ async function work(
   }
 }
 
-function answered(
+function nextOf<Job>(jobs: Iterator<Job>): Job[] {
+  const portion: Job[] = [];
+  while (portion.length < portionMax) {
+    const { done, value } = jobs.next();
+    if (done === true) break;
+    portion.push(value);
+  }
+  return portion;
+}
+
+function answered<Result>(
   child: ChildProcess,
   count: number,
-  take: (result: RunResult) => void,
+  take: (result: Result) => void,
 ): Promise<void> {
   return new Promise((resolve) => {
     let missing = count;
     const onMessage = (message: unknown): void => {
-      take(message as RunResult);
+      take(message as Result);
       missing -= 1;
       if (missing > 0) return;
       child.off('message', onMessage);

@@ -13,13 +13,22 @@ import { drawsFrom } from './seed.ts';
 import type { Kept } from './shrink.ts';
 import { SimulatedWorld } from './world.ts';
 
-export interface RunOptions {
+export interface RunOptions extends Profile {
   readonly print?: (line: string) => void;
   /** Leaves out all other faults and activities. */
   readonly kept?: Kept;
   readonly faultsMax?: number;
+}
+
+/** What a run is held to, of all that its seed may draw. Undefined: whatever is drawn. */
+export interface Profile {
   /** Draws no other faults. */
   readonly names?: readonly FaultName[] | undefined;
+  /** Draws no other activities. */
+  readonly activities?: readonly string[] | undefined;
+  readonly hasEpochs?: boolean | undefined;
+  readonly rules?: RulesName | undefined;
+  readonly hasWorkload?: boolean | undefined;
 }
 
 const bootMs = 30_000;
@@ -43,6 +52,7 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
   const draws = drawsFrom(seed).fork('run');
   const layers = [1, 2, 3, 4, 5, 6, 7] as const;
   const hasSecond = draws.chance(0.4);
+  const drawn = { rules: draws.fork('rules'), workload: draws.fork('workload') };
   const world = await SimulatedWorld.make({
     seed,
     second: hasSecond
@@ -51,16 +61,28 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
           .slice(0, 2)
           .toSorted((a, b) => a - b)
       : [],
-    hasEpochs: draws.chance(0.2),
+    hasEpochs,
     takeoverMs: draws.pick([300, 500, 1_500]),
     print: options.print,
   });
+  return await whileCurrent(world, async () => {
+    try {
+      return await runPhases(world, draws, options);
+    } catch (error) {
+      world.fail(0, 'the world', textOf(error));
+      return resultOf(world, {}, { faults: 0, activities: 0 });
+    }
+  });
+}
+
+/** Rejections that nobody catches are this world's meanwhile; its databases are free afterwards. */
+export async function whileCurrent<Result>(
+  world: SimulatedWorld,
+  run: () => Promise<Result>,
+): Promise<Result> {
   current = world;
   try {
-    return await runPhases(world, draws, options);
-  } catch (error) {
-    world.fail(0, 'the world', textOf(error));
-    return resultOf(world, {}, { faults: 0, activities: 0 });
+    return await run();
   } finally {
     world.disks.release();
     current = undefined;
@@ -90,12 +112,17 @@ async function runPhases(
   healing.heal();
   world.heal();
   await heal(world);
+  checkAtRest(world);
+  const drawn = { faults: schedule.length, activities: count };
+  return resultOf(world, countsOf(faults), drawn);
+}
+
+/** Once more, all of them: what they found all the way is told too. */
+export function checkAtRest(world: SimulatedWorld): void {
   for (const violation of world.checks.atRest()) {
     const about = violation.about.length === 0 ? '' : ` [${violation.about.join(', ')}]`;
     world.fail(violation.invariant, violation.agentId, `${violation.what}${about}`);
   }
-  const drawn = { faults: schedule.length, activities: count };
-  return resultOf(world, countsOf(faults), drawn);
 }
 
 /** Begins each fault at its time and ends it after its length, or when told. */
@@ -154,7 +181,7 @@ function beginActivities(
 }
 
 /** Everything runs again; operators see to what is locked out; then nothing may be left undone. */
-async function heal(world: SimulatedWorld): Promise<void> {
+export async function heal(world: SimulatedWorld): Promise<void> {
   const { time, processes } = world;
   const untilMs = time.monotonicMs() + healingMs;
   let isSettled = false;
@@ -206,7 +233,7 @@ function countsOf(faults: readonly Fault[]): Record<string, number> {
   return counts;
 }
 
-function resultOf(
+export function resultOf(
   world: SimulatedWorld,
   faults: Readonly<Record<string, number>>,
   drawn: RunResult['drawn'],
@@ -226,6 +253,6 @@ function resultOf(
   };
 }
 
-function textOf(error: unknown): string {
+export function textOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }

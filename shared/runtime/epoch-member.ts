@@ -241,13 +241,15 @@ export class EpochMember {
   async #activate(channel: string, epoch: number, atMs: number): Promise<void> {
     const { keyring } = this.#ports;
     this.#activated.set(channel, Math.max(epoch, this.#activated.get(channel) ?? 0));
-    const before = keyring.held().filter((held) => held.channel === channel);
-    if (!keyring.activate(channel, epoch)) {
+    const isBehind = (keyring.currentEpoch(channel) ?? 0) > epoch;
+    if (isBehind || keyring.knows({ channel, epoch }) !== 'held') {
+      keyring.activate(channel, epoch);
       if (keyring.knows({ channel, epoch }) === 'unknown') this.#fetcher.want({ channel, epoch });
       return;
     }
-    for (const held of before) {
-      if (held.epoch > epoch) continue;
+    // Kept before anything is sealed under it: whoever starts again does not go back (invariant 6).
+    for (const held of keyring.held()) {
+      if (held.channel !== channel || held.epoch > epoch) continue;
       if (held.epoch < epoch && held.standing === 'active' && atMs > 0) {
         this.#supersededAtMs.set(nameOf(held), atMs);
       }
@@ -257,6 +259,7 @@ export class EpochMember {
         ...this.#announcementFor(channel, held.epoch),
       });
     }
+    keyring.activate(channel, epoch);
   }
 
   /** An epoch in use, or one within its grace, is not given up, whoever says so. */

@@ -6,8 +6,11 @@
 import { members, type Member } from '#cli/mesh/members.ts';
 import type { BusClock } from '#shared/bus/timers.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
-import { makeWorld, type World } from '../support/world.ts';
+import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
+import { openTrust } from '#shared/crypto/trust.ts';
+import { makeGenesis, makeWorld, type World } from '../support/world.ts';
 import { simulatedCrypto } from './cheap-crypto.ts';
 import { drawsFrom } from './seed.ts';
 import { worldBeginsMs } from './time.ts';
@@ -16,6 +19,26 @@ export type Genesis = World<Clock & BusClock>;
 
 /** Layers with a second agent, lowest first: it accepts and verifies what the first one turns. */
 export type SecondAgents = readonly (1 | 2 | 3 | 4 | 5 | 6 | 7)[];
+
+/** By which policy a world begins: how patient rotations are, and how long epochs last. */
+export const rulesNames = ['usual', 'impatient', 'short-epochs'] as const;
+export type RulesName = (typeof rulesNames)[number];
+
+const amendments: Readonly<Record<RulesName, (policies: PolicyBody['policies']) => void>> = {
+  usual: () => undefined,
+  // Who is away for some seconds is given up: rotations go back, and are locked out.
+  impatient: ({ rotation }) => {
+    rotation.step_timeout_ms = 1_000;
+    rotation.step_attempts_max = 2;
+    rotation.rollback_attempts_max = 2;
+    rotation.overlap_ms = 5_000;
+  },
+  'short-epochs': ({ channels }) => {
+    channels.epoch_max_ms = 15_000;
+    channels.epoch_grace_ms = 2_000;
+    channels.epoch_accept_ms = 2_000;
+  },
+};
 
 const known = new Map<string, Promise<Genesis>>();
 /** The time of the documents; nobody waits by it. */
@@ -33,18 +56,28 @@ export function membersWith(second: SecondAgents): readonly Member[] {
   return [...members, ...others];
 }
 
-export function genesisOf(second: SecondAgents): Promise<Genesis> {
-  const name = second.join(' ');
-  const made = known.get(name) ?? makeGenesis(second);
+export function genesisOf(second: SecondAgents, rules: RulesName): Promise<Genesis> {
+  const name = `${rules} ${second.join(' ')}`;
+  const made = known.get(name) ?? begin(second, rules);
   known.set(name, made);
   return made;
 }
 
-function makeGenesis(second: SecondAgents): Promise<Genesis> {
+async function begin(second: SecondAgents, rules: RulesName): Promise<Genesis> {
   const crypto: CryptoProvider = simulatedCrypto(drawsFrom(0).fork(`genesis ${second.join(' ')}`));
-  const mesh = 'simulated';
-  return makeWorld(
-    { mesh, members: membersWith(second) },
-    { crypto, clock: still, brokerClock: still },
-  );
+  const options = { mesh: 'simulated', members: membersWith(second) };
+  const usual = await makeGenesis(options, { crypto, clock: still });
+  const body = structuredClone(usual.bundle.policy.body);
+  amendments[rules](body.policies);
+  const signers = ['op-1', 'op-2'].map((id) => {
+    const key = usual.keys.get(id);
+    if (key === undefined) throw new Error(`no key for ${id}`);
+    return localSigner(crypto, key);
+  });
+  const bundle = { ...usual.bundle, policy: await signDocument(body, signers) };
+  const { rootDigest } = usual;
+  const opened = openTrust(crypto, { bundle, rootDigest, nowMs: still.nowMs() });
+  if (opened.status !== 'ok') throw new Error(`${opened.code}: ${opened.reason}`);
+  const genesis = { ...usual, bundle, trust: opened.trust };
+  return makeWorld(options, { crypto, clock: still, brokerClock: still, genesis });
 }

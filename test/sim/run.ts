@@ -5,6 +5,7 @@
 
 import { drawActivity, settle, type ActivityPorts } from './activities.ts';
 import { applyFault } from './faults.ts';
+import type { RulesName } from './genesis.ts';
 import { running } from './lives.ts';
 import { SimulatedCrash, type Draws } from './model.ts';
 import type { RunResult } from './results.ts';
@@ -52,7 +53,7 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
   const draws = drawsFrom(seed).fork('run');
   const layers = [1, 2, 3, 4, 5, 6, 7] as const;
   const hasSecond = draws.chance(0.4);
-  const drawn = { rules: draws.fork('rules'), workload: draws.fork('workload') };
+  const { hasEpochs, rules, hasWorkload } = drawKind(draws.fork('kind'), options);
   const world = await SimulatedWorld.make({
     seed,
     second: hasSecond
@@ -62,6 +63,8 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
           .toSorted((a, b) => a - b)
       : [],
     hasEpochs,
+    rules,
+    hasWorkload,
     takeoverMs: draws.pick([300, 500, 1_500]),
     print: options.print,
   });
@@ -73,6 +76,18 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
       return resultOf(world, {}, { faults: 0, activities: 0 });
     }
   });
+}
+
+/** Secrets by epochs, other rules than usual and use of the keys take time: a part of the seeds has them. */
+function drawKind(draws: Draws, profile: Profile) {
+  const [isEpochs, isWorkload, isOther] = [0.2, 0.15, 0.3].map((part) => draws.chance(part));
+  const hasEpochs = profile.hasEpochs ?? isEpochs === true;
+  const other: RulesName = hasEpochs ? draws.pick(['short-epochs', 'impatient']) : 'impatient';
+  return {
+    hasEpochs,
+    rules: profile.rules ?? (isOther === true ? other : 'usual'),
+    hasWorkload: profile.hasWorkload ?? isWorkload === true,
+  };
 }
 
 /** Rejections that nobody catches are this world's meanwhile; its databases are free afterwards. */

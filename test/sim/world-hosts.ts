@@ -33,6 +33,7 @@ import { Operator } from './operator.ts';
 import type { Processes, Started } from './processes.ts';
 import type { SimulatedTime } from './time.ts';
 import type { TokenDevice } from './token.ts';
+import { usageWindowMs, type Using, type Workload } from './workload.ts';
 import type { WorldDisks } from './world-disks.ts';
 
 export interface HostsOptions {
@@ -50,6 +51,7 @@ export interface HostsOptions {
   /** By `<channel> <epoch>`: of every epoch that anybody held. */
   readonly secrets: Map<string, Uint8Array>;
   readonly print: ((line: string) => void) | undefined;
+  readonly workload: Workload | undefined;
 }
 
 const lookMs = 1_000;
@@ -67,7 +69,7 @@ export class WorldHosts {
     const agent = this.#agent(life.agentId);
     const disk = disks.of(life.agentId).facade(life, processes);
     const booted = bootInMemory({ ...this.#host(life, clock, agent), disk });
-    const choices = this.#choices();
+    const choices = this.#choices({ life, clock, crypto: booted.crypto });
     switch (agent.kind) {
       case 'orchestrator':
         return { booted, running: await startOrchestrator(booted, choices) };
@@ -107,8 +109,8 @@ export class WorldHosts {
     return agent;
   }
 
-  #choices(): AgentChoices {
-    const { genesis, takeoverMs } = this.#options;
+  #choices(used: Omit<Using, 'layer' | 'keys'>): AgentChoices {
+    const { genesis, takeoverMs, workload } = this.#options;
     const { registry } = genesis.trust;
     const able = Object.values(registry.algorithms).flatMap((entries) =>
       entries.map(({ name }) => name),
@@ -116,6 +118,11 @@ export class WorldHosts {
     return {
       takeoverMs,
       auditor: { lookMs },
+      ...(workload === undefined ? {} : { usageWindowMs }),
+      adapterOf: (layer, keys) => {
+        workload?.begin({ ...used, layer, keys });
+        return keys;
+      },
       claimsOf: (layer) => () => ({
         algorithms: algorithmCapabilities({ layer, able, registry, accelerated: new Set() }),
         constraints: {},

@@ -16,7 +16,7 @@ import { simulatedCrypto } from './cheap-crypto.ts';
 import { Checks } from './checks/all.ts';
 import { bodyOf } from './checks/check.ts';
 import { FrameMessage } from './frame-reader.ts';
-import { genesisOf, type Genesis, type SecondAgents } from './genesis.ts';
+import { genesisOf, type Genesis, type RulesName, type SecondAgents } from './genesis.ts';
 import type { Draws } from './model.ts';
 import { SimulatedNetwork } from './network.ts';
 import { Observer } from './observer.ts';
@@ -27,6 +27,7 @@ import { drawsFrom } from './seed.ts';
 import { SimulatedTime } from './time.ts';
 import { TokenDevice } from './token.ts';
 import { WorldTrace } from './trace.ts';
+import { Workload, usageWindowMs } from './workload.ts';
 import { WorldDisks } from './world-disks.ts';
 import { principalOf, WorldHosts } from './world-hosts.ts';
 
@@ -35,6 +36,10 @@ export interface WorldChoices {
   readonly second: SecondAgents;
   /** Secrets of channels are drawn, renewed and wiped; else they are fixed, which is cheaper. */
   readonly hasEpochs: boolean;
+  /** `usual` unless told. */
+  readonly rules?: RulesName;
+  /** Keys of all layers are used while things go wrong; their uses hold old keys. */
+  readonly hasWorkload?: boolean;
   readonly takeoverMs: number;
   readonly print?: ((line: string) => void) | undefined;
 }
@@ -59,6 +64,7 @@ export class SimulatedWorld {
   readonly #hosts: WorldHosts;
   readonly #amendments: Amendments;
   readonly #secrets = new Map<string, Uint8Array>();
+  readonly workload: Workload | undefined;
 
   private constructor(choices: WorldChoices, genesis: Genesis) {
     const draws = drawsFrom(choices.seed);
@@ -83,6 +89,7 @@ export class SimulatedWorld {
     const { keys } = genesis;
     this.token = new TokenDevice({ crypto, keys, draws: tokenDraws, trace, crashes: processes });
     this.#amendments = new Amendments({ genesis, crypto, time });
+    if (choices.hasWorkload === true) this.workload = this.#newWorkload();
     this.#hosts = new WorldHosts({
       ...choices,
       genesis,
@@ -94,12 +101,13 @@ export class SimulatedWorld {
       token: this.token,
       disks: this.disks,
       secrets: this.#secrets,
+      workload: this.workload,
       print,
     });
   }
 
   static async make(choices: WorldChoices): Promise<SimulatedWorld> {
-    return new SimulatedWorld(choices, await genesisOf(choices.second));
+    return new SimulatedWorld(choices, await genesisOf(choices.second, choices.rules ?? 'usual'));
   }
 
   /** Starts every process, and every operator's session. */
@@ -116,6 +124,7 @@ export class SimulatedWorld {
 
   /** Nothing is cut, slow or full any more, nobody stands still, and clocks are right. */
   heal(): void {
+    this.workload?.stop();
     for (const { agentId } of this.agents) {
       this.processes.resume(agentId);
       this.processes.jumpClock(agentId, -this.processes.skewOf(agentId));
@@ -191,6 +200,16 @@ export class SimulatedWorld {
       digest: (bytes) => toHex(this.#crypto.sha3_256(bytes)),
       nowMs: () => this.time.nowMs(),
       clockErrorMsMax: () => this.processes.clockErrorMsMax,
+      usageWindowMs: this.choices.hasWorkload === true ? usageWindowMs : 0,
+    });
+  }
+
+  #newWorkload(): Workload {
+    const { observer } = this;
+    return new Workload({
+      draws: this.draws.fork('workload'),
+      used: ({ agentId, slot, version, purpose }) => observer.use(agentId, slot, version, purpose),
+      onFault: (agentId, what) => this.fail(3, agentId, what),
     });
   }
 

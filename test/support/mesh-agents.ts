@@ -54,6 +54,8 @@ export interface AgentChoices {
   readonly negotiation?: AgentConfig['negotiation'];
   /** What layer agents can do; unless told, what the provider shows in self-tests that it can. */
   readonly claimsOf?: (layer: LayerNumber) => () => AlgorithmClaims;
+  /** How far back a use of an old key holds it; 100 ms unless told. */
+  readonly usageWindowMs?: number;
   readonly auditor?: Pick<AuditorPorts, 'checkpointLeaves' | 'checkpointMs' | 'lookMs'>;
 }
 
@@ -228,7 +230,7 @@ export async function startLayer(
   choices: AgentChoices,
 ): Promise<Running> {
   const { notices, epochs, bus, disk } = booted;
-  const embedded = EmbeddedAdapter.open({ ...booted, layer, usageWindowMs: 100 });
+  const embedded = EmbeddedAdapter.open({ usageWindowMs: 100, ...booted, ...choices, layer });
   const adapter = choices.adapterOf?.(layer, embedded) ?? embedded;
   const database = openDatabase(disk, 'store.db');
   const reports = new ReportOutbox({ ...booted, outbox: outboxOf(booted, database) });

@@ -31,7 +31,7 @@ interface Usage {
   failures: number;
   /** Latest latencies by operation. */
   latenciesMs: Map<string, number[]>;
-  /** Uses in each sixteenth of the window, oldest first. */
+  /** Uses in each sixteenth of the window and in the one before it, oldest first. */
   buckets: { startMs: number; uses: number }[];
 }
 
@@ -74,7 +74,8 @@ export class KeyUsage {
   usesLately(slot: string, version: number): number {
     const nowMs = this.#clock.monotonicMs();
     const usage = this.#usages.get(nameOf(slot, version));
-    const fromMs = nowMs - this.#windowMs;
+    // The oldest bucket may have begun before the window and end in it.
+    const fromMs = nowMs - this.#windowMs - this.#windowMs / bucketsPerWindow;
     const buckets = usage?.buckets.filter(({ startMs }) => startMs >= fromMs) ?? [];
     const uses = buckets.reduce((sum, bucket) => sum + bucket.uses, 0);
     return nowMs - this.#startedMs < this.#windowMs ? Math.max(1, uses) : uses;
@@ -142,7 +143,7 @@ export class KeyUsage {
       return;
     }
     usage.buckets.push({ startMs: nowMs, uses: 1 });
-    if (usage.buckets.length > bucketsPerWindow + 1) usage.buckets.shift();
+    if (usage.buckets.length > bucketsPerWindow + 2) usage.buckets.shift();
   }
 }
 

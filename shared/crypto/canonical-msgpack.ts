@@ -4,11 +4,16 @@
  * there are no extension types, no float32, and float64 only for finite numbers that are no
  * integers, and only where the caller allows them. Depth is at most 32 containers.
  *
- * Decoding is in three passes, so that a hostile input costs memory in proportion to its own size:
- * `scan` (in `msgpack-scan.ts`) checks structure, depth and every length against the bytes that are
- * really there; the library decodes; the value is encoded again and must give the received bytes.
+ * What is canonical is decoded in one pass (`canonical-reader.ts`) and encoded in one
+ * (`canonical-writer.ts`). What is not is decoded again in three passes, which say what is wrong with it,
+ * and which tests hold the one pass to: `scan` (in `msgpack-scan.ts`) checks structure, depth and every
+ * length against the bytes that are really there, so that a hostile input costs memory in proportion to
+ * its own size; the library decodes; the value is encoded again and must give the received bytes.
  */
 import { Encoder, decode } from '@msgpack/msgpack';
+import { samePublicBytes } from './bytes.ts';
+import { readCanonical } from './canonical-reader.ts';
+import { writeCanonical } from './canonical-writer.ts';
 import { CryptoError } from './errors.ts';
 import { depthMax, scan } from './msgpack-scan.ts';
 import type { ScanRefusal } from './msgpack-scan.ts';
@@ -49,9 +54,7 @@ const HEAD_BYTES_MAX = 9;
  * Nothing of the value remains in buffers other than the result.
  */
 export function encodeCanonical(value: unknown, options: CanonicalOptions = {}): Uint8Array {
-  const bound = measure(value, options.floats ?? false, 1);
-  if (typeof bound === 'string') throw new CryptoError('NOT_ENCODABLE', bound);
-  return encodeMeasured(value, bound);
+  return writeCanonical(value, options.floats ?? false);
 }
 
 /**
@@ -59,6 +62,13 @@ export function encodeCanonical(value: unknown, options: CanonicalOptions = {}):
  * Memory is bounded by a constant factor of the input; `bin` values share its memory.
  */
 export function decodeCanonical(bytes: Uint8Array, options: CanonicalOptions = {}): DecodeResult {
+  const input = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+  const read = readCanonical(input, options);
+  return read === undefined ? decodeInPasses(input, options) : { ok: true, value: read.value };
+}
+
+/** As `decodeCanonical`, in three passes: slower, and with the code of what is refused. */
+export function decodeInPasses(bytes: Uint8Array, options: CanonicalOptions = {}): DecodeResult {
   const input = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
   const refusal = scan(input);
   if (refusal !== undefined) return { ok: false, code: refusal };
@@ -70,17 +80,12 @@ export function decodeCanonical(bytes: Uint8Array, options: CanonicalOptions = {
     return { ok: false, code: 'KEY_REFUSED' };
   }
   const bound = measure(value, options.floats ?? false, 1);
-  const isSame = (encoded: Uint8Array): boolean => sameBytes(input, encoded);
+  const isSame = (encoded: Uint8Array): boolean => samePublicBytes(input, encoded);
   if (typeof bound === 'string' || !withEncoding(value, bound, isSame)) {
     return { ok: false, code: 'NOT_CANONICAL' };
   }
   // What has a measure is of the type.
   return { ok: true, value: value as CanonicalValue };
-}
-
-/** A copy, owned by the caller. */
-function encodeMeasured(value: unknown, bytesMax: number): Uint8Array {
-  return withEncoding(value, bytesMax, (encoded) => encoded.slice());
 }
 
 /** One buffer that never grows, wiped once it was used. */
@@ -105,19 +110,6 @@ function withEncoding<Result>(
 function stringKey(key: unknown): string {
   if (typeof key !== 'string') throw new CryptoError('NOT_ENCODABLE', 'a map key is a string');
   return key;
-}
-
-/**
- * Comparison of public bytes: no need for constant time. A batch has half a million of them, which Node
- * compares forty times faster than a loop does; elsewhere the loop is what there is.
- */
-function sameBytes(left: Uint8Array, right: Uint8Array): boolean {
-  if (left.length !== right.length) return false;
-  if (typeof Buffer !== 'undefined') return Buffer.compare(left, right) === 0;
-  for (let index = 0; index < left.length; index += 1) {
-    if (left[index] !== right[index]) return false;
-  }
-  return true;
 }
 
 /** An upper bound of the encoded size in bytes, or what is wrong with the value. */

@@ -9,6 +9,7 @@ export const fuzzed: Readonly<Record<string, readonly string[]>> = {
     'canonicalJson',
     'decodeBody',
     'decodeCanonical',
+    'decodeInPasses',
     'encodeCanonical',
     'fromBase64Url',
     'fromHex',
@@ -117,4 +118,5 @@ export const excused: Readonly<Record<string, string>> = {
   translateCall: 'takes an error that was caught',
   translateFault: 'takes an error that was caught',
   translateLogin: 'takes an error that was caught',
+  writeCanonical: 'what encodeCanonical is',
 };

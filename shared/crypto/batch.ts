@@ -115,7 +115,7 @@ export async function sealBatchAsync(
 /** As `parseFrame`; LANE_MISMATCH for everything that is not a batch. */
 export function parseBatch(received: Uint8Array): ParseBatchResult {
   const parsed = parseSealed(received, 'batch');
-  return parsed.ok ? { ok: true, batch: { kind: 'batch', ...parsed.frame } } : parsed;
+  return parsed.ok ? { ok: true, batch: parsed.frame } : parsed;
 }
 
 /** As `verifyFrame`: SIGNATURE_INVALID. Needs no secret and no content. */

@@ -129,8 +129,7 @@ export function seal(crypto: CryptoProvider, input: SealInput): SealedEvent {
  * the result is authentic yet. The bytes are copied, so the buffer may be reused.
  */
 export function parseFrame(received: Uint8Array): ParseResult {
-  const parsed = parseSealed(received, 'event');
-  return parsed.ok ? { ok: true, frame: { kind: 'event', ...parsed.frame } } : parsed;
+  return parseSealed(received, 'event');
 }
 
 /**

@@ -5,7 +5,7 @@
  */
 import { frameBytesMax, frameValidator, headerBytesMax, headerValidator } from '#schemas/frame.ts';
 import type { Frame, Header } from '#schemas/frame.ts';
-import { equalConstantTime } from './bytes.ts';
+import { equalConstantTime, samePublicBytes } from './bytes.ts';
 import { decodeCanonical, encodeCanonical } from './canonical-msgpack.ts';
 import { CryptoError, invariant } from './errors.ts';
 import { deriveChannelKeys, messageNonce } from './key-schedule.ts';
@@ -23,8 +23,11 @@ import {
 } from './statement.ts';
 import type { Refused, StatementLabel, VerifyResult } from './statement.ts';
 
+export type FrameKind = 'event' | 'batch';
+
 /** A frame whose structure holds. Its parts are views onto one private copy of the received bytes. */
 export interface SealedFrame {
+  readonly kind: FrameKind;
   /** The frame as received. */
   readonly bytes: Uint8Array;
   readonly header: Header;
@@ -90,28 +93,56 @@ export function frameBytes({ parts }: UnsealedFrame, seal: Uint8Array): Uint8Arr
   return encodeCanonical({ ...parts, seal } satisfies Frame);
 }
 
+type Parsed<Kind extends FrameKind> = {
+  readonly ok: true;
+  readonly frame: SealedFrame & { readonly kind: Kind };
+};
+
+/**
+ * Frames by the array that they were received in. What is delivered is looked at by everyone whom it
+ * passes: two gates, the receiver, who acts on it. Nobody is given a frame that is not what the array
+ * holds now, and what came of bytes that are refused is not kept.
+ */
+const parsedFrames = new WeakMap<Uint8Array, Parsed<FrameKind>>();
+
 /**
  * Structure and bounds of received bytes: FRAME_TOO_LARGE, FRAME_MALFORMED, VERSION_UNKNOWN,
  * SUITE_UNKNOWN, and LANE_MISMATCH where a batch stands for an event or an event for a batch. The
  * bytes are copied, so the buffer may be reused.
  */
-export function parseSealed(
+export function parseSealed<Kind extends FrameKind>(
   received: Uint8Array,
-  kind: 'event' | 'batch',
-): { readonly ok: true; readonly frame: SealedFrame } | Refused {
+  kind: Kind,
+): Parsed<Kind> | Refused {
+  const known = parsedFrames.get(received);
+  if (isKind(known, kind) && samePublicBytes(known.frame.bytes, received)) return known;
+  const parsed = parse(received, kind);
+  if (parsed.ok) parsedFrames.set(received, parsed);
+  return parsed;
+}
+
+function isKind<Kind extends FrameKind>(
+  parsed: Parsed<FrameKind> | undefined,
+  kind: Kind,
+): parsed is Parsed<Kind> {
+  return parsed?.frame.kind === kind;
+}
+
+function parse<Kind extends FrameKind>(received: Uint8Array, kind: Kind): Parsed<Kind> | Refused {
   if (received.length > frameBytesMax) return refused('FRAME_TOO_LARGE');
   const bytes = new Uint8Array(received);
   const decoded = decodeCanonical(bytes);
   if (!decoded.ok || !frameValidator.check(decoded.value)) return refused('FRAME_MALFORMED');
-  const parts = decoded.value;
-  const header = parseHeader(parts.header);
-  if (!header.ok) return header;
-  if (!isOfKind(header.header, kind)) return refused('LANE_MISMATCH');
-  return { ok: true, frame: { bytes, header: header.header, parts } };
+  const parts = Object.freeze(decoded.value);
+  const parsed = parseHeader(parts.header);
+  if (!parsed.ok) return parsed;
+  const header = Object.freeze(parsed.header);
+  if (!isOfKind(header, kind)) return refused('LANE_MISMATCH');
+  return { ok: true, frame: Object.freeze({ kind, bytes, header, parts }) };
 }
 
 /** A batch is on the bulk lane, and nothing else is. */
-export function isOfKind({ lane }: Header, kind: 'event' | 'batch'): boolean {
+export function isOfKind({ lane }: Header, kind: FrameKind): boolean {
   return (lane === 'bulk') === (kind === 'batch');
 }
 

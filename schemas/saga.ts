@@ -31,6 +31,9 @@ import {
 export const OrchestrationCodeName = OneOf(orchCodes);
 export const Reason = Text(500);
 
+/** Members that one entry says are revoked; more of them take another. */
+export const revocationsPerEntryMax = 64;
+
 /** What a layer agent can be told to do with the slots of a plan. */
 export const stepOperations = [
   'prepare',
@@ -125,6 +128,10 @@ export const RotationEvent = Type.Union([
   fact('recovery-approved', { operatorId: AgentId() }),
   fact('recovery-authorized', { authorization: RecoveryAuthorization }),
   fact('slots-released', {}),
+  /** Nobody waits for these members any more: the trust documents say that they are out. */
+  fact('members-revoked', {
+    agentIds: List(AgentId(), { itemsMin: 1, itemsMax: revocationsPerEntryMax }),
+  }),
 ]);
 export type RotationEvent = Static<typeof RotationEvent>;
 

@@ -63,6 +63,7 @@ export function admitStep(input: IntakeInput): Intake {
     layer,
     nowMs,
     policy,
+    isRevoked: (id) => trust.isRevoked(id),
     frozen,
     ...(memory === undefined ? {} : { lastSagaIndex: memory.lastIndex }),
   });

@@ -225,6 +225,7 @@ export class Signer {
             ? [{ agentId, layer }]
             : [],
         ),
+      isRevoked: (agentId) => trust.isRevoked(agentId),
       nowMs: clock.nowMs(),
     });
     if (verdict !== 'ok') return verdict;

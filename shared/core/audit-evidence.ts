@@ -53,7 +53,9 @@ export type EvidenceCode =
   /** The entry names an event that it does not rest on. */
   | 'CONSUMED_SURPLUS'
   /** A document is not signed by the orchestration role, or is about something else. */
-  | 'DOCUMENT_INVALID';
+  | 'DOCUMENT_INVALID'
+  /** A member is said to be revoked that no document before the entry revokes. */
+  | 'NOT_REVOKED';
 
 export interface EvidenceMisfit {
   readonly code: EvidenceCode;
@@ -70,6 +72,8 @@ export interface EvidenceContext {
   readonly planDigest: string | undefined;
   /** Times that the saga was locked out so far. */
   readonly lockouts: number;
+  /** Whether a revocation of the agent was adopted before the entry. */
+  readonly isRevoked: (agentId: string) => boolean;
 }
 
 type RotationEntry = Extract<SagaEntry, { saga: 'rotation' }>;
@@ -152,6 +156,7 @@ function restsOn(
     case 'statement-refused':
     case 'timer-fired':
     case 'slots-released':
+    case 'members-revoked':
       return false;
   }
 }
@@ -180,6 +185,8 @@ function contentMisfit(entry: RotationEntry, context: EvidenceContext): Evidence
       return statementMisfit(event.authorization, context, approvalsOf(event.authorization.body));
     case 'commit-decided':
       return statementMisfit(event.commit, context, event.commit.body.reports);
+    case 'members-revoked':
+      return revocationMisfit(event.agentIds, context);
     case 'plan-validated':
     case 'plan-refused':
     case 'execution-refused':
@@ -275,6 +282,17 @@ function statementMisfit(
     return misfit('DOCUMENT_INVALID', `the ${kind} is about another plan`);
   }
   return consumedMisfit(events, context.leafOf);
+}
+
+/** An orchestrator's word puts nobody out: the trust documents of the log do. */
+function revocationMisfit(
+  agentIds: readonly string[],
+  { isRevoked }: EvidenceContext,
+): EvidenceMisfit | undefined {
+  const other = agentIds.find((agentId) => !isRevoked(agentId));
+  return other === undefined
+    ? undefined
+    : misfit('NOT_REVOKED', `no document before the entry revokes ${other}`);
 }
 
 function approvalsOf(body: { approvals: readonly { event: string }[] }): string[] {

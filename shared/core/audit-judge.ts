@@ -112,6 +112,8 @@ export interface JudgeOptions {
    * beside itself.
    */
   readonly adopt: (document: Uint8Array, timeMs: number) => AdoptionNote;
+  /** Whether a revocation of the agent was adopted so far. */
+  readonly isRevoked: (agentId: string) => boolean;
   /** Whether the orchestration role signed the document. */
   readonly isSigned: (document: SignedDocument<{ kind: string }>) => boolean;
   /** SHA3-256 of the document's body, hexadecimal. */
@@ -274,7 +276,7 @@ export class AuditJudge {
   }
 
   #judgeRotation(audited: AuditEvent, entry: RotationEntry): Judgement {
-    const { isSigned, digestOf, policyFor, isNotOlder } = this.#options;
+    const { isSigned, digestOf, policyFor, isNotOlder, isRevoked } = this.#options;
     const { hash } = audited;
     const { sagaId, index, consumed, event } = entry;
     const saga = this.#sagas.get(sagaId) ?? { entries: [], phases: [], state: null };
@@ -289,6 +291,7 @@ export class AuditJudge {
       digestOf,
       planDigest: saga.state?.planDigest,
       lockouts: saga.state?.lockouts ?? 0,
+      isRevoked,
     });
     if (misfit !== undefined) return refused(misfit.code, misfit.reason);
     if (saga.state === null) {

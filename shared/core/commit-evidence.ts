@@ -1,8 +1,8 @@
 /**
  * Whether a commit statement is proven: for every slot of the plan the owner prepared, every member
  * accepted, the owner activated and everyone used the very same new key, each shown by a report of the
- * right agent (invariants 1, 2). Members may be missing only where plan and policy let silent
- * verifiers be fenced out.
+ * right agent (invariants 1, 2). Verifiers may be missing only where plan and policy let silent ones be
+ * fenced out, or where they are revoked by what the one who asks knows; an owner never.
  */
 
 import type { RotationCommitBody } from '#schemas/plan.ts';
@@ -23,6 +23,8 @@ import {
 export interface CommitCheck extends PlanIdentity {
   readonly evidence: readonly VerifiedEvent[];
   readonly policy: PolicyBody;
+  /** By the trust documents of whoever checks. */
+  readonly isRevoked: (agentId: string) => boolean;
 }
 
 /** What is missing, or undefined. */
@@ -61,6 +63,7 @@ function slotShortfall(
     memberReports(evidence, check, { slot, operation })
       .filter(({ outcome }) => isSameKey(outcome, prepared))
       .map(({ agentId }) => agentId);
+  if (owner !== undefined && check.isRevoked(owner)) return `its owner ${owner} is revoked`;
   if (owner === undefined || !agentsOf('activate').includes(owner)) return 'not activated';
   const accepted = [owner, ...agentsOf('accept')];
   const verified = agentsOf('verify');
@@ -69,6 +72,7 @@ function slotShortfall(
     const took = accepted.includes(member.agent_id);
     const used = verified.includes(member.agent_id);
     if ((took && used) || mayBeFenced(plan, check.policy, member)) continue;
+    if (check.isRevoked(member.agent_id)) continue;
     return `not ${took ? 'verified' : 'accepted'} by ${member.agent_id}`;
   }
   return undefined;

@@ -47,6 +47,8 @@ export interface StatementCheck {
   readonly digests: DocumentDigests;
   /** All enrolled layer agents. */
   readonly agents: readonly LayerAgent[];
+  /** By the signer's own trust documents. */
+  readonly isRevoked: (agentId: string) => boolean;
   readonly nowMs: number;
   /** Size of the checkpoint that was signed last for this auditor; its consistency is the caller's. */
   readonly lastTreeSize?: number;
@@ -97,6 +99,9 @@ function authorizationRefusal(body: RotationAuthorizationBody, check: StatementC
   if (body.policy_digest !== inForce || plan.basis.policy_digest !== inForce) {
     return refuse('ORCH-8004', 'the policy changed since the plan was made');
   }
+  const members = plan.affected_keys.flatMap((key) => key.members);
+  const gone = members.find(({ agent_id }) => check.isRevoked(agent_id));
+  if (gone !== undefined) return refuse('ORCH-8007', `${gone.agent_id} is revoked`);
   const shortfall = approvalShortfall(evidence, bound, policy);
   if (shortfall !== undefined) return refuse('ORCH-8015', shortfall);
   const approvals = new Map(

@@ -46,6 +46,8 @@ export interface StepCheck {
   readonly policy: PolicyBody;
   /** Highest index of this saga that the agent has acted on; absent when there is none. */
   readonly lastSagaIndex?: number;
+  /** By the agent's own trust documents: no orchestrator's word makes a member's report needless. */
+  readonly isRevoked: (agentId: string) => boolean;
   /** The agent froze these slots in a lockout. */
   readonly frozen?: boolean;
   readonly commit?: RotationCommitBody;
@@ -255,15 +257,26 @@ function checkSlots(check: StepCheck): StepRefusal | null {
   return null;
 }
 
-function checkPrepared({ evidence, plan, planDigest }: StepCheck, slot: string) {
+function checkPrepared(check: StepCheck, slot: string): StepRefusal | null {
+  const { evidence, plan, planDigest } = check;
+  const revoked = checkOwner(check, slot);
+  if (revoked !== null) return revoked;
   return preparedKey(evidence, { plan, planDigest }, slot) === undefined
     ? refuse('ORCH-8014', `no single report of the owner's new key of ${slot}`)
     : null;
 }
 
-/** Every member, but for those that may be fenced out, accepted exactly the owner's new key. */
+/** Nobody takes up a key of an agent that is out of the mesh, whenever it was made. */
+function checkOwner({ plan, isRevoked }: StepCheck, slot: string): StepRefusal | null {
+  const owner = ownerOf(plan, slot);
+  return owner !== undefined && isRevoked(owner)
+    ? refuse('ORCH-8014', `${owner}, the owner of ${slot}, is revoked`)
+    : null;
+}
+
+/** Every member, but for those that may be fenced out or are revoked, accepted exactly the owner's new key. */
 function checkAcknowledgements(check: StepCheck, slot: string): StepRefusal | null {
-  const { evidence, plan, planDigest, policy } = check;
+  const { evidence, plan, planDigest, policy, isRevoked } = check;
   const identity = { plan, planDigest };
   const prepared = preparedKey(evidence, identity, slot);
   if (prepared === undefined) {
@@ -278,6 +291,7 @@ function checkAcknowledgements(check: StepCheck, slot: string): StepRefusal | nu
     (member) =>
       member.role === 'verifier' &&
       !mayBeFenced(plan, policy, member) &&
+      !isRevoked(member.agent_id) &&
       !accepted.some(({ agentId }) => agentId === member.agent_id),
   );
   return missing === undefined
@@ -285,7 +299,10 @@ function checkAcknowledgements(check: StepCheck, slot: string): StepRefusal | nu
     : refuse('ORCH-8014', `${missing.agent_id} has not accepted the new key of ${slot}`);
 }
 
-function checkActivated({ evidence, plan, planDigest }: StepCheck, slot: string) {
+function checkActivated(check: StepCheck, slot: string): StepRefusal | null {
+  const { evidence, plan, planDigest } = check;
+  const revoked = checkOwner(check, slot);
+  if (revoked !== null) return revoked;
   const reports = memberReports(evidence, { plan, planDigest }, { slot, operation: 'activate' });
   const owner = ownerOf(plan, slot);
   return reports.some(({ agentId }) => agentId === owner)
@@ -293,15 +310,18 @@ function checkActivated({ evidence, plan, planDigest }: StepCheck, slot: string)
     : refuse('ORCH-8014', `the new key of ${slot} was not activated by its owner`);
 }
 
-/** Every member, but for those that may be fenced out, says that nothing needs the old key. */
+/** Every member, but for those that may be fenced out or are revoked, says that nothing needs the old key. */
 function checkReleases(check: StepCheck, slot: string): StepRefusal | null {
-  const { evidence, plan, planDigest, policy } = check;
+  const { evidence, plan, planDigest, policy, isRevoked } = check;
   const oldKey = plan.affected_keys.find((key) => key.slot === slot);
   const released = memberReports(evidence, { plan, planDigest }, { slot, operation: 'release' })
     .filter(({ outcome }) => outcome.keyId === oldKey?.key_id && outcome.inUse === 0)
     .map(({ agentId }) => agentId);
   const missing = membersOf(plan, slot).find(
-    (member) => !released.includes(member.agent_id) && !mayBeFenced(plan, policy, member),
+    (member) =>
+      !released.includes(member.agent_id) &&
+      !mayBeFenced(plan, policy, member) &&
+      !isRevoked(member.agent_id),
   );
   return missing === undefined
     ? null

@@ -41,6 +41,7 @@ export function judgeOptions(
       const { kind, version, digest } = adoption;
       return { status: 'adopted', note: { kind, version, digest } };
     },
+    isRevoked: (agentId) => trust.isRevoked(agentId),
     isSigned: (document) => trust.verifyStatement(document, 'orchestration') === 'ok',
     digestOf: (document) => documentDigest(crypto, document.body),
   };

@@ -288,6 +288,11 @@ export class TrustView {
     return this.#enrolments.of(agentId);
   }
 
+  /** Whether a revocation of the agent was adopted, whatever time it names. */
+  isRevoked(agentId: string): boolean {
+    return this.agent(agentId)?.revokedAtMs !== undefined;
+  }
+
   agents(): Enrolled[] {
     return this.#enrolments.all();
   }

@@ -82,6 +82,7 @@ function emptyProgress(key: AffectedKey): SlotProgress {
     owner: agentsOf('owner')[0] ?? '',
     verifiers: agentsOf('verifier'),
     fenced: [],
+    revoked: [],
     checkpoint: { keyId: key.key_id, version: key.version },
     candidate: null,
     accepted: [],

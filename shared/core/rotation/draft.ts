@@ -190,13 +190,24 @@ export function slotsOf(state: RotationState, layer: LayerNumber): SlotProgress[
   return state.slots.filter((slot) => slot.layer === layer);
 }
 
-/** Members that count: the owner and the verifiers that are not fenced out. */
+/** Members that count: those that are neither fenced out nor revoked, the owner first. */
 export function membersOf(slot: SlotProgress): string[] {
-  return [slot.owner, ...verifiersOf(slot)];
+  const owner = isAbandoned(slot) ? [] : [slot.owner];
+  return [...owner, ...verifiersOf(slot)];
 }
 
-export function verifiersOf(slot: SlotProgress): string[] {
-  return slot.verifiers.filter((agentId) => !slot.fenced.includes(agentId));
+export function verifiersOf({ verifiers, fenced, revoked }: SlotProgress): string[] {
+  return verifiers.filter((agentId) => !fenced.includes(agentId) && !revoked.includes(agentId));
+}
+
+/** Its owner was revoked: nobody can turn the slot any more, and nobody takes what its keys make. */
+export function isAbandoned({ owner, revoked }: SlotProgress): boolean {
+  return revoked.includes(owner);
+}
+
+/** Who makes the checkpoint primary again: verifiers only heard of the new key in use by its activation. */
+export function goingBack(slot: SlotProgress): string[] {
+  return membersOf(slot).filter((agentId) => slot.touched || agentId === slot.owner);
 }
 
 function stopTimer(draft: Draft, purpose: TimerPurpose): void {

@@ -5,7 +5,7 @@
 
 import { layerNames, type LayerNumber } from '#schemas/layers.ts';
 import type { StepOperation } from '#schemas/saga.ts';
-import { membersOf, sentSteps, slotsOf, verifiersOf } from './draft.ts';
+import { goingBack, isAbandoned, membersOf, sentSteps, slotsOf } from './draft.ts';
 import type { Acknowledgement, RotationState, SlotProgress } from './state.ts';
 
 export const gridSteps = [
@@ -87,8 +87,10 @@ function commitStatus(state: RotationState): GridStatus {
 }
 
 function retireStatus(state: RotationState, layer: LayerNumber): GridStatus {
-  if (isOver(state)) return 'skipped';
-  if (slotsOf(state, layer).every((slot) => covers(slot.retired, membersOf(slot)))) return 'done';
+  const slots = slotsOf(state, layer);
+  const isNobodys = slots.every((slot) => isAbandoned(slot) && membersOf(slot).length === 0);
+  if (isOver(state) || isNobodys) return 'skipped';
+  if (slots.every((slot) => covers(slot.retired, membersOf(slot)))) return 'done';
   return state.phase === 'retiring' ? 'running' : 'waiting';
 }
 
@@ -97,9 +99,7 @@ function rollbackStatus(state: RotationState, layer: LayerNumber): GridStatus {
   if (state.decision === 'none') return 'waiting';
   const due = slotsOf(state, layer).filter(({ rollbackDue }) => rollbackDue);
   if (due.length === 0) return 'skipped';
-  const isBack = due.every((slot) =>
-    covers(slot.rolledBack, slot.touched ? [slot.owner, ...verifiersOf(slot)] : [slot.owner]),
-  );
+  const isBack = due.every((slot) => covers(slot.rolledBack, goingBack(slot)));
   if (isBack) return 'done';
   if (state.phase === 'locked_out') {
     return state.lockout?.slotLayer === layer ? 'failed' : 'waiting';

@@ -13,12 +13,13 @@ import type { RotationFailure } from './state.ts';
 import type { SendStep } from './commands.ts';
 import {
   ensureTimer,
+  goingBack,
+  isAbandoned,
   issueSlotsCommand,
   issueSteps,
   sentSteps,
   settleBatch,
   slotsOf,
-  verifiersOf,
   withdrawAll,
   type Draft,
 } from './draft.ts';
@@ -80,7 +81,9 @@ export function lockOut(draft: Draft, { reason, command }: LockoutCause): void {
   state.recoveryRequest = null;
   issueSteps(draft, {
     operation: 'freeze',
-    targets: state.slots.map((slot) => ({ agentId: slot.owner, slot })),
+    targets: state.slots
+      .filter((slot) => !isAbandoned(slot))
+      .map((slot) => ({ agentId: slot.owner, slot })),
     evidence: () => [],
     documents: ['plan'],
   });
@@ -143,9 +146,4 @@ function isRollingBack({ state }: Draft): boolean {
 function isBack(slot: SlotProgress): boolean {
   const back = new Set(slot.rolledBack.map(({ agentId }) => agentId));
   return !slot.rollbackDue || goingBack(slot).every((agentId) => back.has(agentId));
-}
-
-/** Verifiers heard of the new key as one in use only when it was activated. */
-function goingBack(slot: SlotProgress): string[] {
-  return slot.touched ? [slot.owner, ...verifiersOf(slot)] : [slot.owner];
 }

@@ -35,6 +35,8 @@ export interface SlotProgress {
   verifiers: string[];
   /** Verifiers that did not answer and are out of the slot until they have caught up. */
   fenced: string[];
+  /** Members, the owner among them, whose enrolment was revoked since: nobody waits for them. */
+  revoked: string[];
   /** The key that was primary when the plan was made. */
   checkpoint: KeyVersion;
   /** The new key, once prepared. */
@@ -158,6 +160,8 @@ export const rejectionCodes = {
   /** The signed statement is not the one that was asked for. */
   STATEMENT_MISMATCH: 'ORCH-8005',
   RECOVERY_PENDING: 'ORCH-8005',
+  /** The rotation does not wait for an agent that is said to be revoked. */
+  NOT_AWAITED: 'ORCH-8005',
 } as const satisfies Record<string, OrchCode>;
 
 export type RejectionCode = keyof typeof rejectionCodes;

@@ -24,6 +24,7 @@ import { decideCommit } from './commit.ts';
 import { openDraft, reject, type Draft, type Verdict } from './draft.ts';
 import { approveRecovery, authorizeRecovery, requestRecovery } from './recover.ts';
 import { fireTimer, receiveReports } from './reports.ts';
+import { noteRevocations } from './revoke.ts';
 import type { RotationInput, RotationState, RotationStep } from './state.ts';
 
 export function stepRotation(
@@ -82,5 +83,7 @@ function apply(draft: Draft, event: RotationEvent): Verdict {
       return authorizeRecovery(draft, event.authorization);
     case 'slots-released':
       return releaseSlots(draft);
+    case 'members-revoked':
+      return noteRevocations(draft, event.agentIds);
   }
 }

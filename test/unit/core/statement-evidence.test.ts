@@ -8,6 +8,7 @@ import {
   agentsOf,
   digestOf,
   digests,
+  inspectionOf,
   nowMs,
   planOf,
   policyOf,
@@ -24,13 +25,15 @@ const common = {
   registry: registryOf(),
   digests,
   agents: agentsOf(),
+  isRevoked: () => false,
   nowMs,
 };
 
 /** A signing request of a rotation as the runtime makes it. */
-function checkOf(kind: Kind, policy = policyOf()): StatementCheck {
+function checkOf(kind: Kind, policy = policyOf(), agents = agentsOf()): StatementCheck {
   const world = new World({
     policy,
+    plan: planOf({ policy, agents, inspections: agents.map(inspectionOf) }),
     fault: (command) =>
       kind === 'recovery_authorization' &&
       (isStep(command, 'verify', 4) || isStep(command, 'rollback'))
@@ -254,6 +257,36 @@ describe('a commit', () => {
     expect(left.length).toBe(check.evidence.length - 2);
     expect(code(fenced)).toBe('ok');
     expect(code({ ...fenced, policy: policyOf() })).toBe('ORCH-8005');
+  });
+
+  it('does without a verifier that the signer itself knows as revoked, and never without an owner', () => {
+    const check = checkOf('rotation_commit');
+    if (check.statement.kind !== 'rotation_commit') throw new Error('not a commit');
+    const left = check.evidence.filter(({ senderId }) => senderId !== 'layer-2-a');
+    const own = check.evidence.filter(
+      (event) =>
+        event.senderId === 'layer-2-a' &&
+        event.type === 'step-reported' &&
+        event.body.slots.some(({ slot }) => slot.startsWith('2/')),
+    );
+    const kept = [...left, ...own];
+    const short = stating({ ...check, evidence: kept }, { reports: kept.map(({ hash }) => hash) });
+    const knowing = (revoked: string) => (agentId: string) => agentId === revoked;
+    expect(code(short)).toBe('ORCH-8005');
+    expect(code({ ...short, isRevoked: knowing('layer-7-a') })).toBe('ORCH-8005');
+    expect(code({ ...check, isRevoked: knowing('layer-1-a') })).toBe('ORCH-8005');
+    expect(code({ ...short, isRevoked: knowing('layer-2-a') })).toBe('ORCH-8005');
+  });
+
+  it('does without a revoked member that owns nothing of the plan', () => {
+    const check = checkOf('rotation_commit', policyOf(), agentsOf(undefined, 2));
+    if (check.statement.kind !== 'rotation_commit') throw new Error('not a commit');
+    const left = check.evidence.filter(({ senderId }) => senderId !== 'layer-2-b');
+    const short = stating({ ...check, evidence: left }, { reports: left.map(({ hash }) => hash) });
+    expect(left.length).toBeLessThan(check.evidence.length);
+    expect(code(short)).toBe('ORCH-8005');
+    expect(code({ ...short, isRevoked: (agentId) => agentId === 'layer-2-b' })).toBe('ok');
+    expect(code({ ...short, isRevoked: (agentId) => agentId === 'layer-3-b' })).toBe('ORCH-8005');
   });
 });
 

@@ -93,7 +93,8 @@ function begun(rotationType: RotationType, policy: PolicyBody, options: WorldOpt
 
 function asked() {
   const asker = { agentId: 'orchestrator-1', kind: 'orchestrator' as const };
-  return { asker, mesh: 'test', policy: policyOf(), nowMs, ...inForce() };
+  const isRevoked = () => false;
+  return { asker, mesh: 'test', policy: policyOf(), nowMs, isRevoked, ...inForce() };
 }
 
 export function stated(check: StatementCheck, policy: PolicyBody): string {

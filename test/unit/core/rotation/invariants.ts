@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { IDENTIFIER_PATTERN } from '#schemas/primitives.ts';
-import { membersOf } from '#shared/core/rotation/draft.ts';
+import { isAbandoned, membersOf } from '#shared/core/rotation/draft.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { World } from './world.ts';
 
@@ -25,11 +25,19 @@ export function checkInvariants(before: RotationState, world: World): void {
     if (slot.retired.length > 0) assert.equal(state.decision, 'commit');
     const owner = world.agent(slot.owner);
     assert.ok(owner.isOldKept(slot.slot) || state.decision === 'commit');
-    if (state.phase === 'rolled_back') {
+    if (state.phase === 'rolled_back' && !isAbandoned(slot)) {
       assert.equal(owner.primary(slot.slot).version, slot.checkpoint.version);
     }
     if (state.decision === 'commit') {
       assert.equal(owner.primary(slot.slot).version, slot.checkpoint.version + 1);
+    }
+  }
+  // Nothing that is still to be done waits for a revoked member, or rests on its word.
+  const revoked = new Set(state.slots.flatMap((slot) => slot.revoked));
+  for (const command of [...state.outstanding, ...state.waiting]) {
+    if (command.type === 'send-step') assert.ok(!revoked.has(command.agentId));
+    for (const hash of 'evidence' in command ? command.evidence : []) {
+      assert.ok(!revoked.has(world.events.get(hash)?.senderId ?? ''));
     }
   }
   const ids = state.outstanding.map(({ id }) => id);

@@ -14,6 +14,7 @@ import { compile } from '#schemas/primitives.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import { beginRotation } from '#shared/core/rotation/begin.ts';
 import type { RotationCommand, SendStep, SignStatement } from '#shared/core/rotation/commands.ts';
+import { revokedMembers } from '#shared/core/rotation/revoke.ts';
 import type { Rejection, RotationInput, RotationState } from '#shared/core/rotation/state.ts';
 import { stepRotation } from '#shared/core/rotation/step.ts';
 import { initialSlots, stepSlots } from '#shared/core/slots.ts';
@@ -52,6 +53,8 @@ export class World {
   clockMs = nowMs;
   /** Commands that the runtime has not carried out yet, in order. */
   pending: RotationCommand[] = [];
+  /** By the trust documents of everyone: what these say counts for nothing, and they are not heard. */
+  readonly revoked = new Set<string>();
   /** Steps that an agent refused by its own checks. */
   readonly refusals: string[] = [];
   readonly #options: WorldOptions;
@@ -145,8 +148,19 @@ export class World {
     throw new Error(`no end after ${stepsMax} steps: ${this.state.phase}`);
   }
 
+  /** The trust documents say so from now on; the rotation hears of it when it next goes on. */
+  revoke(...agentIds: readonly string[]): this {
+    for (const agentId of agentIds) this.revoked.add(agentId);
+    return this;
+  }
+
   /** One thing happens: a command is carried out, or else the next timer fires. */
   advance(position = 0): boolean {
+    const agentIds = revokedMembers(this.state, (agentId) => this.revoked.has(agentId));
+    if (agentIds.length > 0) {
+      assert.equal(this.propose({ type: 'members-revoked', agentIds }), null);
+      return true;
+    }
     const [command] = this.pending.splice(Math.min(position, this.pending.length - 1), 1);
     if (command !== undefined) {
       this.carryOut(command);
@@ -258,6 +272,7 @@ export class World {
       layer: command.layer,
       nowMs: this.clockMs,
       policy: this.policy,
+      isRevoked: (agentId: string) => this.revoked.has(agentId),
     };
   }
 
@@ -295,7 +310,7 @@ export class World {
 
   #send(command: SendStep): void {
     const fault = this.#options.fault?.(command, this);
-    if (fault === 'silent') return;
+    if (fault === 'silent' || this.revoked.has(command.agentId)) return;
     const agent = this.agent(command.agentId);
     const answer =
       fault === undefined ? agent.carryOut(command, this.checkOf(command)) : failed(fault);
@@ -319,9 +334,14 @@ export class World {
       planDigest: this.planDigest,
       policy: this.policy,
       ...inForce(),
+      isRevoked: (agentId) => this.revoked.has(agentId),
       nowMs: this.clockMs,
     });
-    assert.equal(verdict, 'ok');
+    if (verdict !== 'ok') {
+      assert.ok(this.revoked.size > 0);
+      this.propose({ type: 'statement-refused', statement, ...verdict });
+      return;
+    }
     if (this.#options.refuses?.(command) === true) {
       this.propose({ type: 'statement-refused', statement, code: 'ORCH-8002', reason: 'no' });
       return;

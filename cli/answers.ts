@@ -103,6 +103,8 @@ const State = open({
       checkpoint: Key,
       candidate: nullable(Key),
       activated: List(Type.Unknown(), { itemsMax: 1_024 }),
+      /** Members, the owner among them, that were revoked while the rotation waited for them. */
+      revoked: List(AgentId(), { itemsMax: 1_024 }),
     }),
     { itemsMax: 64 },
   ),

@@ -16,6 +16,7 @@ import { toHex } from '#shared/crypto/bytes.ts';
 import { parseFrame, statementHashOf } from '#shared/crypto/envelope.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
+import type { Timer } from '#shared/runtime/ports.ts';
 import { CommandOffice } from './command-office.ts';
 import { Epochs } from './epochs.ts';
 import { EvidenceShelf } from './evidence.ts';
@@ -34,6 +35,8 @@ const recordsCheck = compile(AuditRecords);
 const verdictsKeptMax = 16_384;
 /** The log counts as read when nothing that was there at the start came for this long. */
 const quietMs = 250;
+/** How often the trust documents are asked who was revoked. */
+const lookMs = 1_000;
 
 /** An entry of a rotation's log; `taken` where an auditor vouches for it. */
 interface ToFold {
@@ -63,6 +66,9 @@ export class Orchestrator {
   /** Sagas that stand still because an auditor vouched for what does not follow. */
   readonly #broken = new Set<string>();
   #live = false;
+  #looking: Timer | undefined;
+  /** Agents that were revoked at the last look. */
+  #revoked = 0;
 
   constructor(ports: OrchestratorParts) {
     this.#ports = ports;
@@ -113,6 +119,7 @@ export class Orchestrator {
     this.#waitingRequests.clear();
     this.#negotiations.goLive();
     this.#epochs?.goLive(() => this.#liveSagas());
+    this.#look();
     log.info({ rotations: this.#drivers.size }, 'live');
   }
 
@@ -140,6 +147,7 @@ export class Orchestrator {
 
   async stop(): Promise<void> {
     this.#live = false;
+    this.#looking?.cancel();
     this.#negotiations.stop();
     for (const driver of this.#drivers.values()) driver.stop();
     this.#ledger.stop();
@@ -147,6 +155,15 @@ export class Orchestrator {
     await this.#ports.telemetry.stop();
     await this.#epochs?.stop();
     await this.#ports.bus.close();
+  }
+
+  /** A revocation shows without an event: whoever drives a saga stops waiting for who is out. */
+  #look(): void {
+    const { trust, clock } = this.#ports;
+    const revoked = trust.agents().filter(({ agentId }) => trust.isRevoked(agentId)).length;
+    if (revoked !== this.#revoked) for (const driver of this.#drivers.values()) driver.advance();
+    this.#revoked = revoked;
+    this.#looking = clock.after(lookMs, () => this.#look());
   }
 
   #onControl(message: BusMessage): void {

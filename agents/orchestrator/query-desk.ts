@@ -246,12 +246,13 @@ function watchedPart(state: RotationState) {
   const { failure, refusal, lockout, lockouts, recoveryRequest } = state;
   const progress = { decision, decidedAtMs, approvals, dryRuns, execution, commit, counters };
   const troubles = { failure, refusal, lockout, lockouts, recoveryRequest };
-  const slots = state.slots.map(({ slot, layer, checkpoint, candidate, activated }) => ({
+  const slots = state.slots.map(({ slot, layer, checkpoint, candidate, activated, revoked }) => ({
     slot,
     layer,
     checkpoint,
     candidate,
     activated,
+    revoked,
   }));
   return { ...progress, ...troubles, slots };
 }

@@ -9,6 +9,7 @@ import type { StepReported } from '#schemas/steps.ts';
 import type { RotationPhase, StepReport } from '#schemas/saga.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import type { RotationCommand, StartTimer } from '#shared/core/rotation/commands.ts';
+import { revokedMembers } from '#shared/core/rotation/revoke.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
 import { Appender, entryRefused, type Proposal, type ProposalOutcome } from './appender.ts';
@@ -31,6 +32,7 @@ export class RotationDriver {
   readonly #timers = new Map<string, Timer>();
   readonly #reports = new HeldReports();
   #flushing = false;
+  #notingRevocations = false;
   /** One by one after an entry was refused: one bad report must not take good ones with it. */
   #reportsPerEntry = reportsPerEntryMax;
   #watchdog: Timer | undefined;
@@ -63,7 +65,7 @@ export class RotationDriver {
     );
   }
 
-  /** Called when an entry took effect, and once when the orchestrator goes live. */
+  /** Called when an entry took effect, when an agent was revoked, and once when the orchestrator goes live. */
   advance(): void {
     const { state } = this.log;
     if (state === null || this.#stopped) return;
@@ -71,6 +73,7 @@ export class RotationDriver {
     if (this.drives) {
       for (const command of state.outstanding) this.#start(command);
       this.#flushReports();
+      this.#noteRevocations(state);
     }
     this.#watch(state);
   }
@@ -160,6 +163,20 @@ export class RotationDriver {
       if (!isRefused || reports.length === 1) this.#reports.drop(reports);
       this.#flushing = false;
       if (this.drives) this.#flushReports();
+    });
+  }
+
+  /** Who is revoked is not waited for. The auditor takes the entry once it knows the revocation too. */
+  #noteRevocations(state: RotationState): void {
+    if (this.#notingRevocations || this.log.broken !== undefined) return;
+    const { trust, clock } = this.#ports;
+    const agentIds = revokedMembers(state, (agentId) => trust.isRevoked(agentId));
+    if (agentIds.length === 0) return;
+    this.#notingRevocations = true;
+    const done = this.propose({ event: { type: 'members-revoked', agentIds }, consumed: [] });
+    void done.then((outcome) => {
+      this.#notingRevocations = false;
+      if (outcome.status === 'rejected') clock.after(retryDelayMs, () => this.advance());
     });
   }
 

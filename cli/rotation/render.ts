@@ -106,7 +106,10 @@ export function renderResult(result: RotationResult, style: Style): string {
   const faults = [result.failure, result.lockout].flatMap((fault) =>
     fault === undefined ? [] : [`  ${style.failed(fault.code)} ${fault.reason}`],
   );
-  return [head, ...faults, table(rows, 2), ...wayOut(result)].join('\n');
+  const revoked = (result.revoked ?? []).map(
+    (agentId) => `  ${style.warning('revoked')} ${agentId}: the rotation went on without it`,
+  );
+  return [head, ...faults, ...revoked, table(rows, 2), ...wayOut(result)].join('\n');
 }
 
 export function renderList(rotations: readonly RotationSummary[], style: Style): string {

@@ -29,6 +29,8 @@ export interface RotationResult {
   readonly expiresAt: string;
   readonly slots: readonly SlotResult[];
   readonly timings: Timings;
+  /** Members that were revoked while the rotation waited for them; absent where none was. */
+  readonly revoked?: readonly string[];
   readonly failure?: Failure;
   readonly lockout?: Failure;
   /** Where the rotation did not end as it was meant to: why, and what to do. */
@@ -64,6 +66,7 @@ export function resultOf(details: RotationDetails): RotationResult {
       ...(candidate === null ? {} : { new: keyOf(candidate) }),
     })),
     timings: timingsOf(details),
+    ...revokedOf(state),
     ...(failure === null ? {} : { failure: failureOf(failure) }),
     ...(lockout === null ? {} : { lockout: failureOf(lockout) }),
     ...errorOf(details),
@@ -95,6 +98,11 @@ function errorOf({ phase, planId, state }: RotationDetails): Pick<RotationResult
   if (cause === null || exitCodeOf(phase) === exitCodes.done) return {};
   const { hint } = orchestrationFault(cause.code, cause.reason, planId);
   return { error: { ...failureOf(cause), hint } };
+}
+
+function revokedOf({ slots }: RotationDetails['state']): Pick<RotationResult, 'revoked'> {
+  const revoked = [...new Set(slots.flatMap((slot) => slot.revoked))];
+  return revoked.length === 0 ? {} : { revoked };
 }
 
 function timingsOf({ state, phase, atMs }: RotationDetails): Timings {

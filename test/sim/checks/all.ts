@@ -29,7 +29,7 @@ export function allCheckers(book: SagaBook): readonly Checker[] {
   return [
     new AcceptanceBeforeUse(book),
     new OneDecision(book),
-    new AlwaysAKey(),
+    new AlwaysAKey(book),
     new OnePrimary(book),
     new HeldBeforeEffect(book),
     new NeverDown(),

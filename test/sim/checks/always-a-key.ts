@@ -1,16 +1,23 @@
 /**
  * Invariant 3: at least one valid key per slot at every moment. A slot that had a key has a primary one
  * after every commit of its key store, and a verifier never drops the public half of the key that the
- * owner makes things with.
+ * owner makes things with, unless nobody takes them any more because the owner was revoked.
  */
 
 import type { Change, Observation } from '../observation.ts';
 import { BaseChecker, nothing, type Violation } from './check.ts';
+import type { SagaBook } from './sagas.ts';
 
 export class AlwaysAKey extends BaseChecker {
   readonly invariant = 3;
   readonly name = 'a valid key per slot at every moment';
   readonly kinds = ['key', 'peer'] as const;
+  readonly #book: SagaBook;
+
+  constructor(book: SagaBook) {
+    super();
+    this.#book = book;
+  }
 
   override afterEvent(observation: Observation, change: Change): readonly Violation[] {
     if (change.kind === 'key' && change.after !== undefined) {
@@ -46,6 +53,7 @@ export class AlwaysAKey extends BaseChecker {
   ): readonly Violation[] {
     this.looked += 1;
     for (const owner of observation.agents.values()) {
+      if (this.#book.revoked.has(owner.agentId)) continue;
       for (const row of owner.keys.get(slot)?.values() ?? []) {
         if (row.keyId !== keyId || row.state !== 'primary') continue;
         const what = `${agentId} dropped the key of ${slot} that ${owner.agentId} is using`;

@@ -107,6 +107,8 @@ export class EverySagaEnds extends BaseChecker {
         about: [task.sagaId],
       }),
     );
+    // Who was revoked is told nothing any more; what it began itself it still ends.
+    if (this.#book.revoked.has(agentId)) return found;
     for (const [slot, sagaId] of reservations) {
       const phase = this.#book.saga(sagaId)?.phase;
       if (phase === 'locked_out' || !ends.includes(phase) || this.#mayMiss(agent, slot)) continue;

@@ -1,7 +1,8 @@
 /**
  * Invariant 2: one commit decision per saga; at rest all of the plan's slots are on the new version or
  * all on the old. Decisions are counted in the audit, keys are looked at where they lie. A slot that a
- * later rotation turned is on the new version of an earlier one.
+ * later rotation turned is on the new version of an earlier one. A slot whose owner was revoked is not
+ * the mesh's any more: nobody takes what its keys make, and nobody tells its owner to turn it.
  */
 
 import type { RotationPhase } from '#schemas/saga.ts';
@@ -83,6 +84,7 @@ export class OneDecision extends BaseChecker {
     );
     return gone.flatMap((sagaId) =>
       [...(this.#book.saga(sagaId)?.slots.values() ?? [])].flatMap(({ slot, owner }) => {
+        if (this.#book.revoked.has(owner)) return [];
         const agent = observation.agents.get(owner);
         const made = agent?.candidates.get(`${slot} ${sagaId}`)?.keyId;
         this.looked += 1;
@@ -118,7 +120,7 @@ export class OneDecision extends BaseChecker {
     for (const { slot, owner, version } of saga.slots.values()) {
       const agent = observation.agents.get(owner);
       const primary = primaryOf(agent?.keys.get(slot));
-      if (agent === undefined || primary === undefined) continue;
+      if (agent === undefined || primary === undefined || saga.revoked.has(owner)) continue;
       this.looked += 1;
       const candidate = agent.candidates.get(`${slot} ${saga.sagaId}`);
       const key = committed.get(slot);

@@ -68,7 +68,7 @@ export class OnePrimary extends BaseChecker {
     return [...saga.slots.values()].flatMap(({ slot, owner }) => {
       const agent = observation.agents.get(owner);
       const keyId = agent?.candidates.get(`${slot} ${saga.sagaId}`)?.keyId;
-      if (agent?.isAlive !== true || keyId === undefined) return [];
+      if (agent?.isAlive !== true || keyId === undefined || saga.revoked.has(owner)) return [];
       this.looked += 1;
       if (!isHeld(agent, { slot, keyId, isOwner: true })) return [];
       const what = `the new key of ${slot} is still taken, ${sinceMs} ms after its rotation went back`;
@@ -92,7 +92,9 @@ export class OnePrimary extends BaseChecker {
     for (const { slot, owner, members, keyId } of saga.slots.values()) {
       for (const member of members) {
         const agent = observation.agents.get(member);
-        if (agent === undefined || mayBeMissing(saga, slot, member)) continue;
+        // Nobody tells an agent anything that is out of the mesh.
+        if (agent === undefined || saga.revoked.has(member)) continue;
+        if (mayBeMissing(saga, slot, member)) continue;
         this.looked += 1;
         if (!isHeld(agent, { slot, keyId, isOwner: member === owner })) continue;
         const what = `the old key of ${slot} is still taken after the rotation is retired`;

@@ -12,6 +12,7 @@ import type {
 } from '#schemas/plan.ts';
 import type { RotationEvent, RotationPhase, SagaEntry, SlotsEvent } from '#schemas/saga.ts';
 import type { ReportedSlot, StepReported } from '#schemas/steps.ts';
+import type { OfferedDocument } from '#schemas/trust.ts';
 import type { Change, Observation, ObservedMessage } from '../observation.ts';
 import { bodyOf } from './check.ts';
 
@@ -55,6 +56,8 @@ export interface Saga {
   phase: RotationPhase | undefined;
   phaseIndex: number;
   rolledBackAtMs: number | undefined;
+  /** Agents whose revocation an auditor holds; of the whole mesh. */
+  readonly revoked: ReadonlySet<string>;
   /** `<slot> <operation>` → agent → what it said was done, last. */
   readonly reports: Map<string, Map<string, ReportedSlot>>;
 }
@@ -69,6 +72,8 @@ export class SagaBook {
   /** The ledger of slots by its accepted entries. */
   readonly held = new Map<string, Hold>();
   readonly released = new Map<string, number>();
+  /** Agents whose revocation an auditor holds as accepted: signed by operators, whoever offered it. */
+  readonly revoked = new Set<string>();
   /** Set while the change of an accepted entry is looked at. */
   latest: { readonly entry: SagaEntry; readonly hash: string } | undefined;
   /** The ledger's holders before the latest entry. */
@@ -83,6 +88,7 @@ export class SagaBook {
     if (change.kind !== 'leaf' || change.leaf.verdict !== 'accepted') return;
     const { hash } = change.leaf;
     const message = observation.messageOf(hash);
+    this.#noteRevocation(message);
     const entry = bodyOf(message, 'saga-entry');
     if (message === undefined || entry === undefined || this.#taken.has(hash)) return;
     this.#taken.add(hash);
@@ -171,6 +177,13 @@ export class SagaBook {
     }
   }
 
+  #noteRevocation(message: ObservedMessage | undefined): void {
+    const offer = bodyOf(message, 'document-offered');
+    if (offer === undefined) return;
+    const { body } = JSON.parse(Buffer.from(offer.document).toString()) as OfferedDocument;
+    if (body.kind === 'revocation') this.revoked.add(body.agent_id);
+  }
+
   #noteSlots(event: SlotsEvent): void {
     this.heldBefore = new Map(this.held);
     const { sagaId, sagaIndex } = event;
@@ -204,6 +217,7 @@ export class SagaBook {
       phase: undefined,
       phaseIndex: -1,
       rolledBackAtMs: undefined,
+      revoked: this.revoked,
       reports: new Map(),
     };
     this.sagas.set(sagaId, saga);
@@ -220,12 +234,15 @@ export function digestOfPlan(observation: Observation, saga: Saga): string {
 }
 
 /**
- * Whether a member's word may be missing: a verifier, where the plan fences silent ones out, and not
- * before it was asked as often as the plan says. Each time that it did not answer, a timer fired.
+ * Whether a member's word may be missing: a verifier that was revoked before, and one where the plan
+ * fences silent ones out, though not before it was asked as often as the plan says. Each time that it did
+ * not answer, a timer fired.
  */
-export function mayBeMissing({ plan, slots, timersFired }: Saga, slot: string, agentId: string) {
-  if (plan === undefined || plan.silent_member !== 'fence') return false;
-  if (slots.get(slot)?.owner === agentId) return false;
+export function mayBeMissing(saga: Saga, slot: string, agentId: string): boolean {
+  const { plan, slots, timersFired, revoked } = saga;
+  if (plan === undefined || slots.get(slot)?.owner === agentId) return false;
+  if (revoked.has(agentId)) return true;
+  if (plan.silent_member !== 'fence') return false;
   return timersFired >= plan.timing.step_attempts_max;
 }
 

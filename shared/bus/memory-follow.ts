@@ -1,12 +1,13 @@
 /**
  * Following a stream of the in-memory bus as over NATS: the server sends ahead, the client works in
- * order, and asks anew from the message after the last one received whenever there is a gap, something
- * was lost, or the connection came back.
+ * order, and asks anew at the last message received whenever there is a gap, something was lost, or the
+ * connection came back: further back where the stream has something else there (`follow-place.ts`).
  */
 import { questionTimeoutMs } from './asking.ts';
 import { BusError } from './bus.ts';
 import type { BusMessage, FollowOptions } from './bus.ts';
 import { SubscriptionLife } from './delivery.ts';
+import { FollowPlace } from './follow-place.ts';
 import type { MemoryBroker } from './memory-broker.ts';
 import { SubjectFilter } from './memory-filter.ts';
 import { silenceMs, trafficOf } from './memory-link.ts';
@@ -34,8 +35,8 @@ export class MemoryFollower {
   readonly #ports: FollowPorts;
   readonly #filter: SubjectFilter;
   readonly #queue: BusMessage[] = [];
-  /** The client's place: what it waits for next. */
-  #nextSequence: number;
+  /** The client's place. */
+  readonly #place: FollowPlace;
   /** The server's place: what it sends next. */
   #cursor: number;
   /** Counts beginnings: what an earlier one sent is not listened to. */
@@ -50,7 +51,7 @@ export class MemoryFollower {
     this.#ports = ports;
     const { broker, link, options } = ports;
     this.#filter = new SubjectFilter(options.subjects);
-    this.#nextSequence = options.fromSequence;
+    this.#place = new FollowPlace(options.fromSequence);
     this.#cursor = options.fromSequence;
     const stopWatching = broker.watch(options.stream, this.#filter, () => this.#pump());
     const stopListening = link.gate.onChange((open) => {
@@ -70,7 +71,7 @@ export class MemoryFollower {
     this.#beginning += 1;
     this.#sent = 0;
     this.#received = 0;
-    this.#cursor = this.#nextSequence;
+    this.#cursor = this.#place.begin();
     this.#begun = true;
     this.#pump();
   }
@@ -109,9 +110,18 @@ export class MemoryFollower {
       return;
     }
     this.#received = deliverySequence;
-    this.#nextSequence = message.sequence + 1;
-    this.#queue.push(message);
-    this.#work();
+    switch (this.#place.arrived(message)) {
+      case 'gone':
+        this.#place.stepBack();
+        this.#renew();
+        return;
+      case 'new':
+        this.#queue.push(message);
+        this.#work();
+        return;
+      case 'known':
+        this.#pump();
+    }
   }
 
   #lost(beginning: number): void {
@@ -140,7 +150,19 @@ export class MemoryFollower {
       try {
         if (await link.gate.waitOpen(link.clock, pauseMsMax)) {
           const traffic = trafficOf('subscribe', question);
-          await link.exchange(traffic, questionTimeoutMs, () => broker.stream(options.stream));
+          const from = this.#place.begin();
+          const { isAnchored } = this.#place;
+          const isThere = await link.exchange(traffic, questionTimeoutMs, () => {
+            const stream = broker.stream(options.stream);
+            // What the server says of messages to come, and, where none was received, of the stream's end.
+            return isAnchored
+              ? stream.nextFrom(this.#filter, from) !== null
+              : stream.lastSequence + 1 >= from;
+          });
+          if (!isThere) {
+            this.#place.stepBack();
+            continue;
+          }
           if (beginning === this.#beginning && !this.life.over) {
             this.begin();
             return;

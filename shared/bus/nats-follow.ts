@@ -1,13 +1,16 @@
 /**
- * Following a stream over NATS: an ephemeral consumer that is made anew, from the message after the
- * last one received, whenever its deliveries show a gap, it falls silent, or the connection was
- * lost. Its name is one of the few that the agent's permissions list.
+ * Following a stream over NATS: an ephemeral consumer that is made anew, at the last message received,
+ * whenever its deliveries show a gap, it falls silent, or the connection was lost, and about once a
+ * minute while nothing comes. Where that message is not there any more the stream went back, and is
+ * followed from further back (`follow-place.ts`). The consumer's name is one of the few that the
+ * agent's permissions list.
  */
 import type { BusMessage, FollowOptions, StreamName } from './bus.ts';
 import { BusError, checkFollowOptions } from './bus.ts';
 import { SubscriptionLife } from './delivery.ts';
+import { FollowPlace } from './follow-place.ts';
 import { apiCodes, apiFault, translate } from './nats-errors.ts';
-import { nanos } from './nats-link.ts';
+import { isRecord, nanos } from './nats-link.ts';
 import type { NatsLink } from './nats-link.ts';
 import { Pull } from './nats-pull.ts';
 import type { Delivered } from './nats-messages.ts';
@@ -20,6 +23,8 @@ const batch = 256;
 const inactiveMs = 5 * 60_000;
 const pauseMsMin = 50;
 const pauseMsMax = 2_000;
+/** Pull requests of ten seconds that may end without a message before the place is looked at again. */
+const quietPullsMax = 6;
 
 /** The follow slots of one connection. */
 export class Followers {
@@ -64,8 +69,10 @@ class Follower {
   readonly #handler: Handler;
   readonly #queue: BusMessage[] = [];
   #pull: Pull | null = null;
-  #nextSequence: number;
+  readonly #place: FollowPlace;
+  #lowest = 1;
   #deliverySequence = 0;
+  #quietPulls = 0;
   #working = false;
   #renewing = false;
   #renewAgain = false;
@@ -83,7 +90,7 @@ class Follower {
     this.#consumer = consumer;
     this.#options = options;
     this.#handler = handler;
-    this.#nextSequence = options.fromSequence;
+    this.#place = new FollowPlace(options.fromSequence);
     const stopListening = link.gate.onChange((open) => {
       this.#pull?.reset();
       if (open) this.#renew();
@@ -109,13 +116,14 @@ class Follower {
     this.#open();
   }
 
-  async #create(): Promise<void> {
+  async #create(): Promise<'begun' | 'went-back'> {
     const { stream, subjects } = this.#options;
     const consumer = this.#consumer;
     const gone = await this.#link.api(jetstreamSubjects.consumerDelete(stream, consumer));
     if (!gone.ok && gone.errCode !== apiCodes.consumerNotFound) throw apiFault(gone);
     const [only, ...others] = subjects;
     const filter = others.length === 0 ? only : undefined;
+    const from = this.#place.begin();
     const created = await this.#link.api(
       jetstreamSubjects.consumerCreate(stream, consumer, filter),
       {
@@ -124,7 +132,7 @@ class Follower {
         config: {
           name: consumer,
           deliver_policy: 'by_start_sequence',
-          opt_start_seq: this.#nextSequence,
+          opt_start_seq: from,
           ack_policy: 'none',
           replay_policy: 'instant',
           inactive_threshold: nanos(inactiveMs),
@@ -135,6 +143,16 @@ class Follower {
       },
     );
     if (!created.ok) throw apiFault(created);
+    this.#lowest = from;
+    return this.#place.isAnchored && created.value['num_pending'] === 0 ? 'went-back' : 'begun';
+  }
+
+  /** Where nothing was received yet there is no message to begin at, and only the end to look at. */
+  async #endsBefore(next: number): Promise<boolean> {
+    const info = await this.#link.api(jetstreamSubjects.streamInfo(this.#options.stream));
+    if (!info.ok) throw apiFault(info);
+    const { state } = info.value;
+    return isRecord(state) && Number(state['last_seq']) + 1 < next;
   }
 
   /** Fresh inbox, so that nothing that the former consumer sent can be taken for this one's. */
@@ -147,7 +165,7 @@ class Follower {
       consumer: this.#consumer,
       agentId: this.#agentId,
       onMessage: (delivered) => this.#receive(delivered),
-      onEnd: () => this.#ask(),
+      onEnd: () => this.#ended(),
       onLost: () => this.#renew(),
       onRefused: (error) => this.life.fail(error),
     });
@@ -180,8 +198,9 @@ class Follower {
     while (!this.life.over) {
       try {
         if (await this.#link.ready(pauseMsMax)) {
-          await this.#create();
-          return;
+          if (await this.#begun()) return;
+          this.#place.stepBack();
+          continue;
         }
       } catch (error) {
         const fault = translate(error);
@@ -193,16 +212,46 @@ class Follower {
     }
   }
 
+  /** Whether the stream is as it was where this begins again. */
+  async #begun(): Promise<boolean> {
+    this.#place.begin();
+    if (!this.#place.isAnchored && this.#place.next > 1) {
+      if (await this.#endsBefore(this.#place.next)) return false;
+    }
+    return (await this.#create()) === 'begun';
+  }
+
   #receive({ message, deliverySequence }: Delivered): void {
-    if (deliverySequence !== this.#deliverySequence + 1 || message.sequence < this.#nextSequence) {
+    if (deliverySequence !== this.#deliverySequence + 1 || message.sequence < this.#lowest) {
       this.#renew();
       return;
     }
     this.#deliverySequence = deliverySequence;
-    this.#nextSequence = message.sequence + 1;
-    this.#queue.push(message);
-    this.#work();
+    this.#lowest = message.sequence + 1;
+    this.#quietPulls = 0;
+    switch (this.#place.arrived(message)) {
+      case 'gone':
+        this.#place.stepBack();
+        this.#renew();
+        return;
+      case 'new':
+        this.#queue.push(message);
+        this.#work();
+        break;
+      case 'known':
+    }
     this.#ask();
+  }
+
+  /** A pull request ended in the ordinary way. */
+  #ended(): void {
+    this.#quietPulls += 1;
+    if (this.#quietPulls < quietPullsMax) {
+      this.#ask();
+      return;
+    }
+    this.#quietPulls = 0;
+    this.#renew();
   }
 
   #ask(): void {

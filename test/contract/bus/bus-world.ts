@@ -2,7 +2,10 @@
  * A small mesh on either bus, as the contract suite sees it: clients by name, and the misfortunes
  * and administrator's actions that both must bear alike.
  */
+import { cp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { errors } from '@nats-io/transport-node';
+import { streamNames } from '#shared/bus/bus.ts';
 import type { Bus, BusError, StreamName } from '#shared/bus/bus.ts';
 import { MemoryBroker } from '#shared/bus/memory-broker.ts';
 import { connectNatsBus } from '#shared/bus/nats-bus.ts';
@@ -44,6 +47,11 @@ export interface World {
   /** The server process dies; `up` brings it back on the same store. */
   down(): Promise<void>;
   up(): Promise<void>;
+  /**
+   * While it is down: takes a copy of what the streams hold. The result, while it is down again, puts
+   * that back; what the server knows of its durables stays.
+   */
+  copy(): Promise<() => Promise<void>>;
   truncate(stream: StreamName, messagesKept?: number): Promise<void>;
   /** What the server says to a bare client with this agent's credentials. */
   mayPublish(id: string, subject: string): Promise<boolean>;
@@ -101,6 +109,22 @@ export async function natsWorld(): Promise<World> {
     },
     down: () => server.kill(),
     up: () => server.start(),
+    copy: async () => {
+      const copies = await Promise.all(
+        streamNames.map(async (stream) => {
+          const messages = join(server.folder, 'store/jetstream/$G/streams', stream, 'msgs');
+          const copied = join(server.folder, `${stream}-copy`);
+          await cp(messages, copied, { recursive: true });
+          return { messages, copied };
+        }),
+      );
+      return async () => {
+        for (const { messages, copied } of copies) {
+          await rm(messages, { recursive: true });
+          await cp(copied, messages, { recursive: true });
+        }
+      };
+    },
     truncate: (stream, messagesKept) => server.truncate(stream, messagesKept),
     mayPublish: async (id, subject) => {
       const connection = await server.connect(id);
@@ -154,6 +178,15 @@ export async function memoryWorld(): Promise<World> {
     }),
     down: () => Promise.resolve(broker.stop()),
     up: () => Promise.resolve(broker.start()),
+    copy: () => {
+      const ends = streamNames.map(
+        (stream) => [stream, broker.stream(stream).lastSequence] as const,
+      );
+      return Promise.resolve(() => {
+        for (const [stream, lastSequence] of ends) broker.rollBack(stream, lastSequence);
+        return Promise.resolve();
+      });
+    },
     truncate: (stream, messagesKept) => Promise.resolve(broker.truncate(stream, messagesKept)),
     mayPublish: (id, subject) =>
       Promise.resolve(allows(permissionsOf(mesh, principalOf(id)).publish, subject)),

@@ -97,6 +97,52 @@ export function describeMisfortune(given: Given): void {
       database.close();
     });
 
+    it('follows and works on where the server comes back from an older copy of itself', async () => {
+      const world = given.get();
+      const bus = await world.connect('orchestrator-1', quick);
+      const auditor = await world.connect('auditor', quick);
+      const layer = await world.connect('layer-1');
+      const seen = { all: [] as string[], news: [] as string[], worked: [] as string[] };
+      // What was settled right before the server died may be delivered again.
+      const steps = (): string[] => [...new Set(seen.worked)];
+      const noteIn = (list: string[]) => (one: { data: Uint8Array; sequence: number }) => {
+        list.push(`${one.sequence} ${text(one.data)}`);
+      };
+      const { patterns } = subjects;
+      const everything = {
+        stream: 'GYRE_CONTROL',
+        subjects: [patterns.saga, patterns.step],
+      } as const;
+      await bus.follow({ ...everything, fromSequence: 1 }, noteIn(seen.all));
+      const consumer = durableName('layer-1', 'steps');
+      await layer.consume({ stream: 'GYRE_CONTROL', consumer, inFlightMax: 1 }, (one) => {
+        noteIn(seen.worked)(one);
+        return Promise.resolve('ack');
+      });
+      for (const content of ['a', 'b', 'c', 'd']) await bus.publish(message(step, content));
+      await vi.waitFor(() => expect(steps()).toHaveLength(4), { timeout: 12_000 });
+      await world.down();
+      const putBack = await world.copy();
+      await world.up();
+      for (const content of ['lost e', 'lost f', 'lost g'])
+        await bus.publish(message(step, content));
+      await auditor.follow({ ...everything, fromSequence: 8 }, noteIn(seen.news));
+      await vi.waitFor(() => expect(steps()).toHaveLength(7), { timeout: 12_000 });
+      await vi.waitFor(() => expect(seen.all).toHaveLength(7), { timeout: 12_000 });
+      await world.down();
+      await putBack();
+      await world.up();
+      expect(await bus.publish(message(step, 'e'))).toMatchObject({ sequence: 5 });
+      await bus.publish(message(step, 'f'));
+      const known = ['1 a', '2 b', '3 c', '4 d', '5 lost e', '6 lost f', '7 lost g'];
+      const wanted = [...known, '5 e', '6 f'];
+      await vi.waitFor(() => expect(seen.all).toEqual(wanted), { timeout: 12_000 });
+      await vi.waitFor(() => expect(steps()).toEqual(wanted), { timeout: 12_000 });
+      // Who had received nothing yet hears all that is there.
+      const there = ['1 a', '2 b', '3 c', '4 d', '5 e', '6 f'];
+      await vi.waitFor(() => expect(seen.news).toEqual(there), { timeout: 12_000 });
+    });
+
     it('says unreachable, and nothing else, while the server is away', async () => {
       const world = given.get();
       const bus = await world.connect('orchestrator-1', { ...quick, deadlineMs: 300 });

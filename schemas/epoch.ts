@@ -191,6 +191,8 @@ export const EpochStatus = StrictObject({
   activatedAtMs: Type.Optional(Uint()),
   /** Epochs whose secrets are still held, highest first. */
   open: List(EpochNumber, { itemsMax: epochsHeldMax }),
+  /** Those of them that are kept only until an auditor has read what was sealed under them. */
+  unaudited: List(EpochNumber, { itemsMax: epochsHeldMax }),
   /** Announced and not yet in use. */
   pending: Type.Optional(EpochNumber),
   members: List(AgentId(), { itemsMax: epochMembersMax }),

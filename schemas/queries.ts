@@ -159,6 +159,8 @@ export const AuditHead = StrictObject({
   rootHash: DigestHex(),
   restored: Uint(),
   refused: Uint(),
+  /** The last message of the control stream that was taken in or passed over. */
+  lastSequence: Uint(),
   /** Why the auditor takes nothing in at present, a code; absent where it does. */
   trouble: Type.Optional(Text(63)),
   checkpoint: Type.Optional(CheckpointIssued),

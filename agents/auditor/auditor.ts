@@ -114,6 +114,7 @@ export class Auditor {
       checkpoints: this.#checkpoints,
       restored: () => this.#restoration.restored,
       refused: () => this.#intake.refusedCount(),
+      lastSequence: () => this.#intake.lastSequence,
       trouble: () => this.#intake.trouble,
     });
   }

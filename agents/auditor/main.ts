@@ -11,10 +11,11 @@ import { Auditor } from './auditor.ts';
 runAgent(async () => {
   const booted = await bootAgent(process.argv[2] ?? 'config.json', { observesAll: true });
   const { config, trust } = booted;
-  // Its log is gone through with the secrets of its channels and the archive key.
+  // Its log is gone through, and what it missed is read, with the secrets of its channels and the
+  // archive key.
   await booted.notices.start();
   await booted.epochs.start();
-  await booted.epochs.ready();
+  await booted.epochs.ready({ withOlder: true });
   const { checkpointLeaves, checkpointMs } = config;
   const auditor = await Auditor.open({
     ...booted,

@@ -27,6 +27,8 @@ export interface QueryPorts {
   readonly checkpoints: Checkpoints;
   readonly restored: () => number;
   readonly refused: () => number;
+  /** Of the message that was taken in last. */
+  readonly lastSequence: () => number;
   readonly trouble: () => string | undefined;
 }
 
@@ -70,7 +72,7 @@ export class QueryDesk {
   }
 
   #head(): AuditHead {
-    const { auditorId, book, checkpoints, restored, refused } = this.#ports;
+    const { auditorId, book, checkpoints, restored, refused, lastSequence } = this.#ports;
     const checkpoint = checkpoints.last;
     const trouble = this.#ports.trouble();
     return {
@@ -79,6 +81,7 @@ export class QueryDesk {
       rootHash: book.rootHash(),
       restored: restored(),
       refused: refused(),
+      lastSequence: lastSequence(),
       ...(trouble === undefined ? {} : { trouble }),
       ...(checkpoint === undefined ? {} : { checkpoint: { checkpoint } }),
     };

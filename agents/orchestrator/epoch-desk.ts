@@ -28,27 +28,32 @@ export class EpochDesk {
     if (asker.kind !== 'operator') {
       return { ok: false, code: 'ORCH-8015', reason: 'only operators may ask where epochs stand' };
     }
-    return { ok: true, result: { channels: this.#driver.logs().map(statusOf) } };
+    return {
+      ok: true,
+      result: { channels: this.#driver.logs().map((log) => this.#statusOf(log)) },
+    };
   }
-}
 
-function statusOf({ channel, state, messages }: EpochLog): EpochStatus {
-  const active = activeEpoch(state);
-  const pending = pendingEpoch(state);
-  const activatedAtMs = active?.activatedAtMs ?? null;
-  const shown = active ?? pending;
-  return {
-    channel,
-    epoch: active?.epoch ?? 0,
-    ...(active === undefined ? {} : { cause: active.cause }),
-    ...(activatedAtMs === null ? {} : { activatedAtMs }),
-    open: state.epochs
-      .filter(({ standing }) => standing !== 'announced')
-      .map(({ epoch }) => epoch)
-      .toReversed(),
-    ...(pending === undefined ? {} : { pending: pending.epoch }),
-    members: [...(shown?.members ?? [])],
-    absent: [...(active?.absent ?? [])],
-    messages,
-  };
+  #statusOf(log: EpochLog): EpochStatus {
+    const { channel, state, messages } = log;
+    const active = activeEpoch(state);
+    const pending = pendingEpoch(state);
+    const activatedAtMs = active?.activatedAtMs ?? null;
+    const shown = active ?? pending;
+    return {
+      channel,
+      epoch: active?.epoch ?? 0,
+      ...(active === undefined ? {} : { cause: active.cause }),
+      ...(activatedAtMs === null ? {} : { activatedAtMs }),
+      open: state.epochs
+        .filter(({ standing }) => standing !== 'announced')
+        .map(({ epoch }) => epoch)
+        .toReversed(),
+      unaudited: this.#driver.unauditedOf(log).toReversed(),
+      ...(pending === undefined ? {} : { pending: pending.epoch }),
+      members: [...(shown?.members ?? [])],
+      absent: [...(active?.absent ?? [])],
+      messages,
+    };
+  }
 }

@@ -7,7 +7,8 @@
 
 import { BusError, type BusMessage, type Subscription } from '#shared/bus/bus.ts';
 import { channels, channelsOf, isEntitledTo } from '#shared/core/channels.ts';
-import { activeEpoch, epochCommand, type EpochCommand } from '#shared/core/epoch.ts';
+import { activeEpoch } from '#shared/core/epoch.ts';
+import { epochCommand, keptForAudit, type EpochCommand } from '#shared/core/epoch-command.ts';
 import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
@@ -16,6 +17,7 @@ import { entryFault, keepersOf } from '#shared/runtime/epoch-announcements.ts';
 import type { EpochMember } from '#shared/runtime/epoch-member.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
+import { EpochAudit } from './epoch-audit.ts';
 import { openedOrHistory } from './epoch-history.ts';
 import { EpochLog } from './epoch-log.ts';
 import { EpochOffice, type EpochOutcome, type EpochWish } from './epoch-office.ts';
@@ -60,6 +62,7 @@ interface Channel {
 export class EpochDriver {
   readonly #ports: EpochPorts;
   readonly #office: EpochOffice;
+  readonly #audit: EpochAudit;
   readonly #shelf = new PrekeyShelf();
   readonly #channels: ReadonlyMap<string, Channel>;
   readonly #subscriptions: Subscription[] = [];
@@ -73,6 +76,7 @@ export class EpochDriver {
   constructor(ports: EpochPorts) {
     this.#ports = ports;
     this.#office = new EpochOffice(ports, this.#shelf);
+    this.#audit = new EpochAudit(ports);
     this.#lookingSinceMs = ports.clock.nowMs();
     this.#channels = new Map(
       channels.map((channel) => [
@@ -148,6 +152,13 @@ export class EpochDriver {
 
   logs(): readonly EpochLog[] {
     return [...this.#channels.values()].map(({ log }) => log);
+  }
+
+  /** Epochs of a channel that are kept only until an auditor has read what was sealed under them. */
+  unauditedOf({ channel, state }: EpochLog): number[] {
+    const kept = this.#keptForAudit({ channel, state });
+    const read = this.#audit.read(channel, kept);
+    return kept.filter((epoch) => !read.has(epoch));
   }
 
   async stop(): Promise<void> {
@@ -238,6 +249,8 @@ export class EpochDriver {
   #tick(): void {
     if (this.#stopped) return;
     this.#advanceAll();
+    const waiting = this.logs().map((log) => [log.channel, this.#keptForAudit(log)] as const);
+    void this.#audit.look(new Map(waiting)).then(() => this.#advanceAll());
     this.#ticking = this.#ports.clock.after(lookMs, () => this.#tick());
   }
 
@@ -333,6 +346,7 @@ export class EpochDriver {
       wish: wish !== undefined && nowMs - wish.atMs < wishMs ? wish : null,
       skewMs: trust.policy.policies.rotation.clock_skew_ms,
       sagaSinceMs: this.#sagaSinceMs(log.channel),
+      audited: this.#audit.read(log.channel, this.#keptForAudit(log)),
       isStale: trust.staleness(nowMs).length > 0,
     });
   }
@@ -353,6 +367,13 @@ export class EpochDriver {
     channel.lostSinceMs ??= clock.monotonicMs();
     const patienceMs = trust.policy.policies.channels.epoch_accept_ms;
     return clock.monotonicMs() - channel.lostSinceMs >= patienceMs;
+  }
+
+  #keptForAudit({ channel, state }: Pick<EpochLog, 'channel' | 'state'>): number[] {
+    const { trust, clock } = this.#ports;
+    const rules = trust.policy.policies.channels;
+    const [nowMs, sagaSinceMs] = [clock.nowMs(), this.#sagaSinceMs(channel)];
+    return keptForAudit(state, { nowMs, rules, sagaSinceMs });
   }
 
   #sagaSinceMs(channel: string): number | null {

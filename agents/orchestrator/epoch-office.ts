@@ -9,7 +9,7 @@ import type { Disclosure } from '#schemas/frame.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
-import type { EpochCommand } from '#shared/core/epoch.ts';
+import type { EpochCommand } from '#shared/core/epoch-command.ts';
 import { epochLeapMax, numberTaken } from '#shared/core/epoch-evidence.ts';
 import { capsuleDigest, sealCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
 import { CryptoError } from '#shared/crypto/errors.ts';
@@ -71,6 +71,10 @@ export class EpochOffice {
     const { epoch } = command;
     if (command.type === 'announce') return this.#announce(log, command, occasion);
     const event = eventOf(command);
+    if (command.type === 'close' && command.isUnaudited) {
+      const fields = { channel, epoch, code: 'EPOCH_UNAUDITED' };
+      this.#ports.log.warn(fields, 'closed before an auditor has read what was sealed under it');
+    }
     return this.#append(log, { channel, epoch, event }, log.lastSequence);
   }
 

@@ -110,11 +110,14 @@ export function renderEpochs(found: readonly EpochStatus[], style: Style): strin
   return table([head.map((name) => style.dim(name)), ...rows]);
 }
 
-function notes({ epoch, pending, absent }: EpochStatus, style: Style): string {
+function notes({ epoch, pending, absent, unaudited }: EpochStatus, style: Style): string {
   const said = [
     ...(epoch === 0 ? [style.failed('no epoch yet')] : []),
     ...(pending === undefined ? [] : [style.busy(`${pending} is announced`)]),
     ...(absent.length === 0 ? [] : [style.dim(`absent: ${absent.join(', ')}`)]),
+    ...(unaudited.length === 0
+      ? []
+      : [style.warning(`${unaudited.join(' ')} waits for the auditor`)]),
   ];
   return said.join(', ');
 }

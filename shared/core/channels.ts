@@ -15,6 +15,11 @@ export const channels: readonly string[] = [
   ...layerNumbers.map((layer) => `layer-${layer}`),
 ];
 
+/** Whether anything is sealed for the channel that an auditor keeps: bulk telemetry is not. */
+export function isAudited(channel: string): boolean {
+  return channel !== 'telemetry';
+}
+
 /** Signed, ordered and audited like every channel, but sealed under a key that anyone can derive. */
 export const noticesChannel = 'notices';
 

@@ -51,6 +51,8 @@ export class EpochFetcher {
   readonly #without = new Set<string>();
   /** Channels of which an epoch came to be known since a round of questions began. */
   readonly #renewed = new Set<string>();
+  /** Whether the last round of questions brought anything: where not, another one will hardly. */
+  #isFruitful = true;
   #asksAll = false;
   #isAsking = false;
   #stopped = false;
@@ -93,6 +95,7 @@ export class EpochFetcher {
     // Whoever was asked before there was such an epoch said nothing of it.
     this.#without.delete(name.channel);
     this.#renewed.add(name.channel);
+    this.#isFruitful = true;
     this.#ask();
   }
 
@@ -101,9 +104,14 @@ export class EpochFetcher {
     return this.#without.has(channel) && this.#missing().includes(channel);
   }
 
-  /** Resolves once every channel has an epoch in use, or at the end. */
-  async complete(): Promise<void> {
-    while (this.#missing().length > 0 && !this.#stopped) await this.changed();
+  /**
+   * Resolves once every channel has an epoch in use, or at the end. `withOlder`: and once everything that
+   * is not over was given too, as far as it is to be had.
+   */
+  async complete({ withOlder }: { readonly withOlder: boolean }): Promise<void> {
+    const isComing = (): boolean =>
+      this.#missing().length > 0 || (withOlder && this.#wanted.size > 0 && this.#isFruitful);
+    while (isComing() && !this.#stopped) await this.changed();
   }
 
   /**
@@ -151,16 +159,19 @@ export class EpochFetcher {
       this.#isAsking = false;
       // What was wanted while the last answer was taken in.
       if (this.#lacks()) this.#ask();
+      this.announce();
     });
   }
 
   async #askUntilThere(): Promise<void> {
-    const { agentId, trust, clock, known, take } = this.#ports;
-    for (let pauseMs = pauseMsMin; this.#lacks(); pauseMs = Math.min(2 * pauseMs, pauseMsMax)) {
+    const { agentId, trust, clock, keyring, known, take } = this.#ports;
+    let pauseMs = pauseMsMin;
+    while (this.#lacks()) {
       const asksAll = this.#asksAll;
       this.#asksAll = false;
       this.#renewed.clear();
       let haveAnswered = true;
+      let isFruitful = false;
       for (const giver of giversOf(trust, agentId)) {
         if (this.#stopped || (!asksAll && !this.#lacks())) return;
         const question = { giver, wanted: [...this.#wanted.values()] };
@@ -171,18 +182,23 @@ export class EpochFetcher {
         }
         const { given, unvouched } = answer;
         const isWhole = trust.agent(giver)?.kind === 'signer';
-        await take(given, isWhole ? [...given, ...unvouched] : undefined);
-        // Who keeps all of them has the announcements too; a round or two more bring them.
+        isFruitful ||= given.some((name) => keyring.knows(name) === 'unknown');
+        // Who keeps all of them has the announcements too; a few rounds more bring them.
         for (const name of isWhole ? unvouched : []) {
           if (!this.#wanted.has(textOf(name))) this.want(name);
         }
+        await take(given, isWhole ? [...given, ...unvouched] : undefined);
       }
       this.#without.clear();
       for (const channel of haveAnswered ? this.#missing() : []) {
         if (!this.#renewed.has(channel)) this.#without.add(channel);
       }
+      this.#isFruitful = isFruitful;
       if (!this.#lacks()) return;
-      await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
+      this.announce();
+      const delayMs = isFruitful ? pauseMsMin : pauseMs;
+      await new Promise<void>((resolve) => clock.after(delayMs, resolve));
+      pauseMs = Math.min(2 * delayMs, pauseMsMax);
     }
   }
 

@@ -76,9 +76,12 @@ export class EpochMember {
     this.#fetcher.start({ asksAll: hasPrekeys });
   }
 
-  /** Resolves once every channel of this member has an epoch in use. */
-  ready(): Promise<void> {
-    return this.#fetcher.complete();
+  /**
+   * Resolves once every channel of this member has an epoch in use. `withOlder`: and once it holds what is
+   * not over, too: for who reads on where it left off.
+   */
+  ready({ withOlder }: { readonly withOlder: boolean } = { withOlder: false }): Promise<void> {
+    return this.#fetcher.complete({ withOlder });
   }
 
   /** Whether everyone who could give the channel's secret answered, and had none. */

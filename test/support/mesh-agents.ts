@@ -212,7 +212,7 @@ export async function startAuditor(booted: Booted, choices: AgentChoices): Promi
   const { notices, epochs } = booted;
   await notices.start();
   await epochs?.start();
-  await epochs?.ready();
+  await epochs?.ready({ withOlder: true });
   const auditor = await Auditor.open({ ...booted, lookMs: 200, ...choices.auditor });
   await auditor.start();
   return {

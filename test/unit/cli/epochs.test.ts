@@ -26,6 +26,7 @@ const settled: EpochStatus = {
   cause: 'time',
   activatedAtMs: Date.UTC(2026, 0, 2, 3, 4, 5),
   open: [3, 2],
+  unaudited: [],
   members: ['auditor', 'signer'],
   absent: [],
   messages: 17,
@@ -70,12 +71,12 @@ test('one row per channel: where it stands, since when, what is still open', () 
 });
 
 test('what is not as it should be is said beside it', () => {
-  const none = { channel: 'mesh', epoch: 0, open: [], members: [], absent: [], messages: 0 };
+  const none = { ...settled, channel: 'mesh', epoch: 0, open: [], members: [], messages: 0 };
   const text = renderEpochs(
-    [none, { ...settled, pending: 4, absent: ['phi-a', 'network-a'] }],
+    [none, { ...settled, pending: 4, absent: ['phi-a', 'network-a'], unaudited: [2] }],
     plainStyle,
   );
   const [, first, second] = text.split('\n');
   expect(first).toContain('no epoch yet');
-  expect(second).toContain('4 is announced, absent: phi-a, network-a');
+  expect(second).toContain('4 is announced, absent: phi-a, network-a, 2 waits for the auditor');
 });

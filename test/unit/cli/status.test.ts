@@ -54,7 +54,14 @@ const healthy: Status = {
   },
   audit: {
     ok: true,
-    value: { auditor: 'auditor', treeSize: 1, rootHash: digest, restored: 0, refused: 0 },
+    value: {
+      auditor: 'auditor',
+      treeSize: 1,
+      rootHash: digest,
+      restored: 0,
+      refused: 0,
+      lastSequence: 1,
+    },
   },
 };
 

@@ -3,15 +3,18 @@ import { describe, expect, it } from 'vitest';
 import type { ChannelRules } from '#schemas/policy.ts';
 import {
   activeEpoch,
-  epochCommand,
   initialEpochs,
   pendingEpoch,
   stepEpoch,
-  type EpochCommand,
   type EpochEvent,
-  type EpochSituation,
   type EpochState,
 } from '#shared/core/epoch.ts';
+import {
+  epochCommand,
+  keptForAudit,
+  type EpochCommand,
+  type EpochSituation,
+} from '#shared/core/epoch-command.ts';
 
 const rules: ChannelRules = {
   epoch_max_ms: 60_000,
@@ -37,6 +40,7 @@ function seenAt(nowMs: number, changes: Partial<EpochSituation> = {}): EpochSitu
     messages: 0,
     wish: null,
     sagaSinceMs: null,
+    audited: new Set([1, 2, 3]),
     skewMs: 0,
     isStale: false,
     ...changes,
@@ -189,22 +193,52 @@ describe('what is to be done next', () => {
   it('closes after the grace, but not under a saga that began before', () => {
     const state = folded(fresh, ...inUse(1, 0), ...inUse(2, 1_000));
     expect(epochCommand(state, seenAt(10_999)).type).toBe('wait');
-    expect(epochCommand(state, seenAt(11_000))).toEqual({ type: 'close', epoch: 1 });
+    expect(epochCommand(state, seenAt(11_000))).toEqual({
+      type: 'close',
+      epoch: 1,
+      isUnaudited: false,
+    });
     expect(epochCommand(state, seenAt(11_000, { sagaSinceMs: 900 })).type).toBe('wait');
     expect(epochCommand(state, seenAt(11_000, { sagaSinceMs: 1_001 })).type).toBe('close');
+  });
+
+  it('keeps after the grace what an auditor has yet to read, for 24 lives of an epoch', () => {
+    const state = folded(fresh, ...inUse(1, 0), ...inUse(2, 1_000), ...inUse(3, 50_000));
+    const unread = { audited: new Set<number>() };
+    expect(keptForAudit(state, seenAt(10_999))).toEqual([]);
+    expect(keptForAudit(state, seenAt(11_000))).toEqual([1]);
+    expect(keptForAudit(state, seenAt(11_000, { sagaSinceMs: 900 }))).toEqual([]);
+    expect(epochCommand(state, seenAt(11_000, unread))).toEqual({ type: 'wait', untilMs: 60_000 });
+    const patientMs = 24 * rules.epoch_max_ms;
+    const late = folded(state, ...inUse(4, 900_000), ...inUse(5, patientMs - 1_000));
+    expect(epochCommand(late, seenAt(1_000 + patientMs - 1, unread)).type).toBe('wait');
+    const given = { type: 'close', epoch: 1, isUnaudited: true };
+    expect(epochCommand(late, seenAt(1_000 + patientMs, unread))).toEqual(given);
+  });
+
+  it('waits as many graces where these are longer than epochs last', () => {
+    const state = folded(fresh, ...inUse(1, 0), ...inUse(2, 1_000));
+    const longer = { ...rules, epoch_grace_ms: 90_000, epoch_max_ms: 10_000_000 };
+    const brief = { ...longer, epoch_max_ms: 1_000 };
+    const at = (nowMs: number, by: ChannelRules): string =>
+      epochCommand(state, seenAt(nowMs, { rules: by, audited: new Set(), isStale: true })).type;
+    expect(at(1_000 + 24 * 90_000, longer)).toBe('wait');
+    expect(at(1_000 + 24 * 90_000 - 1, brief)).toBe('wait');
+    expect(at(1_000 + 24 * 90_000, brief)).toBe('close');
   });
 });
 
 describe('properties of every run', () => {
   const moves = fc.array(
     fc.record({
-      spanMs: fc.integer({ min: 0, max: 20_000 }),
+      spanMs: fc.integer({ min: 0, max: 60_000 }),
       accepting: fc.subarray(members),
       entitledDigest: fc.constantFrom('all', 'one less'),
       prekeyed: fc.subarray(members, { minLength: 1 }),
       messages: fc.constantFrom(0, 100),
       isWished: fc.boolean(),
       hasSaga: fc.boolean(),
+      isRead: fc.boolean(),
     }),
     { minLength: 1, maxLength: 80 },
   );
@@ -229,6 +263,7 @@ describe('properties of every run', () => {
             messages: move.messages,
             wish: move.isWished ? { cause: 'operator', atMs: nowMs, sequence: nowMs } : null,
             sagaSinceMs: move.hasSaga ? 0 : null,
+            audited: new Set(move.isRead ? state.epochs.map(({ epoch }) => epoch) : []),
           });
           const command = epochCommand(state, seen);
           if (command.type === 'announce') {
@@ -244,7 +279,12 @@ describe('properties of every run', () => {
             expect(command.epoch).toBeGreaterThan(used);
             used = command.epoch;
           }
-          if (command.type === 'close') expect(command.epoch).toBeLessThan(used);
+          if (command.type === 'close') {
+            expect(command.epoch).toBeLessThan(used);
+            const record = state.epochs.find(({ epoch }) => epoch === command.epoch);
+            const patientMs = (record?.supersededAtMs ?? 0) + 24 * rules.epoch_max_ms;
+            expect(move.isRead || nowMs >= patientMs).toBe(true);
+          }
           const event = eventOf(command, seen);
           if (event === undefined) continue;
           const step = stepEpoch(state, event, stepRules);

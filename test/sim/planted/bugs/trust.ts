@@ -126,7 +126,7 @@ export const trustBugs: readonly PlantedBug[] = [
     what: 'An epoch comes into use as soon as the signer keeps its secret; whoever has not accepted it is absent.',
     edits: [
       {
-        file: 'shared/core/epoch.ts',
+        file: 'shared/core/epoch-command.ts',
         find: 'if (absent.length > 0 && nowMs < dueMs)',
         replace: 'if (keepers.some((agentId) => absent.includes(agentId)) && nowMs < dueMs)',
       },

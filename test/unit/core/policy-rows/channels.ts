@@ -5,14 +5,8 @@ import { Archive } from '#agents/auditor/archive.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { archiveChannel, archiveEpoch } from '#shared/core/channels.ts';
 import { entitlementMisfit } from '#shared/core/entitlement.ts';
-import {
-  epochCommand,
-  initialEpochs,
-  stepEpoch,
-  type EpochEvent,
-  type EpochSituation,
-  type EpochState,
-} from '#shared/core/epoch.ts';
+import { initialEpochs, stepEpoch, type EpochEvent, type EpochState } from '#shared/core/epoch.ts';
+import { epochCommand, type EpochSituation } from '#shared/core/epoch-command.ts';
 import { readAuditedFrame } from '#shared/crypto/audit-event.ts';
 import { StaticKeyring } from '#shared/crypto/keyring.ts';
 import { inForceLive } from '#shared/crypto/trust-in-force.ts';
@@ -93,6 +87,7 @@ function next(state: EpochState, { policies }: PolicyBody, more: Partial<EpochSi
     wish: null,
     skewMs: 0,
     sagaSinceMs: null,
+    audited: new Set(),
     isStale: false,
     ...more,
   });

@@ -24,11 +24,18 @@ export interface ActivityPorts {
   /** Offers the next policy or registry; whom it concerns hears of it. */
   readonly amend: (kind: 'policy' | 'registry') => Promise<void>;
   readonly rotateEpochs: (operator: Operator) => Promise<void>;
+  /** Nothing gets to or from the first agent of the layer, until the result is called. */
+  readonly isolate: (layer: number) => () => void;
+  /** An enrolled agent offers what must not be adopted; nobody takes its offers for 900 s. */
+  readonly offerBadly: () => Promise<void>;
+  readonly restart: () => void;
 }
 
 const allLayers = [1, 2, 3, 4, 5, 6, 7] as const;
 const planWaitMs = 20_000;
 const rotationWaitMs = 60_000;
+/** Longer than all attempts of a rollback. */
+const awayMs = 40_000;
 
 type Activity = (ports: ActivityPorts) => Promise<void>;
 
@@ -53,12 +60,17 @@ export const activities: readonly Weighted[] = [
     run: (ports) => amended(ports, 'registry'),
   },
   { name: 'epochs turned in mid-rotation', weight: 1, run: epochsTurned },
+  { name: 'rotation that cannot go back', weight: 1, run: cannotGoBack },
+  { name: 'bad offers', weight: 1, run: badOffers },
 ];
 
-export function drawActivity(draws: Draws): Weighted {
-  const total = activities.reduce((sum, { weight }) => sum + weight, 0);
+/** @throws RangeError where none has one of the names */
+export function drawActivity(draws: Draws, names?: readonly string[]): Weighted {
+  const those = activities.filter(({ name }) => names?.includes(name) ?? true);
+  if (those.length === 0) throw new RangeError(`there is no activity ${names?.join(', ') ?? ''}`);
+  const total = those.reduce((sum, { weight }) => sum + weight, 0);
   let at = draws.between(1, total);
-  for (const activity of activities) {
+  for (const activity of those) {
     at -= activity.weight;
     if (at <= 0) return activity;
   }
@@ -191,6 +203,38 @@ async function epochsTurned(ports: ActivityPorts): Promise<void> {
   await ports.rotateEpochs(draws.pick(operators));
   if (plan !== undefined)
     await draws.pick(operators).until(plan.planId, [...atRest], rotationWaitMs);
+}
+
+/** The owner of a key is away for as long as its rollback is tried; then somebody wants it recovered alone. */
+async function cannotGoBack(ports: ActivityPorts): Promise<void> {
+  const { draws, operators } = ports;
+  const plan = await executed(ports);
+  if (plan === undefined) return;
+  const { planId, planDigest, layers } = plan;
+  const operator = draws.pick(operators);
+  const underway = ['activating', 'verifying', 'soaking', 'committing', ...atRest] as const;
+  await operator.until(planId, underway, planWaitMs);
+  await operator.pause(draws.between(0, 400));
+  const reconnect = ports.isolate(draws.pick(layers));
+  await operator.request('rollback-requested', { planId, planDigest, reason: 'second thoughts' });
+  const view = await operator.until(planId, [...atRest], awayMs);
+  reconnect();
+  if (view?.phase !== 'locked_out') return;
+  await operator.request('recovery-requested', { planId, planDigest });
+  await operator.pause(draws.between(500, 3_000));
+}
+
+/** Older, expired and wrongly signed documents, before and after somebody who refused them starts again. */
+async function badOffers({ draws, operators, offerBadly, restart }: ActivityPorts): Promise<void> {
+  const operator = draws.pick(operators);
+  const count = draws.between(1, 3);
+  for (let offered = 0; offered < count; offered += 1) {
+    await offerBadly();
+    await operator.pause(draws.between(500, 2_000));
+    if (draws.chance(0.7)) restart();
+    await operator.pause(draws.between(500, 3_000));
+  }
+  await offerBadly();
 }
 
 /**

@@ -21,6 +21,8 @@ export class Amendments {
   readonly #room: SigningRoom;
   #policy: PolicyBody;
   #registry: RegistryBody;
+  /** All that were signed: older ones are offered again by somebody who wants them back. */
+  readonly #signedBefore: Uint8Array<ArrayBuffer>[] = [];
 
   constructor(room: SigningRoom) {
     this.#room = room;
@@ -44,11 +46,31 @@ export class Amendments {
     return await this.#signed(this.#registry);
   }
 
+  /** What nobody may adopt: an older one, one that has expired, one that was changed after its signatures. */
+  async bad(draws: Draws): Promise<Uint8Array<ArrayBuffer>> {
+    const latest = draws.pick([this.#policy, this.#registry]);
+    const kind = draws.pick(['older', 'taken', 'expired', 'changed'] as const);
+    const older = this.#signedBefore.slice(0, -2);
+    if (kind === 'older' && older.length > 0) return draws.pick(older);
+    const body = this.#next(latest);
+    if (kind === 'expired') {
+      body.issued_at = latest.issued_at;
+      body.expires_at = new Date(Date.parse(latest.issued_at) + 1).toISOString();
+    } else if (kind !== 'changed') {
+      body.version = latest.version;
+    }
+    const document = await signed(this.#room, body);
+    if (kind !== 'changed') return document;
+    const text = new TextDecoder().decode(document);
+    const changed = text.replace(`"version":${body.version}`, `"version":${body.version + 1}`);
+    return new Uint8Array(utf8(changed));
+  }
+
   async revocation(agentId: string): Promise<Uint8Array<ArrayBuffer>> {
     const { genesis, time } = this.#room;
     const agent = genesis.trust.agent(agentId);
     if (agent === undefined) throw new Error(`${agentId} is not enrolled`);
-    return await this.#signed({
+    return await signed(this.#room, {
       kind: 'revocation' as const,
       mesh: genesis.mesh,
       agent_id: agentId,
@@ -67,13 +89,22 @@ export class Amendments {
     return body;
   }
 
-  async #signed<Body extends { readonly kind: string }>(body: Body): Promise<Uint8Array<ArrayBuffer>> {
-    const { genesis, crypto } = this.#room;
-    const signers = ['op-1', 'op-2'].map((id) => {
-      const key = genesis.keys.get(id);
-      if (key === undefined) throw new Error(`no key for ${id}`);
-      return localSigner(crypto, key);
-    });
-    return new Uint8Array(utf8(JSON.stringify(await signDocument(body, signers))));
+  async #signed(body: PolicyBody | RegistryBody): Promise<Uint8Array<ArrayBuffer>> {
+    const document = await signed(this.#room, body);
+    this.#signedBefore.push(document);
+    return document;
   }
+}
+
+/** By both operators. */
+async function signed<Body extends { readonly kind: string }>(
+  { genesis, crypto }: SigningRoom,
+  body: Body,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const signers = ['op-1', 'op-2'].map((id) => {
+    const key = genesis.keys.get(id);
+    if (key === undefined) throw new Error(`no key for ${id}`);
+    return localSigner(crypto, key);
+  });
+  return new Uint8Array(utf8(JSON.stringify(await signDocument(body, signers))));
 }

@@ -6,22 +6,21 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { profileOf, profileOptions, profileUsage } from './profile-flags.ts';
 import { addRun, noTotals, totalsText, type RunResult } from './results.ts';
-import { runWorld } from './run.ts';
-import { faultNames, type FaultName } from './schedule.ts';
+import { runWorld, type Profile } from './run.ts';
 import { shrink } from './shrink.ts';
 import { runJobs, serveJobs } from './workers.ts';
 
 interface Job {
   readonly seed: number;
-  readonly names: readonly FaultName[] | undefined;
+  readonly profile: Profile;
 }
 
 const usage = `usage: node test/sim/main.ts [--seeds FROM..TO | --seed N] [options]
   --seeds FROM..TO  runs every seed from FROM to TO (1..1000)
   --seed N          runs one seed
-  --faults A,B      draws only these faults
-  --trace           with --seed: prints what happens, line by line
+${profileUsage}  --trace           with --seed: prints what happens, line by line
   --shrink          with --seed: leaves out what the failure does not need, then prints that run
   --jobs N          processes (one per processor)
   --minutes N       begins no seed after that
@@ -29,16 +28,11 @@ const usage = `usage: node test/sim/main.ts [--seeds FROM..TO | --seed N] [optio
   --json            prints one JSON object
 `;
 
-interface Job {
-  readonly seed: number;
-  readonly names: readonly FaultName[] | undefined;
-}
-
 const { values } = parseArgs({
   options: {
     seeds: { type: 'string' },
     seed: { type: 'string' },
-    faults: { type: 'string' },
+    ...profileOptions,
     trace: { type: 'boolean', default: false },
     shrink: { type: 'boolean', default: false },
     jobs: { type: 'string' },
@@ -51,15 +45,19 @@ const { values } = parseArgs({
 });
 
 if (values.help) process.stdout.write(usage);
-else if (values.worker) serveJobs(({ seed, names }: Job) => runWorld(seed, { names }));
+else if (values.worker) serveJobs(({ seed, profile }: Job) => runWorld(seed, profile));
 else if (values.seed !== undefined) process.exitCode = await one(numberOf(values.seed));
 else process.exitCode = await many(rangeOf(values.seeds ?? '1..1000'));
 
 async function one(seed: number): Promise<number> {
-  const names = namesOf(values.faults);
-  const options = values.shrink ? await shrink(seed, names, progress) : {};
+  const profile = profileOfCall();
+  const options = values.shrink ? await shrink(seed, profile, progress) : {};
   const print = (line: string): unknown => process.stdout.write(`${line}\n`);
-  const result = await runWorld(seed, { names, ...options, ...(values.trace ? { print } : {}) });
+  const result = await runWorld(seed, {
+    ...profile,
+    ...options,
+    ...(values.trace ? { print } : {}),
+  });
   if (values.json) process.stdout.write(`${JSON.stringify(result)}\n`);
   else process.stdout.write(`${runText(result)}\n`);
   return result.findings.length === 0 ? 0 : 1;
@@ -72,7 +70,7 @@ async function many({ from, to }: { from: number; to: number }): Promise<number>
   let shownMs = beganMs;
   await runJobs<Job, RunResult>({
     file: fileURLToPath(import.meta.url),
-    jobs: jobsOf(from, to, namesOf(values.faults)),
+    jobs: jobsOf(from, to, profileOfCall()),
     processes: values.jobs === undefined ? availableParallelism() : numberOf(values.jobs),
     deadlineMs:
       values.minutes === undefined ? Infinity : beganMs + numberOf(values.minutes) * 60_000,
@@ -95,8 +93,8 @@ async function many({ from, to }: { from: number; to: number }): Promise<number>
   return failures.length === 0 ? 0 : 1;
 }
 
-function* jobsOf(from: number, to: number, names: Job['names']): Generator<Job> {
-  for (let seed = from; seed <= to; seed += 1) yield { seed, names };
+function* jobsOf(from: number, to: number, profile: Profile): Generator<Job> {
+  for (let seed = from; seed <= to; seed += 1) yield { seed, profile };
 }
 
 function runText({ seed, traceHash, findings, simulatedMs, events }: RunResult): string {
@@ -124,11 +122,13 @@ function rangeOf(text: string): { from: number; to: number } {
   return { from: Number(from), to: Number(to) };
 }
 
-function namesOf(text: string | undefined): readonly FaultName[] | undefined {
-  return text?.split(',').map((name) => {
-    const known = faultNames.find((one) => one === name);
-    return known ?? wrongCall(`there is no fault ${name}: ${faultNames.join(', ')}`);
-  });
+function profileOfCall(): Profile {
+  try {
+    return profileOf(values);
+  } catch (error) {
+    if (error instanceof RangeError) return wrongCall(error.message);
+    throw error;
+  }
 }
 
 function wrongCall(why: string): never {

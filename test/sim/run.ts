@@ -107,7 +107,7 @@ export async function whileCurrent<Result>(
 async function runPhases(
   world: SimulatedWorld,
   draws: Draws,
-  { kept, faultsMax = 8, names }: RunOptions,
+  { kept, faultsMax = 8, names, activities }: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
   world.start();
@@ -116,13 +116,13 @@ async function runPhases(
   }
   const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), {
     phaseMs,
-    faultsMax,
+    faultsMax: names?.length === 0 ? 0 : faultsMax,
     ...(names === undefined ? {} : { names }),
   });
   const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
   const healing = begin(world, faults, draws.fork('effects'));
   const count = draws.between(1, 4);
-  const busy = beginActivities(world, draws, { count, kept });
+  const busy = beginActivities(world, draws, { count, kept, activities });
   await time.run(time.monotonicMs() + activitiesMs, () => busy.done && healing.done);
   healing.heal();
   world.heal();
@@ -172,12 +172,16 @@ function begin(world: SimulatedWorld, faults: readonly Fault[], draws: Draws) {
 function beginActivities(
   world: SimulatedWorld,
   draws: Draws,
-  { count, kept }: { count: number; kept: Kept | undefined },
+  {
+    count,
+    kept,
+    activities,
+  }: Pick<Profile, 'activities'> & { readonly count: number; readonly kept: Kept | undefined },
 ) {
   const state = { done: false };
   const all = Array.from({ length: count }, async (_, index) => {
     const own = draws.fork(`activity ${index}`);
-    const { name, run } = drawActivity(own);
+    const { name, run } = drawActivity(own, activities);
     const atMs = index === 0 ? own.between(0, 2_000) : own.between(0, phaseMs);
     if (kept?.activities.includes(index) === false) return;
     await new Promise<void>((resolve) => world.time.after(atMs, resolve));

@@ -3,9 +3,8 @@
  * still breaks. What stays is what a person has to read.
  */
 
-import { runWorld } from './run.ts';
+import { runWorld, type Profile } from './run.ts';
 import type { RunResult } from './results.ts';
-import type { FaultName } from './schedule.ts';
 
 export interface Kept {
   /** Positions in the seed's own lists of faults and of activities. */
@@ -15,14 +14,14 @@ export interface Kept {
 
 export async function shrink(
   seed: number,
-  names: readonly FaultName[] | undefined,
+  profile: Profile,
   progress: (line: string) => void,
 ): Promise<{ readonly kept: Kept }> {
-  const whole = await runWorld(seed, { names });
+  const whole = await runWorld(seed, profile);
   const broken = new Set(whole.findings.map(({ invariant }) => invariant));
   if (broken.size === 0) throw new Error(`seed ${seed} holds: there is nothing to shrink`);
   const stillFails = async (kept: Kept): Promise<boolean> =>
-    isSame(await runWorld(seed, { kept, names }), broken);
+    isSame(await runWorld(seed, { ...profile, kept }), broken);
   let kept: Kept = {
     faults: positions(whole.drawn.faults),
     activities: positions(whole.drawn.activities),

@@ -4,6 +4,7 @@
  * observer sees everything, and the checkers look at what it sees.
  */
 
+import { BusError } from '#shared/bus/bus.ts';
 import { provisionPlan } from '#shared/bus/streams.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
@@ -17,7 +18,7 @@ import { Checks } from './checks/all.ts';
 import { bodyOf } from './checks/check.ts';
 import { FrameMessage } from './frame-reader.ts';
 import { genesisOf, type Genesis, type RulesName, type SecondAgents } from './genesis.ts';
-import type { Draws } from './model.ts';
+import { SimulatedCrash, type Draws } from './model.ts';
 import { SimulatedNetwork } from './network.ts';
 import { Observer } from './observer.ts';
 import type { Operator } from './operator.ts';
@@ -145,6 +146,12 @@ export class SimulatedWorld {
         await draws.pick(this.operators).offer(document);
       },
       rotateEpochs: (operator) => operator.rotateEpochs(),
+      isolate: (layer) => {
+        const owner = this.agents.find((agent) => agent.layer === layer);
+        return owner === undefined ? () => undefined : this.network.cut(owner.agentId);
+      },
+      offerBadly: async () => this.#offer(draws, await this.#amendments.bad(draws)),
+      restart: () => this.processes.crash(draws.pick(this.agents).agentId),
     };
   }
 
@@ -152,6 +159,23 @@ export class SimulatedWorld {
   async revoke(agentId: string): Promise<void> {
     const [operator] = this.operators;
     await operator?.offer(await this.#amendments.revocation(agentId));
+  }
+
+  /** By a layer agent, who does not know better. Without prekeys its epochs would do without it. */
+  async #offer(draws: Draws, document: Uint8Array<ArrayBuffer>): Promise<void> {
+    if (this.choices.hasEpochs) return;
+    const { agentId } = draws.pick(this.agents.filter(({ kind }) => kind === 'layer'));
+    const started = this.processes.startedOf(agentId);
+    if (started === undefined) return;
+    const { exchange, subjects } = started.booted;
+    const body = { document };
+    const event = { type: 'document-offered', subject: subjects.trust(agentId), body } as const;
+    try {
+      const sent = exchange.publish({ ...event, channel: noticesChannel });
+      await Promise.race([sent, new Promise<void>((resolve) => this.time.after(offerMs, resolve))]);
+    } catch (error) {
+      if (!(error instanceof BusError || error instanceof SimulatedCrash)) throw error;
+    }
   }
 
   /** Whether nothing waits to be sent. */
@@ -260,6 +284,8 @@ export class SimulatedWorld {
   }
 }
 
+/** How long one waits for an answer that may never come. */
+const offerMs = 5_000;
 /** Faults of the outside that end a process: it is started again. */
 const outsideNames: ReadonlySet<string> = new Set(['BusError', 'OutboxError', 'TokenError']);
 const outsideCodes: ReadonlySet<string> = new Set([

@@ -1,106 +1,165 @@
 /**
- * One hunt: the simulator goes through seeds in a process of its own, with a bug in it or without, until
- * a seed shows it or none is left. The process is given an end by its seeds and by its time.
+ * One hunt: a process that has a bug in it runs seeds until one of them shows it or none is left. What a
+ * seed shows counts only where a checker says so, and where the same seed is clean without the bug: that
+ * is asked of another process, which has none and serves all hunts.
  */
 
-import { spawn } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { Finding, RunResult, Totals } from '../results.ts';
+import type { Finding, RunResult } from '../results.ts';
+import type { Shot } from './hunter.ts';
+import type { PlantedBug } from './mutation.ts';
 import { plantingFailed } from './plant.ts';
+import { profileOf } from './profile.ts';
 
 const hookFile = fileURLToPath(new URL('hook.ts', import.meta.url));
-const mainFile = fileURLToPath(new URL('../main.ts', import.meta.url));
+const hunterFile = fileURLToPath(new URL('hunter.ts', import.meta.url));
 
 export interface HuntOptions {
-  /** Empty: without a bug. */
-  readonly bug: string;
-  readonly from: number;
-  readonly to: number;
-  readonly jobs: number;
-  /** No seed is begun after so many, in whole minutes; a minute later the process is ended. */
-  readonly seconds: number;
+  /** In this order. */
+  readonly seeds: readonly number[];
+  /** No seed is begun after it, `performance.now()`. */
+  readonly deadlineMs: number;
+  /** Runs seeds without a bug. */
+  readonly control: Hunter;
 }
 
-export type Hunt =
+export type Hunt = {
+  /** How many seeds were run. */
+  readonly runs: number;
+  /** Seeds that broke something without the bug too: they say nothing. */
+  readonly unclean: readonly number[];
+} & (
   | { readonly status: 'found'; readonly seed: number; readonly findings: readonly Finding[] }
   /** No seed showed anything. */
-  | { readonly status: 'clean'; readonly runs: number }
-  /** The simulator did not come to an end by itself, or said nothing that can be read. */
-  | { readonly status: 'broken'; readonly reason: string };
+  | { readonly status: 'clean' }
+  /** The simulator did not come to an end by itself, or there was no time. */
+  | { readonly status: 'broken'; readonly reason: string }
+);
 
 export type TimedHunt = Hunt & { readonly seconds: number };
 
-const graceMs = 60_000;
+/** Of one seed; a world that hangs takes longer. */
+const shotMs = 120_000;
 const complaintCharsMax = 2_000;
 
-export async function hunt(options: HuntOptions): Promise<TimedHunt> {
+export async function hunt(bug: PlantedBug, options: HuntOptions): Promise<TimedHunt> {
   const beganMs = performance.now();
-  const result = await run(options);
-  return { ...result, seconds: (performance.now() - beganMs) / 1000 };
-}
-
-function run({ bug, from, to, jobs, seconds }: HuntOptions): Promise<Hunt> {
-  const flags = ['--seeds', `${from}..${to}`, '--jobs', String(jobs), '--stop-at-first', '--json'];
-  const child = spawn(
-    process.execPath,
-    ['--import', hookFile, mainFile, ...flags, '--minutes', String(Math.ceil(seconds / 60))],
-    {
-      env: { ...process.env, GYRE_PLANTED_BUG: bug },
-      stdio: ['ignore', 'pipe', 'pipe'],
-      // A group of its own, so that its workers end with it.
-      detached: true,
-    },
-  );
-  const end = (): void => endGroup(child.pid);
-  const timer = setTimeout(end, Math.ceil(seconds / 60) * 60_000 + graceMs);
-  process.once('exit', end);
-  let said = '';
-  let complaint = '';
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    complaint = (complaint + text).slice(-complaintCharsMax);
-  });
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code, signal) => {
-      clearTimeout(timer);
-      process.off('exit', end);
-      resolve(huntOf({ code, signal, said, complaint }));
-    });
-  });
-}
-
-function endGroup(pid: number | undefined): void {
-  if (pid === undefined) return;
+  const hunter = new Hunter(bug.name);
+  const progress = { runs: 0, unclean: [] as number[] };
   try {
-    process.kill(-pid, 'SIGKILL');
+    const found = await search(bug, hunter, { ...options, progress });
+    return { ...found, ...progress, seconds: (performance.now() - beganMs) / 1000 };
   } catch (error) {
-    // It is over already.
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+    if (!(error instanceof HunterError)) throw error;
+    const seconds = (performance.now() - beganMs) / 1000;
+    return { status: 'broken', reason: error.message, ...progress, seconds };
+  } finally {
+    await hunter.end();
   }
 }
 
-interface Ending {
-  readonly code: number | null;
-  readonly signal: string | null;
-  readonly said: string;
-  readonly complaint: string;
+type Found =
+  | { readonly status: 'found'; readonly seed: number; readonly findings: readonly Finding[] }
+  | { readonly status: 'clean' }
+  | { readonly status: 'broken'; readonly reason: string };
+
+async function search(
+  bug: PlantedBug,
+  hunter: Hunter,
+  {
+    seeds,
+    deadlineMs,
+    control,
+    progress,
+  }: HuntOptions & { readonly progress: { runs: number; readonly unclean: number[] } },
+): Promise<Found> {
+  const profile = profileOf(bug);
+  for (const seed of seeds) {
+    if (performance.now() > deadlineMs) return { status: 'broken', reason: 'no time was left' };
+    const { findings } = await hunter.run({ seed, profile });
+    progress.runs += 1;
+    if (!findings.some(isOfChecker)) continue;
+    const without = await control.run({ seed, profile });
+    if (without.findings.length === 0) return { status: 'found', seed, findings };
+    progress.unclean.push(seed);
+  }
+  await hunter.end();
+  return { status: 'clean' };
 }
 
-function huntOf({ code, signal, said, complaint }: Ending): Hunt {
-  if (code === plantingFailed) return { status: 'broken', reason: complaint.trim() };
-  if (code !== 0 && code !== 1) {
-    const last = complaint.trim().split('\n').slice(-6).join(' / ');
-    return { status: 'broken', reason: `the simulator ended (${signal ?? code}): ${last}` };
+/** Invariant 0 is a process that ended by an error, which is no checker's word. */
+function isOfChecker({ invariant }: Finding): boolean {
+  return invariant > 0;
+}
+
+/** The process could not plant, or ended in the middle of a seed. */
+export class HunterError extends Error {
+  override readonly name = 'HunterError';
+}
+
+/** A process that runs seeds, one at a time, whoever asks. */
+export class Hunter {
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<number | null>;
+  #complaint = '';
+  #turn: Promise<unknown> = Promise.resolve();
+
+  /** An empty name: without a bug. */
+  constructor(bug: string) {
+    const child = fork(hunterFile, {
+      execArgv: ['--import', hookFile],
+      env: { ...process.env, GYRE_PLANTED_BUG: bug },
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    });
+    this.#child = child;
+    this.#ended = new Promise((resolve) => {
+      child.once('exit', resolve);
+      child.once('error', () => resolve(null));
+    });
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.#complaint = (this.#complaint + text).slice(-complaintCharsMax);
+    });
   }
-  const { totals, failures } = JSON.parse(said) as {
-    readonly totals: Totals;
-    readonly failures: readonly RunResult[];
-  };
-  const [first] = failures.toSorted((one, other) => one.seed - other.seed);
-  return first === undefined
-    ? { status: 'clean', runs: totals.runs }
-    : { status: 'found', seed: first.seed, findings: first.findings };
+
+  /** @throws HunterError */
+  run(shot: Shot): Promise<RunResult> {
+    const result = this.#turn.then(() => this.#shoot(shot));
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  /** @throws HunterError where it says at its end that the bug was in nothing that was loaded */
+  async end(): Promise<void> {
+    if (this.#child.connected) this.#child.disconnect();
+    const late = setTimeout(() => this.#child.kill('SIGKILL'), shotMs);
+    const code = await this.#ended;
+    clearTimeout(late);
+    if (code === plantingFailed) throw this.#error(code);
+  }
+
+  #shoot(shot: Shot): Promise<RunResult> {
+    const child = this.#child;
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => child.kill('SIGKILL'), shotMs);
+      const done = (): void => {
+        clearTimeout(late);
+        child.removeAllListeners('message');
+      };
+      child.once('message', (result) => {
+        done();
+        resolve(result as RunResult);
+      });
+      void this.#ended.then((code) => {
+        done();
+        reject(this.#error(code));
+      });
+      if (child.connected) child.send(shot);
+    });
+  }
+
+  #error(code: number | null): HunterError {
+    const last = this.#complaint.trim().split('\n').slice(-6).join(' / ');
+    return new HunterError(code === plantingFailed ? last : `it ended (${code}): ${last}`);
+  }
 }

@@ -4,6 +4,7 @@
  * the list cannot grow old unnoticed.
  */
 
+import type { RulesName } from '../genesis.ts';
 import type { FaultName } from '../schedule.ts';
 
 export interface Edit {
@@ -22,14 +23,19 @@ export interface PlantedBug {
   /** One sentence: what was done wrong. */
   readonly what: string;
   readonly edits: readonly Edit[];
-  /** What makes it visible; `none`: any rotation does. */
+  /** What makes it visible: the runs of its hunt have these faults, and no others. */
   readonly needs: {
     readonly faults: readonly FaultName[];
+    /** By name; all of them unless told. */
+    readonly activities?: readonly string[];
+    readonly hasEpochs?: boolean;
+    readonly rules?: RulesName;
+    readonly hasWorkload?: boolean;
     /** What operators do, and how it comes together, for people. */
     readonly story: string;
   };
-  /** Seeds that the simulator has for it, where it needs more or fewer than others. */
-  readonly seeds?: number;
+  /** Seeds that have shown it, tried before all others. */
+  readonly seeds?: readonly number[];
 }
 
 /** The list and the code have grown apart, or the call is wrong. */

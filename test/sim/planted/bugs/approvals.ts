@@ -16,6 +16,7 @@ export const approvalBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['race of approvals', 'approval without right'],
       story: 'Somebody executes a plan before its approval: the race of approvals.',
     },
   },
@@ -35,7 +36,11 @@ export const approvalBugs: readonly PlantedBug[] = [
         replace: '!isBound || approvals.has(event.senderId)',
       },
     ],
-    needs: { faults: [], story: 'An operator approves its own plan, and executes it.' },
+    needs: {
+      faults: [],
+      activities: ['approval without right'],
+      story: 'An operator approves its own plan, and executes it.',
+    },
   },
   {
     name: 'approval-bound-to-the-name-only',
@@ -64,6 +69,7 @@ export const approvalBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['approval without right'],
       story:
         'An operator approves another digest than the one of the plan, and the plan is executed.',
     },

@@ -78,6 +78,7 @@ export const layerBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation that is called back', 'rotation'],
       story: 'A slot is turned again after a rotation of it went back: numbers are skipped.',
     },
   },
@@ -199,6 +200,8 @@ export const layerBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation'],
+      hasWorkload: true,
       story: 'Something verifies or decrypts with an old key shortly before it is retired.',
     },
   },
@@ -219,7 +222,11 @@ export const layerBugs: readonly PlantedBug[] = [
         ),
       },
     ],
-    needs: { faults: [], story: 'A rotation goes back after an activation.' },
+    needs: {
+      faults: [],
+      activities: ['rotation that is called back'],
+      story: 'A rotation goes back after an activation.',
+    },
   },
   {
     name: 'freeze-reported-and-not-done',
@@ -233,7 +240,9 @@ export const layerBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['crash', 'partition', 'pause', 'disk-full'],
+      faults: [],
+      activities: ['rotation that cannot go back'],
+      rules: 'impatient',
       story: 'A rotation is locked out: an owner is away for all attempts of its rollback.',
     },
   },
@@ -252,7 +261,11 @@ export const layerBugs: readonly PlantedBug[] = [
         ),
       },
     ],
-    needs: { faults: [], story: 'A rotation of a layer with a symmetric key: 2 to 6.' },
+    needs: {
+      faults: [],
+      activities: ['rotation'],
+      story: 'A rotation of a layer with a symmetric key: 2 to 6.',
+    },
   },
   {
     name: 'poisoned-command-blocks-its-consumer',

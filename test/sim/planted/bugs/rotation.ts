@@ -33,6 +33,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation'],
       story:
         'Any rotation of a slot with verifiers: acknowledgements come one by one. Several agents in a layer, or layers 1 or 4.',
     },
@@ -59,6 +60,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation'],
       story:
         'The layer that comes last in the sequence has a slot with verifiers, and one of them is slower than the owner.',
     },
@@ -76,6 +78,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation that is called back'],
       story: 'The activity that calls a rotation back does so a moment after it was committed.',
     },
   },
@@ -92,6 +95,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation that is called back'],
       story: 'A rotation goes back after its first layer was activated: called back, or any fault.',
     },
   },
@@ -117,7 +121,9 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['crash', 'crash-at-point', 'partition', 'partition-to-bus', 'pause', 'disk-full'],
+      faults: [],
+      activities: ['rotation that cannot go back'],
+      rules: 'impatient',
       story:
         'An owner is out of reach for all attempts of its rollback: attempts times step timeout is shorter than the fault. It shows at rest, or only while the owner is away.',
     },
@@ -138,7 +144,8 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['crash', 'partition', 'disk-full', 'token-down'],
+      faults: [],
+      activities: ['rotation that is called back'],
       story:
         'A rotation goes back before its first activation: called back at once, or an owner is away while it prepares.',
     },
@@ -162,6 +169,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation that is called back'],
       story:
         'A rotation goes back after an activation; at the end its new keys are still withdrawn at owners and known to verifiers.',
     },
@@ -182,7 +190,11 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: "Math.min(instantMs(commit?.issued_at ?? ''), instantMs(plan.expires_at));",
       },
     ],
-    needs: { faults: [], story: 'Any rotation that is retired, under a policy with an overlap.' },
+    needs: {
+      faults: [],
+      activities: ['rotation'],
+      story: 'Any rotation that is retired, under a policy with an overlap.',
+    },
   },
   {
     name: 'retired-with-the-first-release',
@@ -202,6 +214,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation'],
       story: 'Any rotation that is retired and has a slot with verifiers; more easily with delays.',
     },
   },
@@ -218,6 +231,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['rotation that is called back'],
       story:
         'A rotation goes back after an activation, and the withdrawn key was not used in the usage window.',
     },
@@ -237,7 +251,9 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['crash', 'partition', 'pause', 'disk-full'],
+      faults: [],
+      activities: ['rotation that cannot go back'],
+      rules: 'impatient',
       story: 'A rollback fails as often as it may (an owner is away), and operators recover it.',
     },
   },
@@ -254,6 +270,7 @@ export const rotationBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['two plans for one layer'],
       story: 'Two plans with a layer in common are executed one shortly after the other.',
     },
   },

@@ -24,6 +24,11 @@ export const trustBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: ['crash', 'wire-attack', 'duplication'],
+      activities: [
+        'policy amended in mid-rotation',
+        'registry amended in mid-rotation',
+        'bad offer',
+      ],
       story:
         'Two amendments of one kind, and then the first offer once more: an orchestrator that starts reads all offers again, somebody offers an old document.',
     },
@@ -41,6 +46,7 @@ export const trustBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: ['crash', 'crash-at-point'],
+      activities: ['policy amended in mid-rotation', 'registry amended in mid-rotation'],
       story:
         'An agent dies within a second of an adoption, and says something under the older version after its restart.',
     },
@@ -87,6 +93,9 @@ export const trustBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: ['crash', 'pause', 'duplication', 'delay'],
+      activities: ['epochs turned in mid-rotation'],
+      hasEpochs: true,
+      rules: 'short-epochs',
       story:
         'Epochs are turned, and a member hears of the older activation again: it starts and reads the log, or a message is delivered twice.',
     },
@@ -102,7 +111,13 @@ export const trustBugs: readonly PlantedBug[] = [
         replace: 'SET highest = excluded.highest',
       },
     ],
-    needs: { faults: ['crash'], story: 'Epochs are turned, or the signer reads their logs again.' },
+    needs: {
+      faults: ['crash'],
+      activities: ['epochs turned in mid-rotation'],
+      hasEpochs: true,
+      rules: 'short-epochs',
+      story: 'Epochs are turned, or the signer reads their logs again.',
+    },
   },
   {
     name: 'closed-epochs-stay-in-the-vault',
@@ -117,6 +132,9 @@ export const trustBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['epochs turned in mid-rotation'],
+      hasEpochs: true,
+      rules: 'short-epochs',
       story: 'Secrets by epochs; epochs are turned, and the older one is closed after its grace.',
     },
   },
@@ -133,6 +151,8 @@ export const trustBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: [],
+      activities: ['epochs turned in mid-rotation'],
+      hasEpochs: true,
       story: 'Any epoch, also the first: acceptances come one by one.',
     },
   },
@@ -152,6 +172,11 @@ export const trustBugs: readonly PlantedBug[] = [
         ),
       },
     ],
-    needs: { faults: [], story: 'Any epoch that begins or is asked for.' },
+    needs: {
+      faults: [],
+      activities: ['epochs turned in mid-rotation'],
+      hasEpochs: true,
+      story: 'Any epoch that begins or is asked for.',
+    },
   },
 ];

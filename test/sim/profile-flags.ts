@@ -1,0 +1,63 @@
+/** What the runs of a call are held to, by the flags of the command line. */
+
+import { activities } from './activities.ts';
+import { rulesNames } from './genesis.ts';
+import type { Profile } from './run.ts';
+import { faultNames } from './schedule.ts';
+
+export const profileOptions = {
+  faults: { type: 'string' },
+  without: { type: 'string' },
+  activities: { type: 'string' },
+  rules: { type: 'string' },
+  epochs: { type: 'string' },
+  workload: { type: 'string' },
+} as const;
+
+export const profileUsage = `\
+  --faults A,B      draws only these faults ('': none)
+  --without A,B     draws all faults but these
+  --activities A,B  draws only these activities
+  --rules NAME      ${rulesNames.join(', ')}
+  --epochs yes|no   whether secrets of channels are drawn and renewed
+  --workload yes|no whether keys are used while things go wrong
+`;
+
+export type ProfileFlags = { readonly [Name in keyof typeof profileOptions]?: string | undefined };
+
+/** @throws RangeError for a name that there is none of */
+export function profileOf(flags: ProfileFlags): Profile {
+  const without = listOf('fault', flags.without, faultNames);
+  const names = listOf('fault', flags.faults, faultNames);
+  const known = activities.map(({ name }) => name);
+  return {
+    names:
+      without === undefined
+        ? names
+        : (names ?? faultNames).filter((name) => !without.includes(name)),
+    activities: listOf('activity', flags.activities, known),
+    rules: listOf('rules', flags.rules, rulesNames)?.[0],
+    hasEpochs: whether(flags.epochs),
+    hasWorkload: whether(flags.workload),
+  };
+}
+
+function listOf<Name extends string>(
+  what: string,
+  text: string | undefined,
+  known: readonly Name[],
+): readonly Name[] | undefined {
+  if (text === undefined) return undefined;
+  if (text === '') return [];
+  return text.split(',').map((name) => {
+    const found = known.find((one) => one === name);
+    if (found !== undefined) return found;
+    throw new RangeError(`there is no ${what} ${name}: ${known.join(', ')}`);
+  });
+}
+
+function whether(text: string | undefined): boolean | undefined {
+  if (text === undefined) return undefined;
+  if (text === 'yes' || text === 'no') return text === 'yes';
+  throw new RangeError(`${text} is neither yes nor no`);
+}

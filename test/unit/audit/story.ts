@@ -38,7 +38,18 @@ export interface TellOptions {
   /** Stops before the entry of this type would be appended. */
   readonly until?: RotationEvent['type'];
   /** What happens before the first entry of this type is appended. */
-  readonly before?: { readonly type: RotationEvent['type']; readonly run: () => Promise<void> };
+  readonly before?: {
+    readonly type: RotationEvent['type'];
+    readonly run: (saga: SagaInHand) => Promise<void>;
+  };
+}
+
+/** A rotation that is being told. */
+export interface SagaInHand {
+  /** What the next entry is called. */
+  next(): { readonly sagaId: string; readonly index: number; readonly previous: string };
+  /** Appends an entry that rests on nothing. */
+  enter(event: Untimed<RotationEvent>): Promise<unknown>;
 }
 
 /** Tells one rotation, to its end unless told otherwise. */
@@ -251,18 +262,22 @@ class Telling {
     if (until === event.type) return false;
     if (before?.type === event.type && !this.#interrupted) {
       this.#interrupted = true;
-      await before.run();
+      await before.run({ next: () => this.#next(), enter: (extra) => this.#enter(extra, []) });
     }
-    const { planId } = this.#options;
     const { world } = this.#stage;
     const timed = { ...event, atMs: world.clock.nowMs() } as RotationEvent;
-    const index = this.#entries.length;
-    const previous = this.#entries.at(-1) ?? zeroHash;
-    const entry = { index, previous, consumed: [...consumed], event: timed };
-    const hash = await this.#stage.append({ saga: 'rotation', sagaId: planId, ...entry });
+    const { index, ...linked } = this.#next();
+    const entry = { index, ...linked, consumed: [...consumed], event: timed };
+    const hash = await this.#stage.append({ saga: 'rotation', ...entry });
     this.#entries.push(hash);
     this.#fold(hash, timed, { index, consumed: [...consumed] });
     return true;
+  }
+
+  #next() {
+    const index = this.#entries.length;
+    const previous = this.#entries.at(-1) ?? zeroHash;
+    return { sagaId: this.#options.planId, index, previous };
   }
 
   #fold(

@@ -250,11 +250,11 @@ export async function settle(operators: readonly Operator[], recovers: boolean):
   for (const { planId, planDigest } of recovers ? locked : []) {
     const view = await first.show(planId);
     if (view?.phase !== 'locked_out') continue;
-    if (view.state.recoveryRequest === null) {
-      await first.request('recovery-requested', { planId, planDigest });
-    }
-    const { lockouts } = view.state;
-    await second.request('recovery-approved', { planId, planDigest, lockout: lockouts });
+    const { lockouts, recoveryRequest } = view.state;
+    if (recoveryRequest === null) await first.request('recovery-requested', { planId, planDigest });
+    // Nobody approves what he asked for himself.
+    const approver = recoveryRequest?.operatorId === second.id ? first : second;
+    await approver.request('recovery-approved', { planId, planDigest, lockout: lockouts });
   }
   if (recovers && locked.length > 0) return false;
   return rotations.every(({ phase }) => atRest.has(phase));

@@ -35,7 +35,7 @@ export interface RotationDetails extends RotationSummary {
   readonly index: number;
   readonly state: {
     readonly lockouts: number;
-    readonly recoveryRequest: object | null;
+    readonly recoveryRequest: { readonly operatorId: string } | null;
     readonly execution: object | null;
     readonly outstanding?: readonly { readonly type: string }[];
   };

@@ -12,6 +12,8 @@ export const profileOptions = {
   rules: { type: 'string' },
   epochs: { type: 'string' },
   workload: { type: 'string' },
+  second: { type: 'string' },
+  'quiet-ms': { type: 'string' },
 } as const;
 
 export const profileUsage = `\
@@ -20,6 +22,8 @@ export const profileUsage = `\
   --activities A,B  draws only these activities
   --rules NAME      ${rulesNames.join(', ')}
   --epochs yes|no   whether secrets of channels are drawn and renewed
+  --second yes|no   whether two layers have a second agent
+  --quiet-ms N      how long the mesh is watched once it is at rest (15000)
   --workload yes|no whether keys are used while things go wrong
 `;
 
@@ -39,6 +43,8 @@ export function profileOf(flags: ProfileFlags): Profile {
     rules: listOf('rules', flags.rules, rulesNames)?.[0],
     hasEpochs: whether(flags.epochs),
     hasWorkload: whether(flags.workload),
+    hasSecond: whether(flags.second),
+    quietMs: flags['quiet-ms'] === undefined ? undefined : Number(flags['quiet-ms']),
   };
 }
 

@@ -28,8 +28,12 @@ export interface Profile {
   /** Draws no other activities. */
   readonly activities?: readonly string[] | undefined;
   readonly hasEpochs?: boolean | undefined;
+  /** Two layers have a second agent. */
+  readonly hasSecond?: boolean | undefined;
   readonly rules?: RulesName | undefined;
   readonly hasWorkload?: boolean | undefined;
+  /** How long the mesh is watched once it is at rest; 15 s unless told. */
+  readonly quietMs?: number | undefined;
 }
 
 const bootMs = 30_000;
@@ -37,7 +41,7 @@ const phaseMs = 20_000;
 const activitiesMs = 150_000;
 const healingMs = 240_000;
 /** After everything came to rest: what would still come has come by then. */
-const quietMs = 15_000;
+const restMs = 15_000;
 
 let current: SimulatedWorld | undefined;
 
@@ -52,16 +56,17 @@ process.on('unhandledRejection', (error) => {
 export async function runWorld(seed: number, options: RunOptions = {}): Promise<RunResult> {
   const draws = drawsFrom(seed).fork('run');
   const layers = [1, 2, 3, 4, 5, 6, 7] as const;
-  const hasSecond = draws.chance(0.4);
+  const isSecond = draws.chance(0.4);
   const { hasEpochs, rules, hasWorkload } = drawKind(draws.fork('kind'), options);
   const world = await SimulatedWorld.make({
     seed,
-    second: hasSecond
-      ? draws
-          .shuffled(layers)
-          .slice(0, 2)
-          .toSorted((a, b) => a - b)
-      : [],
+    second:
+      (options.hasSecond ?? isSecond)
+        ? draws
+            .shuffled(layers)
+            .slice(0, 2)
+            .toSorted((a, b) => a - b)
+        : [],
     hasEpochs,
     rules,
     hasWorkload,
@@ -107,7 +112,7 @@ export async function whileCurrent<Result>(
 async function runPhases(
   world: SimulatedWorld,
   draws: Draws,
-  { kept, faultsMax = 8, names, activities }: RunOptions,
+  { kept, faultsMax = 8, names, activities, quietMs }: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
   world.start();
@@ -126,7 +131,7 @@ async function runPhases(
   await time.run(time.monotonicMs() + activitiesMs, () => busy.done && healing.done);
   healing.heal();
   world.heal();
-  await heal(world);
+  await heal(world, quietMs);
   checkAtRest(world);
   const drawn = { faults: schedule.length, activities: count };
   return resultOf(world, countsOf(faults), drawn);
@@ -200,7 +205,7 @@ function beginActivities(
 }
 
 /** Everything runs again; operators see to what is locked out; then nothing may be left undone. */
-export async function heal(world: SimulatedWorld): Promise<void> {
+export async function heal(world: SimulatedWorld, quietMs = restMs): Promise<void> {
   const { time, processes } = world;
   const untilMs = time.monotonicMs() + healingMs;
   let isSettled = false;

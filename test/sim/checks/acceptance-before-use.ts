@@ -101,7 +101,8 @@ export class AcceptanceBeforeUse extends BaseChecker {
     const { slot } = planned;
     const peer = observation.agents.get(member)?.peers.get(`${slot} ${key.keyId}`);
     const about = [saga.sagaId, key.keyId];
-    if (peer?.state === 'accepted') {
+    // A withdrawn key was accepted, went back, and still verifies: an activation that was under way.
+    if (peer?.state === 'accepted' || peer?.state === 'withdrawn') {
       if (observation.digest(peer.publicKey) === key.keyId) return nothing;
       const what = `${slot}: the accepted public half is not the key's`;
       return [this.violation(observation, { agentId: member, what, about })];

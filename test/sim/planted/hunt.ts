@@ -45,17 +45,23 @@ const complaintCharsMax = 2_000;
 
 export async function hunt(bug: PlantedBug, options: HuntOptions): Promise<TimedHunt> {
   const beganMs = performance.now();
-  const hunter = new Hunter(bug.name);
   const progress = { runs: 0, unclean: [] as number[] };
+  const found = await withHunter(bug, (hunter) => search(bug, hunter, { ...options, progress }));
+  return { ...found, ...progress, seconds: (performance.now() - beganMs) / 1000 };
+}
+
+async function withHunter(
+  bug: PlantedBug,
+  use: (hunter: Hunter) => Promise<Found>,
+): Promise<Found> {
+  const hunter = new Hunter(bug.name);
   try {
-    const found = await search(bug, hunter, { ...options, progress });
-    return { ...found, ...progress, seconds: (performance.now() - beganMs) / 1000 };
+    const found = await use(hunter);
+    await hunter.end();
+    return found;
   } catch (error) {
     if (!(error instanceof HunterError)) throw error;
-    const seconds = (performance.now() - beganMs) / 1000;
-    return { status: 'broken', reason: error.message, ...progress, seconds };
-  } finally {
-    await hunter.end();
+    return { status: 'broken', reason: error.message };
   }
 }
 
@@ -84,7 +90,6 @@ async function search(
     if (without.findings.length === 0) return { status: 'found', seed, findings };
     progress.unclean.push(seed);
   }
-  await hunter.end();
   return { status: 'clean' };
 }
 

@@ -31,6 +31,10 @@ export interface PlantedBug {
     readonly hasEpochs?: boolean;
     readonly rules?: RulesName;
     readonly hasWorkload?: boolean;
+    /** How long the mesh is watched once it is at rest. */
+    readonly quietMs?: number;
+    /** As it is drawn unless told. */
+    readonly hasSecond?: boolean;
     /** What operators do, and how it comes together, for people. */
     readonly story: string;
   };

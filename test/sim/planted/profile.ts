@@ -5,17 +5,20 @@ import type { PlantedBug } from './mutation.ts';
 
 export function profileOf({ needs }: PlantedBug): Profile {
   const { faults, activities, hasEpochs = false, rules = 'usual', hasWorkload = false } = needs;
-  return { names: faults, activities, hasEpochs, rules, hasWorkload };
+  const { hasSecond, quietMs } = needs;
+  return { names: faults, activities, hasEpochs, rules, hasWorkload, hasSecond, quietMs };
 }
 
 /** The same as flags of `test/sim/main.ts`. */
 export function flagsOf(bug: PlantedBug): string {
-  const { names = [], activities, hasEpochs, rules, hasWorkload } = profileOf(bug);
+  const { names = [], activities, hasSecond, quietMs, ...profile } = profileOf(bug);
   return [
     `--faults '${names.join(',')}'`,
     ...(activities === undefined ? [] : [`--activities '${activities.join(',')}'`]),
-    `--rules ${rules}`,
-    `--epochs ${hasEpochs === true ? 'yes' : 'no'}`,
-    `--workload ${hasWorkload === true ? 'yes' : 'no'}`,
+    `--rules ${profile.rules}`,
+    `--epochs ${profile.hasEpochs === true ? 'yes' : 'no'}`,
+    `--workload ${profile.hasWorkload === true ? 'yes' : 'no'}`,
+    ...(hasSecond === undefined ? [] : [`--second ${hasSecond ? 'yes' : 'no'}`]),
+    ...(quietMs === undefined ? [] : [`--quiet-ms ${quietMs}`]),
   ].join(' ');
 }

@@ -7,15 +7,15 @@ const stepEvidence = 'shared/core/step-evidence.ts';
 
 export const rotationBugs: readonly PlantedBug[] = [
   {
-    name: 'activated-by-a-majority',
+    name: 'activated-by-a-half',
     invariant: 1,
-    what: 'A layer is activated once most members of each slot have accepted, and agents count likewise.',
+    what: 'A layer is activated once half of the members of each slot have accepted, and agents count likewise.',
     edits: [
       {
         file: `${rotation}/advance.ts`,
         find: 'if (isIdle(state)) beginActivating(draft);',
         replace: lines(
-          'if (state.slots.every((slot) => slot.accepted.length > slot.verifiers.length / 2)) {',
+          'if (state.slots.every((slot) => slot.accepted.length >= slot.verifiers.length / 2)) {',
           '        beginActivating(draft);',
           '      }',
         ),
@@ -23,17 +23,18 @@ export const rotationBugs: readonly PlantedBug[] = [
       {
         file: `${rotation}/activate.ts`,
         find: 'membersOf(slot).every((agentId) => accepted.has(agentId))',
-        replace: 'accepted.size > slot.verifiers.length / 2',
+        replace: 'accepted.size >= slot.verifiers.length / 2',
       },
       {
         file: stepEvidence,
         find: '!accepted.some(({ agentId }) => agentId === member.agent_id),',
-        replace: '2 * (accepted.length + 1) <= membersOf(plan, slot).length - 1,',
+        replace: '2 * accepted.length < membersOf(plan, slot).length - 1,',
       },
     ],
     needs: {
-      faults: [],
+      faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
+      hasSecond: true,
       story:
         'Any rotation of a slot with verifiers: acknowledgements come one by one. Several agents in a layer, or layers 1 or 4.',
     },
@@ -59,8 +60,9 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: [],
+      faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
+      hasSecond: true,
       story:
         'The layer that comes last in the sequence has a slot with verifiers, and one of them is slower than the owner.',
     },
@@ -170,6 +172,8 @@ export const rotationBugs: readonly PlantedBug[] = [
     needs: {
       faults: [],
       activities: ['rotation that is called back'],
+      rules: 'impatient',
+      quietMs: 60_000,
       story:
         'A rotation goes back after an activation; at the end its new keys are still withdrawn at owners and known to verifiers.',
     },
@@ -208,13 +212,14 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
       {
         file: stepEvidence,
-        find: '!released.includes(member.agent_id) && !mayBeFenced(plan, policy, member)',
-        replace: 'released.length === 0 && !mayBeFenced(plan, policy, member)',
+        find: '!released.includes(member.agent_id) &&',
+        replace: 'released.length === 0 &&',
       },
     ],
     needs: {
-      faults: [],
+      faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
+      hasSecond: true,
       story: 'Any rotation that is retired and has a slot with verifiers; more easily with delays.',
     },
   },

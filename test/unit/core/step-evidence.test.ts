@@ -302,6 +302,40 @@ describe('going back', () => {
   });
 });
 
+describe('a member that the agent itself knows as revoked', () => {
+  const knowing = (revoked: string) => ({ isRevoked: (agentId: string) => agentId === revoked });
+  const withoutWordOf = (check: StepCheck, agentId: string): StepCheck =>
+    evidence(check, (event) => (event.senderId === agentId ? undefined : event));
+
+  it.each([
+    ['activate', 'ORCH-8014'],
+    ['retire', 'ORCH-8007'],
+  ] as const)('may be missing from what %s rests on, and nobody else', (operation, refusal) => {
+    const check = withoutWordOf(checkOf(operation), 'layer-2-a');
+    expect(code(check)).toBe(refusal);
+    expect(code({ ...check, ...knowing('layer-3-a') })).toBe(refusal);
+    expect(code({ ...check, ...knowing('layer-1-a') })).toBe(refusal);
+    expect(code({ ...check, ...knowing('layer-2-a') })).toBe('ok');
+  });
+
+  it.each(['accept', 'verify'] as const)('is no owner of a key to %s', (operation) => {
+    const check = checkOf(operation);
+    expect(code({ ...check, ...knowing('layer-1-a') })).toBe('ORCH-8014');
+    expect(code({ ...check, ...knowing('layer-2-a') })).toBe('ok');
+  });
+
+  it('does not keep others from letting go of its keys', () => {
+    for (const operation of ['release', 'rollback', 'discard'] as const) {
+      const check = checkOf(operation);
+      const slot = check.command.slots[0];
+      const owner = check.plan.affected_keys
+        .find((key) => key.slot === slot)
+        ?.members.find(({ role }) => role === 'owner');
+      expect(code({ ...check, ...knowing(owner?.agent_id ?? '') })).toBe('ok');
+    }
+  });
+});
+
 function changedReport(event: VerifiedEvent, more: object): VerifiedEvent {
   if (event.type !== 'step-reported') return event;
   return { ...event, body: { ...event.body, ...more } };

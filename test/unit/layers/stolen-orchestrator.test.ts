@@ -3,6 +3,7 @@
  * and that the agent ends on one version with the others once honest ones go on (invariants 2, 7, 8).
  */
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { revocationOf } from '../../support/documents.ts';
 import type { World } from '../../support/world.ts';
 import { Actor } from './actor.ts';
 import { Director, stageWorld } from './director.ts';
@@ -87,4 +88,25 @@ test('a command id that was used for something else is not answered in its place
   const { report } = await director.step(owner, 'rollback', { slots, index: 21, commandId });
   expect(report?.body).toMatchObject({ status: 'done', operation: 'rollback' });
   expect(primary()).toBe(1);
+});
+
+test('what a member did not say is needless only where the trust documents revoke it', async () => {
+  const own = await stageWorld();
+  const maker = new Actor(own, 'identity-a', 1);
+  const member = new Actor(own, 'authorization-a', 2);
+  try {
+    const choices = { planId: 'stolen-word', layers: [1] as const };
+    const director = await Director.plan(own, [maker, member], choices);
+    const shared = director.plan.body.affected_keys.filter(({ members }) => members.length > 1);
+    const slots = shared.map((key) => key.slot);
+    await director.succeed(maker, 'prepare');
+    const early = await director.step(maker, 'activate', { slots, index: 12 });
+    expect(early.report?.body).toMatchObject({ status: 'failed', code: 'ORCH-8014' });
+    const revocation = await revocationOf(own, member.agentId);
+    expect(own.trust.adopt(revocation, own.clock.nowMs()).status).toBe('adopted');
+    await director.succeed(maker, 'activate', { slots, index: 13 });
+  } finally {
+    maker.end();
+    member.end();
+  }
 });

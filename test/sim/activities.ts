@@ -5,6 +5,7 @@
  */
 
 import type { RotationPhase } from '#schemas/saga.ts';
+import { drawLayers, type Extent } from './extent.ts';
 import type { Draws } from './model.ts';
 import type { Operator, RotationDetails, RotationSummary } from './operator.ts';
 
@@ -20,6 +21,7 @@ export const atRest: ReadonlySet<RotationPhase> = new Set([
 
 export interface ActivityPorts {
   readonly draws: Draws;
+  readonly extent: Extent;
   readonly operators: readonly Operator[];
   /** Offers the next policy or registry; whom it concerns hears of it. */
   readonly amend: (kind: 'policy' | 'registry') => Promise<void>;
@@ -31,7 +33,6 @@ export interface ActivityPorts {
   readonly restart: () => void;
 }
 
-const allLayers = [1, 2, 3, 4, 5, 6, 7] as const;
 const planWaitMs = 20_000;
 const rotationWaitMs = 60_000;
 /** Longer than all attempts of a rollback. */
@@ -87,14 +88,6 @@ function pair({ draws, operators }: ActivityPorts): {
   return { asker, other };
 }
 
-function layersOf(draws: Draws): readonly number[] {
-  if (draws.chance(0.3)) return allLayers;
-  return draws
-    .shuffled(allLayers)
-    .slice(0, draws.between(1, 3))
-    .toSorted((a, b) => a - b);
-}
-
 /** A plan that was checked against the live agents; undefined where it was refused or nobody said. */
 export async function planned(
   { draws }: Pick<ActivityPorts, 'draws'>,
@@ -114,7 +107,7 @@ export async function planned(
 
 async function approved(ports: ActivityPorts): Promise<RotationDetails | undefined> {
   const { asker, other } = pair(ports);
-  const plan = await planned(ports, asker, layersOf(ports.draws));
+  const plan = await planned(ports, asker, drawLayers(ports.draws, ports.extent));
   if (plan === undefined) return undefined;
   const { planId, planDigest } = plan;
   await other.request('plan-approved', { planId, planDigest });
@@ -153,7 +146,7 @@ async function concurrent(ports: ActivityPorts): Promise<void> {
 
 async function approvalRace(ports: ActivityPorts): Promise<void> {
   const { asker, other } = pair(ports);
-  const plan = await planned(ports, asker, layersOf(ports.draws));
+  const plan = await planned(ports, asker, drawLayers(ports.draws, ports.extent));
   if (plan === undefined) return;
   const { planId, planDigest } = plan;
   const approve = () => other.request('plan-approved', { planId, planDigest });
@@ -166,7 +159,7 @@ async function approvalRace(ports: ActivityPorts): Promise<void> {
 /** The requester's own approval, and one for another plan than there is. */
 async function withoutRight(ports: ActivityPorts): Promise<void> {
   const { asker, other } = pair(ports);
-  const plan = await planned(ports, asker, layersOf(ports.draws));
+  const plan = await planned(ports, asker, drawLayers(ports.draws, ports.extent));
   if (plan === undefined) return;
   const { planId, planDigest } = plan;
   const wrongDigest = planDigest.replace(/^./, (digit) => (digit === '0' ? '1' : '0'));

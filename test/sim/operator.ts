@@ -76,6 +76,8 @@ interface Requests {
 const askTimeoutMs = 3_000;
 const pauseMs = 500;
 const outcomeWaitMs = 1_000;
+/** Between two looks at a rotation: it moves in steps of a few milliseconds, and an answer is large. */
+const lookMs = 250;
 const asksMax = 24;
 const publishAttempts = 4;
 
@@ -203,6 +205,7 @@ export class Operator {
       if (view === undefined) continue;
       if (phases.includes(view.phase)) return view;
       afterIndex = view.index;
+      await this.pause(lookMs);
     }
     return undefined;
   }

@@ -4,6 +4,7 @@
  */
 
 import { drawActivity, settle, type ActivityPorts } from './activities.ts';
+import { drawExtent, type Extent } from './extent.ts';
 import { applyFault } from './faults.ts';
 import type { RulesName } from './genesis.ts';
 import { running } from './lives.ts';
@@ -37,7 +38,6 @@ export interface Profile {
 }
 
 const bootMs = 30_000;
-const phaseMs = 20_000;
 const activitiesMs = 150_000;
 const healingMs = 240_000;
 /** After everything came to rest: what would still come has come by then. */
@@ -56,7 +56,7 @@ process.on('unhandledRejection', (error) => {
 export async function runWorld(seed: number, options: RunOptions = {}): Promise<RunResult> {
   const draws = drawsFrom(seed).fork('run');
   const layers = [1, 2, 3, 4, 5, 6, 7] as const;
-  const isSecond = draws.chance(0.4);
+  const isSecond = draws.chance(0.3);
   const { hasEpochs, rules, hasWorkload } = drawKind(draws.fork('kind'), options);
   const world = await SimulatedWorld.make({
     seed,
@@ -85,7 +85,7 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
 
 /** Secrets by epochs, other rules than usual and use of the keys take time: a part of the seeds has them. */
 function drawKind(draws: Draws, profile: Profile) {
-  const [isEpochs, isWorkload, isOther] = [0.2, 0.15, 0.3].map((part) => draws.chance(part));
+  const [isEpochs, isWorkload, isOther] = [0.1, 0.15, 0.3].map((part) => draws.chance(part));
   const hasEpochs = profile.hasEpochs ?? isEpochs === true;
   const other: RulesName = hasEpochs ? draws.pick(['short-epochs', 'impatient']) : 'impatient';
   return {
@@ -112,28 +112,28 @@ export async function whileCurrent<Result>(
 async function runPhases(
   world: SimulatedWorld,
   draws: Draws,
-  { kept, faultsMax = 8, names, activities, quietMs }: RunOptions,
+  { kept, faultsMax, names, activities, quietMs }: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
   world.start();
   if (!(await time.run(bootMs, () => processes.areUp() && world.hasJoined()))) {
     world.fail(13, processes.down(), 'the mesh does not come up');
   }
+  const extent = drawExtent(draws.fork('extent'));
   const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), {
-    phaseMs,
-    faultsMax: names?.length === 0 ? 0 : faultsMax,
+    phaseMs: extent.phaseMs,
+    faultsMax: names?.length === 0 ? 0 : (faultsMax ?? extent.faultsMax),
     ...(names === undefined ? {} : { names }),
   });
   const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
   const healing = begin(world, faults, draws.fork('effects'));
-  const count = draws.between(1, 4);
-  const busy = beginActivities(world, draws, { count, kept, activities });
+  const busy = beginActivities(world, draws, { extent, kept, activities });
   await time.run(time.monotonicMs() + activitiesMs, () => busy.done && healing.done);
   healing.heal();
   world.heal();
   await heal(world, quietMs);
   checkAtRest(world);
-  const drawn = { faults: schedule.length, activities: count };
+  const drawn = { faults: schedule.length, activities: extent.activities };
   return resultOf(world, countsOf(faults), drawn);
 }
 
@@ -178,20 +178,20 @@ function beginActivities(
   world: SimulatedWorld,
   draws: Draws,
   {
-    count,
+    extent,
     kept,
     activities,
-  }: Pick<Profile, 'activities'> & { readonly count: number; readonly kept: Kept | undefined },
+  }: Pick<Profile, 'activities'> & { readonly extent: Extent; readonly kept: Kept | undefined },
 ) {
   const state = { done: false };
-  const all = Array.from({ length: count }, async (_, index) => {
+  const all = Array.from({ length: extent.activities }, async (_, index) => {
     const own = draws.fork(`activity ${index}`);
     const { name, run } = drawActivity(own, activities);
-    const atMs = index === 0 ? own.between(0, 2_000) : own.between(0, phaseMs);
+    const atMs = index === 0 ? own.between(0, 2_000) : own.between(0, extent.phaseMs);
     if (kept?.activities.includes(index) === false) return;
     await new Promise<void>((resolve) => world.time.after(atMs, resolve));
     world.trace.note('activity', { name });
-    await run(world.activityPorts(own) satisfies ActivityPorts);
+    await run({ ...world.activityPorts(own), extent } satisfies ActivityPorts);
     world.trace.note('activity over', { name });
   });
   Promise.all(all).then(

@@ -134,7 +134,7 @@ export class SimulatedWorld {
     this.network.calm();
   }
 
-  activityPorts(draws: Draws): ActivityPorts {
+  activityPorts(draws: Draws): Omit<ActivityPorts, 'extent'> {
     return {
       draws,
       operators: this.operators,

@@ -57,10 +57,14 @@ export class WorldDisks {
     };
   }
 
-  /** Events that are durable at their producers and not settled yet: `3 at identity-a`. */
-  waiting(): string[] {
+  /**
+   * Events that are durable at their producers and not settled yet: `3 at identity-a`. Who is revoked has
+   * no secret of a new epoch, and cannot read what became of its events.
+   */
+  waiting(revoked: ReadonlySet<string>): string[] {
     return [...this.#disks.values()].flatMap((disk) =>
       databasesWithOutbox.flatMap((name) => {
+        if (revoked.has(disk.agentId)) return [];
         const row = disk.peekDatabase(name)?.prepare(outboxQuery).get();
         const rows = Number(row?.['row_count'] ?? 0);
         return rows === 0 ? [] : [`${rows} at ${disk.agentId}`];

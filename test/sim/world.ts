@@ -180,12 +180,13 @@ export class SimulatedWorld {
 
   /** Whether nothing waits to be sent. */
   isQuiet(): boolean {
-    return this.disks.waiting().length === 0;
+    return this.disks.waiting(this.checks.book.revoked).length === 0;
   }
 
   /** What keeps the world from being at rest, for a report. */
   unrest(): string {
-    const waiting = this.disks.waiting().map((rows) => `in the outbox ${rows}`);
+    const { revoked } = this.checks.book;
+    const waiting = this.disks.waiting(revoked).map((rows) => `in the outbox ${rows}`);
     return [JSON.stringify(this.rotations()), ...waiting].join(', ');
   }
 

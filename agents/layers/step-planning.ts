@@ -212,28 +212,43 @@ function planRetirement({ base, command }: Subject): SlotPlanning {
  * The way back leads from the key that this rotation made to the one that it began with, and nowhere
  * else: a rollback of a rotation that is over must not undo what a later one has turned.
  */
-function planRollback({ base, command, inspection, store }: Subject): SlotPlanning {
+function planRollback(subject: Subject): SlotPlanning {
+  const { base, inspection } = subject;
   const primary = primaryOf(inspection);
   if (base.role === 'verifier' || primary === undefined) return base;
-  const made = store.candidate(base.slot, command.sagaId)?.version;
-  return primary.keyId === base.checkpoint.keyId || primary.version === made
+  return primary.keyId === base.checkpoint.keyId || primary.keyId === madeBy(subject)?.keyId
     ? base
     : refuse('ORCH-8004', `the primary key of ${base.slot} is not of this rotation`);
 }
 
-function planDiscard({ base, command, inspection, store }: Subject): SlotPlanning {
+function planDiscard(subject: Subject): SlotPlanning {
+  const { base, command, inspection, store } = subject;
   const { slot } = base;
-  const version = store.candidate(slot, command.sagaId)?.version;
-  if (version === undefined || base.role === 'verifier') return base;
-  const key = inspection?.versions.find((each) => each.version === version);
+  const key = base.role === 'verifier' ? undefined : madeBy(subject);
   if (key === undefined) return base;
-  const discarding = { ...base, candidate: { version, keyId: key.keyId } };
+  const discarding = { ...base, candidate: { version: key.version, keyId: key.keyId } };
   if (key.state === 'prepared' || key.state === 'withdrawn') return discarding;
   // Activated, though the saga does not know of it: then it goes back first.
   const holder = store.holderOf(slot) ?? command.sagaId;
   const mayGoBack = inspection?.frozen === false && holder === command.sagaId;
   if (key.state === 'primary' && mayGoBack) return discarding;
   return refuse('ORCH-8005', `the new key of ${slot} is ${key.state} and cannot be discarded`);
+}
+
+/**
+ * The key that this rotation made: by its id, which its outcome noted. Before that its number alone is
+ * known, and a preparation that was overtaken leaves it to the next rotation.
+ */
+function madeBy({ base, command, inspection, store }: Subject): KeyVersion | undefined {
+  const { slot } = base;
+  const known = store.candidate(slot, command.sagaId);
+  const key = inspection?.versions.find(({ version }) => version === known?.version);
+  if (known === undefined || key === undefined) return undefined;
+  const isItsOwn =
+    known.keyId === undefined
+      ? !store.isMeantForOthers(slot, command.sagaId, known.version)
+      : known.keyId === key.keyId;
+  return isItsOwn ? key : undefined;
 }
 
 function withCandidate({ base }: Subject): SlotPlanning {

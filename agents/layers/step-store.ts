@@ -166,6 +166,12 @@ export class StepStore {
     return row['key_id'] === null ? { version } : { version, keyId: text(row['key_id']) };
   }
 
+  /** Whether a number of the slot was meant for other rotations too: one that was never given is free again. */
+  isMeantForOthers(slot: string, sagaId: string, version: number): boolean {
+    const where = 'WHERE slot = ? AND saga_id <> ? AND version = ?';
+    return this.#read(`SELECT 1 FROM candidates ${where}`, slot, sagaId, version).length > 0;
+  }
+
   peerKey(slot: string, keyId: string): PeerKey | undefined {
     const where = 'WHERE slot = ? AND key_id = ?';
     const [row] = this.#read(`SELECT * FROM peer_keys ${where}`, slot, keyId);

@@ -193,6 +193,29 @@ test('an intent that a later command overtook is not run any more', async () => 
   }
 });
 
+test("the number of a preparation that was overtaken is the next rotation's, and so is its key", async () => {
+  const owner = new Actor(world, 'identity-a', 1);
+  try {
+    const first = await Director.plan(world, [owner], { planId: 'given-up', layers: [1] });
+    owner.begin(cutAt('before the effect', 'prepare'));
+    const sent = first.message(owner, await first.body(owner, 'prepare'));
+    await expect(owner.agent.handle(sent)).rejects.toBeInstanceOf(PowerCut);
+    owner.begin();
+    await first.succeed(owner, 'rollback');
+    await owner.agent.reconcile();
+    owner.reports();
+    const second = await Director.plan(world, [owner], { planId: 'the-next', layers: [1] });
+    await second.succeed(owner, 'prepare');
+    expect(await owner.states(token)).toEqual(['2:prepared', '1:primary']);
+    await first.succeed(owner, 'discard');
+    expect(await owner.states(token)).toEqual(['2:prepared', '1:primary']);
+    await second.succeed(owner, 'discard');
+    expect(await owner.states(token)).toEqual(['1:primary']);
+  } finally {
+    owner.end();
+  }
+});
+
 /** Once only: the process that comes back has its power. */
 function cutAt(point: Point, effect: keyof LayerAdapter | undefined): Between {
   const cut = (): never => {

@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test vectors-long fuzz chaos chaos-containers check bench ci
+.PHONY: help setup demo test vectors-long fuzz chaos chaos-containers sim-matrix check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -41,6 +41,10 @@ chaos: setup ## break a mesh on three servers for 15 minutes (GYRE_CHAOS_MINUTES
 chaos-containers: setup ## the same cluster in containers, briefly, where an engine runs (GYRE_NATS_IMAGE)
 	@echo "chaos-containers: two minutes"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/containers-main.ts
+
+sim-matrix: setup ## let every process of a simulated mesh die at each of its writes and sends, one at a time
+	@echo "sim-matrix: some minutes on two processors"
+	@exec node test/sim/matrix.ts
 
 check: setup ## check format, lint, types and the rules of the house
 	@echo "check: format (prettier)"

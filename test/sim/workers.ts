@@ -35,6 +35,8 @@ export async function runJobs<Job, Result>(run: JobsRun<Job, Result>): Promise<v
 /** In a worker: answers each job, one after the other. */
 export function serveJobs<Job, Result>(run: (job: Job) => Promise<Result>): void {
   let turn = Promise.resolve();
+  // Whoever gives the jobs is gone, and with it the reason to run.
+  process.on('disconnect', () => process.exit(1));
   process.on('message', (portion) => {
     turn = turn.then(async () => {
       for (const job of portion as readonly Job[]) process.send?.(await run(job));

@@ -10,7 +10,7 @@ import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
 import type { EpochCommand } from '#shared/core/epoch-command.ts';
-import { epochLeapMax, numberTaken } from '#shared/core/epoch-evidence.ts';
+import { epochLeapMax, numberTaken, prekeyUnusable } from '#shared/core/epoch-evidence.ts';
 import { capsuleDigest, sealCapsule, secretCommitment } from '#shared/crypto/epoch-capsule.ts';
 import { CryptoError } from '#shared/crypto/errors.ts';
 import type { EpochMember } from '#shared/runtime/epoch-member.ts';
@@ -109,6 +109,9 @@ export class EpochOffice {
       return 'again';
     }
     if ('refused' in answer) {
+      // The bus forgot what used a prekey, or what its owner published since. Whoever is not named
+      // shows the others, and asks for the secret.
+      if (answer.refused === prekeyUnusable) this.#shelf.forget(shown);
       if (answer.refused !== numberTaken) return 'refused';
       this.#passedOver.set(channel, passed >= epochLeapMax ? 0 : passed + 1);
       return 'again';

@@ -17,6 +17,8 @@ export interface ShownPrekey {
 
 interface Published {
   readonly sequence: number;
+  /** By its publisher's clock. */
+  readonly timeMs: number;
   readonly disclosure: Disclosure;
   readonly prekeys: PrekeysPublished['prekeys'];
 }
@@ -27,9 +29,17 @@ export class PrekeyShelf {
   readonly #published = new Map<string, Published>();
   readonly #used = new Set<string>();
 
-  keep({ sender, sequence, disclosure, body }: ReceivedEvent<'prekeys-published'>): void {
-    if ((this.#published.get(sender.agentId)?.sequence ?? 0) > sequence) return;
-    this.#published.set(sender.agentId, { sequence, disclosure, prekeys: body.prekeys });
+  /** What comes in the stream before the one that is known counts where the stream began anew. */
+  keep({ sender, header, sequence, disclosure, body }: ReceivedEvent<'prekeys-published'>): void {
+    const { timeMs } = header;
+    const known = this.#published.get(sender.agentId);
+    if (known !== undefined && known.sequence > sequence && known.timeMs >= timeMs) return;
+    this.#published.set(sender.agentId, { sequence, timeMs, disclosure, prekeys: body.prekeys });
+  }
+
+  /** The signer takes one of them for none: what their owners publish from now on counts. */
+  forget(shown: readonly ShownPrekey[]): void {
+    for (const { agentId } of shown) this.#published.delete(agentId);
   }
 
   use(capsules: readonly EpochCapsule[]): void {

@@ -12,6 +12,7 @@ import type { RoleName } from '#schemas/trust.ts';
 import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
+import { prekeyUnusable } from '#shared/core/epoch-evidence.ts';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest, signDocument } from '#shared/crypto/signed-document.ts';
@@ -43,7 +44,7 @@ export interface SignerPorts {
   readonly epochRecord: EpochRecord;
   /** The secrets that it gives to those who ask, by its vault. */
   readonly secrets?: Pick<GivingPorts, 'keyring' | 'known'> & {
-    /** An orchestrator asks, which begins: it may not find this agent's prekeys on the bus any more. */
+    /** An orchestrator begins, or shows old prekeys: it may not find this agent's on the bus any more. */
     readonly onOrchestrator?: () => void;
   };
   /** Whether the agent offered a bad document and may ask for nothing new for a while. */
@@ -187,7 +188,9 @@ export class Signer {
       return { code: 'ORCH-8015', reason: 'the evidence is not authentic' };
     }
     if (statement.kind === 'epoch_announcement') {
-      return this.#epochs.refusalOf(statement, asker, evidence);
+      const refusal = this.#epochs.refusalOf(statement, asker, evidence);
+      if (refusal?.code === prekeyUnusable) this.#ports.secrets?.onOrchestrator?.();
+      return refusal;
     }
     if (plan !== undefined && trust.verifyStatement(plan, 'orchestration') !== 'ok') {
       return { code: 'ORCH-8015', reason: 'the plan is not stated by the signer' };
@@ -244,13 +247,18 @@ export class Signer {
   }
 
   #roleSigner(role: KeyRole & RoleName) {
-    const { trust, token } = this.#ports;
+    const { trust, token, crypto } = this.#ports;
     const [key] = trust.roleKeys(role);
     if (key === undefined) throw new TokenError('KEY_UNKNOWN', `the root names no ${role} key`);
-    return {
-      keyId: key.keyId,
-      sign: (bytes: Uint8Array, context: string) => token.sign(role, bytes, utf8(context)),
+    const verifyKey = crypto.importVerifyKey(key.publicKey);
+    const sign = async (bytes: Uint8Array, context: string): Promise<Uint8Array> => {
+      const input = { message: bytes, context: utf8(context) };
+      const signature = await token.sign(role, bytes, input.context);
+      // A token that fails must not make the signer's word worthless: nothing leaves unverified.
+      if (crypto.verify(verifyKey, { ...input, signature })) return signature;
+      throw new TokenError('TOKEN_CANARY_FAILED', 'the token made a signature that does not hold');
     };
+    return { keyId: key.keyId, sign };
   }
 
   /** The token's keys must be those that the root names: signing with others would be worthless. */

@@ -21,6 +21,8 @@ export const causeAgeMaxMs = 3_600_000;
 export const epochLeapMax = 64;
 /** What an announcement is refused with whose number is taken: a higher one may do. */
 export const numberTaken = 'ORCH-8009' satisfies OrchCode;
+/** And one with a prekey that was used, is too old or was not shown: others may do. */
+export const prekeyUnusable = 'ORCH-8014' satisfies OrchCode;
 
 export interface EpochMemberOf {
   readonly agentId: string;
@@ -136,10 +138,10 @@ function checkMembers(check: EpochCheck): EpochVerdict {
       return refuse('ORCH-8015', `${agentId} does not belong to ${statement.channel}`);
     }
     const found = presentedBy(agentId, { ...check, evidence });
-    if (found === undefined) return refuse('ORCH-8015', `${agentId} showed no prekey for this`);
+    if (found === undefined) return refuse(prekeyUnusable, `${agentId} showed no prekey for this`);
     const isRepeated = prekeys.some(({ prekeyId }) => prekeyId === found.prekeyId);
     if (isRepeated || isUsed(found.prekeyId)) {
-      return refuse('ORCH-8015', `the prekey of ${agentId} was used before`);
+      return refuse(prekeyUnusable, `the prekey of ${agentId} was used before`);
     }
     prekeys.push(found);
   }

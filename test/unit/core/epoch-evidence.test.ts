@@ -175,8 +175,8 @@ describe('refused is', () => {
       'ORCH-8015',
     ],
     ['the signer left out', {}, { members: members(['auditor']) }, 'ORCH-8015'],
-    ['a member without evidence', { evidence: [prekeys('auditor')] }, {}, 'ORCH-8015'],
-    ['a prekey that was used', { isUsed: (id) => id === idOf.get('signer') }, {}, 'ORCH-8015'],
+    ['a member without evidence', { evidence: [prekeys('auditor')] }, {}, 'ORCH-8014'],
+    ['a prekey that was used', { isUsed: (id) => id === idOf.get('signer') }, {}, 'ORCH-8014'],
   ];
   test.each(rows)('%s', (_what, change, said, code) => {
     const evidence = [...memberIds, 'network-a', 'op-1', 'stranger'].map((id) => prekeys(id));
@@ -198,7 +198,7 @@ describe('refused is', () => {
   ])('a prekey %s', (_what, event) => {
     const said = { members: members(['auditor', 'signer']) };
     const shown = (each: VerifiedEvent) => check({ evidence: [each, prekeys('signer')] }, said);
-    expect(shown(event)).toMatchObject({ code: 'ORCH-8015' });
+    expect(shown(event)).toMatchObject({ code: 'ORCH-8014' });
     expect(shown(prekeys('auditor')).status).toBe('ok');
   });
 

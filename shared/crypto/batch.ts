@@ -124,7 +124,7 @@ export function verifyBatch(
   batch: ParsedBatch,
   key: VerifyKey,
 ): VerifyResult {
-  return verifySealed(crypto, batch, { key, label: 'batch' });
+  return verifySealed(crypto, batch, key);
 }
 
 /** As `verifyBatch`, in the thread pool where the provider has one. */
@@ -133,12 +133,12 @@ export function verifyBatchAsync(
   batch: ParsedBatch,
   key: VerifyKey,
 ): Promise<VerifyResult> {
-  return verifySealedAsync(crypto, batch, { key, label: 'batch' });
+  return verifySealedAsync(crypto, batch, key);
 }
 
 /** The hash that names a batch (32 bytes); nothing is checked. */
 export function batchHashOf(crypto: CryptoProvider, batch: ParsedBatch): Uint8Array {
-  return crypto.blake3(sealedStatement(crypto, batch, 'batch'));
+  return crypto.blake3(sealedStatement(crypto, batch));
 }
 
 /**

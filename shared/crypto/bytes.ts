@@ -4,22 +4,45 @@
  * length-prefixed join that keeps fields apart inside a hash or a key derivation.
  */
 import { equalBytes as nobleEqualBytes } from '@noble/ciphers/utils.js';
-import { bytesToHex, concatBytes, hexToBytes } from '@noble/hashes/utils.js';
+import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { invariant } from './errors.ts';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const LENGTH_MAX = 0xffff;
+/** Up to here characters one by one are faster than the encoder. */
+const shortTextLength = 64;
 
 /** The UTF-8 bytes of `text`. Lone surrogates are a mistake of the caller. */
 export function utf8(text: string): Uint8Array {
+  const short = text.length <= shortTextLength ? ascii(text) : undefined;
+  if (short !== undefined) return short;
   invariant(text.isWellFormed(), 'text is well-formed Unicode');
   return encoder.encode(text);
 }
 
+/** The bytes of a short text, or undefined where it is not all ASCII. */
+function ascii(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index += 1) {
+    const code = text.charCodeAt(index);
+    if (code >= 0x80) return undefined;
+    bytes[index] = code;
+  }
+  return bytes;
+}
+
 /** All `parts`, one after the other. */
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  return concatBytes(...parts);
+  let length = 0;
+  for (const part of parts) length += part.length;
+  const joined = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
 }
 
 /**

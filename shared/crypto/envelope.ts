@@ -24,6 +24,7 @@ import {
   frameBytes,
   isOfKind,
   parseSealed,
+  sealedCiphertextHash,
   sealedStatement,
   verifySealed,
   verifySealedAsync,
@@ -141,7 +142,7 @@ export function verifyFrame(
   frame: ParsedFrame,
   key: VerifyKey,
 ): VerifyResult {
-  return verifySealed(crypto, frame, { key, label: 'event' });
+  return verifySealed(crypto, frame, key);
 }
 
 /** As `verifyFrame`, with the signature check in the thread pool where the provider has one. */
@@ -150,7 +151,7 @@ export function verifyFrameAsync(
   frame: ParsedFrame,
   key: VerifyKey,
 ): Promise<VerifyResult> {
-  return verifySealedAsync(crypto, frame, { key, label: 'event' });
+  return verifySealedAsync(crypto, frame, key);
 }
 
 /**
@@ -158,7 +159,7 @@ export function verifyFrameAsync(
  * they were given. What acts on an event takes it from `verifyFrame`.
  */
 export function statementHashOf(crypto: CryptoProvider, frame: ParsedFrame): Uint8Array {
-  return crypto.blake3(sealedStatement(crypto, frame, 'event'));
+  return crypto.blake3(sealedStatement(crypto, frame));
 }
 
 /**
@@ -192,10 +193,10 @@ export function disclose(
   frame: ParsedFrame,
   opened: { readonly salt: Uint8Array; readonly bodyBytes: Uint8Array },
 ): Disclosure {
-  const { header, ciphertext, commitment, seal: signature } = frame.parts;
+  const { header, commitment, seal: signature } = frame.parts;
   return {
     header,
-    ciphertextHash: crypto.sha3_512(ciphertext),
+    ciphertextHash: sealedCiphertextHash(crypto, frame),
     commitment,
     seal: signature,
     salt: opened.salt,

@@ -146,26 +146,31 @@ export function isOfKind({ lane }: Header, kind: FrameKind): boolean {
   return (lane === 'bulk') === (kind === 'batch');
 }
 
-export function sealedStatement(
-  crypto: CryptoProvider,
-  { parts }: SealedFrame,
-  label: StatementLabel,
-): Uint8Array {
-  return statementOf(
-    crypto,
-    { ...parts, ciphertextHash: ciphertextHashOf(crypto, parts.ciphertext, label) },
-    label,
-  );
+/** What two steps need of one frame, and everyone whom it passes. */
+const ciphertextHashes = new WeakMap<SealedFrame, Uint8Array>();
+
+/** As `ciphertextHashOf`, once for each frame. Whose provider it is makes no difference. */
+export function sealedCiphertextHash(crypto: CryptoProvider, frame: SealedFrame): Uint8Array {
+  const known = ciphertextHashes.get(frame);
+  if (known !== undefined) return known.slice();
+  const hash = ciphertextHashOf(crypto, frame.parts.ciphertext, frame.kind);
+  ciphertextHashes.set(frame, hash.slice());
+  return hash;
+}
+
+export function sealedStatement(crypto: CryptoProvider, frame: SealedFrame): Uint8Array {
+  const ciphertextHash = sealedCiphertextHash(crypto, frame);
+  return statementOf(crypto, { ...frame.parts, ciphertextHash }, frame.kind);
 }
 
 /** SIGNATURE_INVALID, also where the header names another key. */
 export function verifySealed(
   crypto: CryptoProvider,
   frame: SealedFrame,
-  { key, label }: { readonly key: VerifyKey; readonly label: StatementLabel },
+  key: VerifyKey,
 ): VerifyResult {
   if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
-  const statement = sealedStatement(crypto, frame, label);
+  const statement = sealedStatement(crypto, frame);
   const input = signatureInput(frame.header, statement, frame.parts.seal);
   return crypto.verify(key, input) ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
 }
@@ -174,10 +179,10 @@ export function verifySealed(
 export async function verifySealedAsync(
   crypto: CryptoProvider,
   frame: SealedFrame,
-  { key, label }: { readonly key: VerifyKey; readonly label: StatementLabel },
+  key: VerifyKey,
 ): Promise<VerifyResult> {
   if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
-  const statement = sealedStatement(crypto, frame, label);
+  const statement = sealedStatement(crypto, frame);
   const input = signatureInput(frame.header, statement, frame.parts.seal);
   const holds = await crypto.verifyAsync(key, input);
   return holds ? verified(crypto, statement) : refused('SIGNATURE_INVALID');

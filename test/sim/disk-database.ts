@@ -46,6 +46,11 @@ class PooledDatabase {
     return statement;
   }
 
+  /** As `raw.exec`, for what is said again and again. */
+  run(sql: string): void {
+    this.prepare(sql).run();
+  }
+
   /** As it was before the world, and with the tables that it wanted. */
   reset(schemas: Iterable<string>): void {
     const missing = [...schemas].filter((sql) => !this.schemas.has(sql));
@@ -151,7 +156,7 @@ export class SimulatedDatabase {
     if (access.isFull) throw this.#noRoom(access.chance(0.5));
     if (!this.#hasWritten) {
       this.#beforeCommit();
-      this.#pooled.raw.exec('SAVEPOINT work');
+      this.#pooled.run('SAVEPOINT work');
       this.#hasWritten = true;
     }
     return work();
@@ -211,7 +216,7 @@ export class SimulatedDatabase {
     }
     access.pass(this.#what, 'before');
     if (access.isFull) throw this.#noRoom(true);
-    this.#pooled.raw.exec('RELEASE work');
+    this.#pooled.run('RELEASE work');
     this.#isInTransaction = false;
     this.#hasWritten = false;
     this.#committed(access);
@@ -237,7 +242,7 @@ export class SimulatedDatabase {
   /** What is committed from here on can be lost, where nobody waits for the disk. */
   #beforeCommit(): void {
     if (this.#level >= full || this.#hasUnsynced) return;
-    this.#pooled.raw.exec('SAVEPOINT unsynced');
+    this.#pooled.run('SAVEPOINT unsynced');
     this.#hasUnsynced = true;
   }
 
@@ -249,7 +254,7 @@ export class SimulatedDatabase {
   }
 
   #sync(): void {
-    if (this.#hasUnsynced) this.#pooled.raw.exec('RELEASE unsynced');
+    if (this.#hasUnsynced) this.#pooled.run('RELEASE unsynced');
     this.#hasUnsynced = false;
   }
 

@@ -7,6 +7,7 @@
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { StepOperation } from '#schemas/saga.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
+import { copyData } from '#shared/core/plain-copy.ts';
 import type {
   RotationCommand,
   SagaStatement,
@@ -42,7 +43,7 @@ const retryDelayMsMin = 100;
 export function openDraft(state: RotationState, input: RotationInput, policy: PolicyBody): Draft {
   const { plan, authorization, commit, recovery, ...rest } = state;
   const copy: RotationState = {
-    ...structuredClone(rest),
+    ...copyData(rest),
     plan,
     authorization,
     commit,
@@ -104,7 +105,7 @@ export function resendStep(draft: Draft, command: SendStep): void {
   command.attempt += 1;
   command.sagaIndex = draft.state.index;
   draft.state.counters.resent += 1;
-  draft.commands.push(structuredClone(command));
+  draft.commands.push(copyData(command));
 }
 
 export function issueSlotsCommand(draft: Draft, type: 'reserve-slots' | 'release-slots'): void {
@@ -233,7 +234,7 @@ function nextIssue(draft: Draft): { id: string; sagaIndex: number } {
 
 function put(draft: Draft, command: RotationCommand): void {
   draft.state.outstanding.push(command);
-  draft.commands.push(structuredClone(command));
+  draft.commands.push(copyData(command));
 }
 
 function backoffMs(baseMs: number, round: number): number {

@@ -26,7 +26,7 @@ export interface ActivityPorts {
   /** Offers the next policy or registry; whom it concerns hears of it. */
   readonly amend: (kind: 'policy' | 'registry') => Promise<void>;
   readonly rotateEpochs: (operator: Operator) => Promise<void>;
-  /** Nothing gets to or from the first agent of the layer, until the result is called. */
+  /** Nothing gets to or from a layer's agent once it has activated a key, until the result is called. */
   readonly isolate: (layer: number) => () => void;
   /** An enrolled agent offers what must not be adopted; nobody takes its offers for 900 s. */
   readonly offerBadly: () => Promise<void>;
@@ -163,14 +163,11 @@ async function withoutRight(ports: ActivityPorts): Promise<void> {
   if (plan === undefined) return;
   const { planId, planDigest } = plan;
   const wrongDigest = planDigest.replace(/^./, (digit) => (digit === '0' ? '1' : '0'));
-  const outcomes = [
-    await asker.request('plan-approved', { planId, planDigest }),
-    await other.request('plan-approved', { planId, planDigest: wrongDigest }),
-    await asker.request('execution-requested', { planId, planDigest, dryRun: false }),
-  ];
-  if (outcomes.some(({ status }) => status === 'accepted')) {
-    throw new Error(`assertion: ${planId} went on without an approval`);
-  }
+  await asker.request('plan-approved', { planId, planDigest });
+  await other.request('plan-approved', { planId, planDigest: wrongDigest });
+  await asker.request('execution-requested', { planId, planDigest, dryRun: false });
+  // What it did all the same is for the checkers.
+  await asker.pause(ports.draws.between(0, 3_000));
 }
 
 async function dryRun(ports: ActivityPorts): Promise<void> {
@@ -201,16 +198,13 @@ async function epochsTurned(ports: ActivityPorts): Promise<void> {
 /** The owner of a key is away for as long as its rollback is tried; then somebody wants it recovered alone. */
 async function cannotGoBack(ports: ActivityPorts): Promise<void> {
   const { draws, operators } = ports;
-  const plan = await executed(ports);
+  const plan = await approved(ports);
   if (plan === undefined) return;
   const { planId, planDigest, layers } = plan;
   const operator = draws.pick(operators);
-  const underway = ['activating', 'verifying', 'soaking', 'committing', ...atRest] as const;
-  await operator.until(planId, underway, planWaitMs);
-  await operator.pause(draws.between(0, 400));
   const reconnect = ports.isolate(draws.pick(layers));
-  await operator.request('rollback-requested', { planId, planDigest, reason: 'second thoughts' });
-  const view = await operator.until(planId, [...atRest], awayMs);
+  await operator.request('execution-requested', { planId, planDigest, dryRun: false });
+  const view = await operator.until(planId, ['retired', 'rolled_back', 'locked_out'], awayMs);
   reconnect();
   if (view?.phase !== 'locked_out') return;
   await operator.request('recovery-requested', { planId, planDigest });

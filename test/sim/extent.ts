@@ -7,7 +7,7 @@
 import type { Draws } from './model.ts';
 
 export interface Extent {
-  readonly name: 'few' | 'whole' | 'several';
+  readonly name: (typeof extentNames)[number];
   /** How many activities begin. */
   readonly activities: number;
   /** Faults at the most. */
@@ -18,8 +18,11 @@ export interface Extent {
 
 const allLayers = [1, 2, 3, 4, 5, 6, 7] as const;
 
-export function drawExtent(draws: Draws): Extent {
-  const at = draws.fraction();
+export const extentNames = ['few', 'whole', 'several'] as const;
+
+/** Of one name, or of any. */
+export function drawExtent(draws: Draws, name?: Extent['name']): Extent {
+  const at = name === undefined ? draws.fraction() : { few: 0, whole: 0.7, several: 0.85 }[name];
   if (at < 0.7) return { name: 'few', activities: 1, faultsMax: 5, phaseMs: 6_000 };
   if (at < 0.85) return { name: 'whole', activities: 1, faultsMax: 6, phaseMs: 10_000 };
   return { name: 'several', activities: draws.between(2, 4), faultsMax: 8, phaseMs: 20_000 };

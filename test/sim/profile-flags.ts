@@ -1,6 +1,7 @@
 /** What the runs of a call are held to, by the flags of the command line. */
 
 import { activities } from './activities.ts';
+import { extentNames } from './extent.ts';
 import { rulesNames } from './genesis.ts';
 import type { Profile } from './run.ts';
 import { faultNames } from './schedule.ts';
@@ -13,6 +14,7 @@ export const profileOptions = {
   epochs: { type: 'string' },
   workload: { type: 'string' },
   second: { type: 'string' },
+  extent: { type: 'string' },
   'quiet-ms': { type: 'string' },
 } as const;
 
@@ -20,6 +22,7 @@ export const profileUsage = `\
   --faults A,B      draws only these faults ('': none)
   --without A,B     draws all faults but these
   --activities A,B  draws only these activities
+  --extent NAME     ${extentNames.join(', ')}
   --rules NAME      ${rulesNames.join(', ')}
   --epochs yes|no   whether secrets of channels are drawn and renewed
   --second yes|no   whether two layers have a second agent
@@ -41,6 +44,7 @@ export function profileOf(flags: ProfileFlags): Profile {
         : (names ?? faultNames).filter((name) => !without.includes(name)),
     activities: listOf('activity', flags.activities, known),
     rules: listOf('rules', flags.rules, rulesNames)?.[0],
+    extent: listOf('extent', flags.extent, extentNames)?.[0],
     hasEpochs: whether(flags.epochs),
     hasWorkload: whether(flags.workload),
     hasSecond: whether(flags.second),

@@ -29,6 +29,7 @@ export interface Profile {
   /** Draws no other activities. */
   readonly activities?: readonly string[] | undefined;
   readonly hasEpochs?: boolean | undefined;
+  readonly extent?: Extent['name'] | undefined;
   /** Two layers have a second agent. */
   readonly hasSecond?: boolean | undefined;
   readonly rules?: RulesName | undefined;
@@ -112,18 +113,18 @@ export async function whileCurrent<Result>(
 async function runPhases(
   world: SimulatedWorld,
   draws: Draws,
-  { kept, faultsMax, names, activities, quietMs }: RunOptions,
+  { kept, faultsMax, names, activities, quietMs, extent: extentName }: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
   world.start();
   if (!(await time.run(bootMs, () => processes.areUp() && world.hasJoined()))) {
     world.fail(13, processes.down(), 'the mesh does not come up');
   }
-  const extent = drawExtent(draws.fork('extent'));
+  const extent = drawExtent(draws.fork('extent'), extentName);
   const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), {
     phaseMs: extent.phaseMs,
     faultsMax: names?.length === 0 ? 0 : (faultsMax ?? extent.faultsMax),
-    ...(names === undefined ? {} : { names }),
+    ...(names === undefined ? {} : { names, faultsMin: Math.min(names.length, 1) }),
   });
   const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
   const healing = begin(world, faults, draws.fork('effects'));

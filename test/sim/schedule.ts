@@ -119,13 +119,15 @@ export interface ScheduleOptions {
   /** How long faults begin. */
   readonly phaseMs: number;
   readonly faultsMax: number;
+  /** 0 unless told. */
+  readonly faultsMin?: number;
   /** Names that may be drawn; all of them unless told. */
   readonly names?: readonly FaultName[];
 }
 
 export function drawSchedule(draws: Draws, victims: Victims, options: ScheduleOptions): Fault[] {
-  const { phaseMs, faultsMax, names = faultNames } = options;
-  const count = draws.between(0, faultsMax);
+  const { phaseMs, faultsMin = 0, faultsMax, names = faultNames } = options;
+  const count = draws.between(faultsMin, faultsMax);
   const faults = Array.from({ length: count }, (): Fault => {
     const name = drawName(draws, names);
     return {

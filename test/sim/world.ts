@@ -148,7 +148,7 @@ export class SimulatedWorld {
       rotateEpochs: (operator) => operator.rotateEpochs(),
       isolate: (layer) => {
         const owner = this.agents.find((agent) => agent.layer === layer);
-        return owner === undefined ? () => undefined : this.network.cut(owner.agentId);
+        return this.#cutOnceActivated(owner?.agentId ?? '');
       },
       offerBadly: async () => this.#offer(draws, await this.#amendments.bad(draws)),
       restart: () => this.processes.crash(draws.pick(this.agents).agentId),
@@ -176,6 +176,20 @@ export class SimulatedWorld {
     } catch (error) {
       if (!(error instanceof BusError || error instanceof SimulatedCrash)) throw error;
     }
+  }
+
+  #cutOnceActivated(agentId: string): () => void {
+    let isOver = false;
+    let reconnect: (() => void) | undefined;
+    this.observer.onChange((change) => {
+      if (isOver || change.kind !== 'key' || change.agentId !== agentId) return;
+      const isActivated = change.before?.state === 'prepared' && change.after?.state === 'primary';
+      if (isActivated) reconnect ??= this.network.cut(agentId);
+    });
+    return () => {
+      isOver = true;
+      reconnect?.();
+    };
   }
 
   /** Whether nothing waits to be sent. */

@@ -4,6 +4,7 @@
  * the list cannot grow old unnoticed.
  */
 
+import type { Extent } from '../extent.ts';
 import type { RulesName } from '../genesis.ts';
 import type { FaultName } from '../schedule.ts';
 
@@ -30,6 +31,7 @@ export interface PlantedBug {
     readonly activities?: readonly string[];
     readonly hasEpochs?: boolean;
     readonly rules?: RulesName;
+    readonly extent?: Extent['name'];
     readonly hasWorkload?: boolean;
     /** How long the mesh is watched once it is at rest. */
     readonly quietMs?: number;

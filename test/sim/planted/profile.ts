@@ -5,13 +5,14 @@ import type { PlantedBug } from './mutation.ts';
 
 export function profileOf({ needs }: PlantedBug): Profile {
   const { faults, activities, hasEpochs = false, rules = 'usual', hasWorkload = false } = needs;
-  const { hasSecond, quietMs } = needs;
-  return { names: faults, activities, hasEpochs, rules, hasWorkload, hasSecond, quietMs };
+  const { hasSecond, quietMs, extent } = needs;
+  const world = { hasEpochs, rules, hasWorkload, hasSecond };
+  return { names: faults, activities, extent, quietMs, ...world };
 }
 
 /** The same as flags of `test/sim/main.ts`. */
 export function flagsOf(bug: PlantedBug): string {
-  const { names = [], activities, hasSecond, quietMs, ...profile } = profileOf(bug);
+  const { names = [], activities, hasSecond, quietMs, extent, ...profile } = profileOf(bug);
   return [
     `--faults '${names.join(',')}'`,
     ...(activities === undefined ? [] : [`--activities '${activities.join(',')}'`]),
@@ -19,6 +20,7 @@ export function flagsOf(bug: PlantedBug): string {
     `--epochs ${profile.hasEpochs === true ? 'yes' : 'no'}`,
     `--workload ${profile.hasWorkload === true ? 'yes' : 'no'}`,
     ...(hasSecond === undefined ? [] : [`--second ${hasSecond ? 'yes' : 'no'}`]),
+    ...(extent === undefined ? [] : [`--extent ${extent}`]),
     ...(quietMs === undefined ? [] : [`--quiet-ms ${quietMs}`]),
   ].join(' ');
 }

@@ -16,7 +16,7 @@ function sourceOf(file: string): string {
   return readFileSync(path.join(root, file), 'utf8');
 }
 
-/** Loads approvals.ts, or nothing, in a process that the hook is in. */
+/** Loads the files, or nothing, in a process that the hook is in. */
 function run(bug: string, imports: readonly string[]) {
   const folder = mkdtempSync(path.join(tmpdir(), 'gyre-planted-'));
   onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
@@ -86,7 +86,8 @@ describe('planting', () => {
   });
 
   test('a bug that is planted is loaded', () => {
-    const { status, stderr } = run('requester-counts-as-an-approver', ['shared/core/approvals.ts']);
+    const bug = 'a-held-slot-is-given-away';
+    const { status, stderr } = run(bug, ['shared/core/slots.ts']);
     expect(stderr).toBe('');
     expect(status).toBe(0);
   });
@@ -116,8 +117,8 @@ describe('planting', () => {
   });
 
   test('a file that was never loaded ends the process', () => {
-    const { status, stderr } = run('requester-counts-as-an-approver', []);
+    const { status, stderr } = run('a-held-slot-is-given-away', []);
     expect(status).toBe(plantingFailed);
-    expect(stderr).toContain('shared/core/approvals.ts');
+    expect(stderr).toContain('shared/core/slots.ts');
   });
 });

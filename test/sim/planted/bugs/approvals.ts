@@ -4,23 +4,6 @@ import { lines, type PlantedBug } from '../mutation.ts';
 
 export const approvalBugs: readonly PlantedBug[] = [
   {
-    name: 'requester-counts-as-an-approver',
-    invariant: 10,
-    what: 'The number of approvals that are needed counts the one who asked among them.',
-    edits: [
-      {
-        file: 'shared/core/approvals.ts',
-        find: 'policy.policies.rotation.approvals[plan.rotation_type]);',
-        replace: 'policy.policies.rotation.approvals[plan.rotation_type]) - 1;',
-      },
-    ],
-    needs: {
-      faults: [],
-      activities: ['race of approvals', 'approval without right'],
-      story: 'Somebody executes a plan before its approval: the race of approvals.',
-    },
-  },
-  {
     name: 'requester-approves-the-own-plan',
     invariant: 10,
     what: 'An approval by the operator who asked for the plan counts.',

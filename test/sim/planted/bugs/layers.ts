@@ -25,7 +25,10 @@ export const layerBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['crash-at-point', 'crash-in-recovery', 'crash'],
+      extent: 'whole',
+      hasSecond: true,
+      activities: ['rotation'],
+      faults: ['crash-at-point'],
       story: 'A member dies between the two writes, and its report goes out after the restart.',
     },
   },
@@ -77,6 +80,7 @@ export const layerBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'several',
       faults: [],
       activities: ['rotation that is called back', 'rotation'],
       story: 'A slot is turned again after a rotation of it went back: numbers are skipped.',
@@ -113,7 +117,9 @@ export const layerBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['pause', 'delay', 'reordering', 'partition', 'crash-at-point'],
+      extent: 'several',
+      activities: ['rotation that is called back'],
+      faults: ['delay', 'reordering', 'pause', 'partition-from-bus'],
       story:
         'A command reaches an agent behind a later one of its rotation: it was under way (an orchestrator stood still, a slow network) while the rotation went back.',
     },
@@ -140,7 +146,9 @@ export const layerBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['duplication', 'loss', 'partition-from-bus', 'delay', 'crash-at-point', 'pause'],
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['duplication', 'loss', 'acknowledgement-loss', 'delay'],
       story:
         'A command is delivered or sent again: an acknowledgement is lost, an agent is slow, an orchestrator takes over.',
     },
@@ -177,6 +185,7 @@ export const layerBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
       faults: ['crash', 'crash-at-point', 'crash-in-recovery'],
       story:
         'A layer agent or the signer loses power: what it wrote down is gone, and what it did and said is not.',

@@ -96,6 +96,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
       faults: [],
       activities: ['rotation that is called back'],
       story: 'A rotation goes back after its first layer was activated: called back, or any fault.',
@@ -235,6 +236,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
       faults: [],
       activities: ['rotation that is called back'],
       story:
@@ -274,6 +276,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
       faults: [],
       activities: ['two plans for one layer'],
       story: 'Two plans with a layer in common are executed one shortly after the other.',

@@ -23,7 +23,8 @@ export const trustBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['crash', 'wire-attack', 'duplication'],
+      extent: 'several',
+      faults: ['crash', 'duplication'],
       activities: [
         'policy amended in mid-rotation',
         'registry amended in mid-rotation',
@@ -45,6 +46,7 @@ export const trustBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'several',
       faults: ['crash', 'crash-at-point'],
       activities: ['policy amended in mid-rotation', 'registry amended in mid-rotation'],
       story:

@@ -141,8 +141,9 @@ function planPreparation({ command, base, inspection, store }: Subject): SlotPla
   if (inspection === undefined || inspection.frozen) {
     return refuse('ORCH-8007', `${slot} is frozen`);
   }
-  const newVersion =
-    store.candidate(slot, command.sagaId)?.version ?? inspection.highestVersion + 1;
+  // Above the keys of a former owner too: a number belongs to one key, whoever made it.
+  const highest = Math.max(inspection.highestVersion, store.highestVersion(slot));
+  const newVersion = store.candidate(slot, command.sagaId)?.version ?? highest + 1;
   return { ...base, newVersion };
 }
 

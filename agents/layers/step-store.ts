@@ -172,6 +172,14 @@ export class StepStore {
     return this.#read(`SELECT 1 FROM candidates ${where}`, slot, sagaId, version).length > 0;
   }
 
+  /** The highest number that a key of the slot has here, made or accepted; 0 where there is none. */
+  highestVersion(slot: string): number {
+    const given = 'SELECT version FROM candidates WHERE slot = ? AND key_id IS NOT NULL';
+    const accepted = 'SELECT version FROM peer_keys WHERE slot = ?';
+    const rows = this.#read(`${given} UNION ${accepted}`, slot, slot);
+    return Math.max(0, ...rows.map((row) => integer(row['version'])));
+  }
+
   peerKey(slot: string, keyId: string): PeerKey | undefined {
     const where = 'WHERE slot = ? AND key_id = ?';
     const [row] = this.#read(`SELECT * FROM peer_keys ${where}`, slot, keyId);

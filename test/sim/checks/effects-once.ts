@@ -5,7 +5,7 @@
  */
 
 import type { StepReported } from '#schemas/steps.ts';
-import type { Change, Observation, ObservedMessage } from '../observation.ts';
+import type { AgentView, Change, Observation, ObservedMessage } from '../observation.ts';
 import { BaseChecker, bodyOf, nothing, type Violation } from './check.ts';
 import { openStepOf, turnOf } from './open-steps.ts';
 
@@ -45,7 +45,7 @@ export class EffectsOnce extends BaseChecker {
     const { slot, version, keyId } = after;
     const agent = observation.agents.get(agentId);
     const others = [...(agent?.keys.get(slot)?.keys() ?? [])].filter((other) => other !== version);
-    const highest = Math.max(0, ...others);
+    const highest = Math.max(0, ...others, ...numbersOf(agent, slot, keyId));
     const found: Violation[] = [];
     if (version !== highest + 1) {
       const what = `${slot} got version ${version} after ${highest}`;
@@ -123,6 +123,14 @@ export class EffectsOnce extends BaseChecker {
     const what = `two outcomes of ${report.commandId} (${report.operation}): ${before} and ${said}`;
     return [this.violation(observation, { agentId, what, about: [message.hash] })];
   }
+}
+
+/** Of keys that the agent accepted before it came to own the slot, and of those that it made. */
+function numbersOf(agent: AgentView | undefined, slot: string, keyId: string): number[] {
+  return [...(agent?.candidates.values() ?? []), ...(agent?.peers.values() ?? [])].flatMap(
+    (each) =>
+      each.slot === slot && each.keyId !== undefined && each.keyId !== keyId ? [each.version] : [],
+  );
 }
 
 function outcomeText({ slots }: StepReported): string {

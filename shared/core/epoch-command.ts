@@ -18,6 +18,11 @@ import {
 
 /** Lives of an epoch for which an auditor that is away is waited for. */
 const auditPatienceEpochs = 24;
+/**
+ * Times of acceptance for which a keeper is waited for: without it the epoch is given up, and all that
+ * everyone did for it is done once more, by the same busy machines.
+ */
+const keeperPatience = 4;
 
 /** What an orchestrator sees of a channel beside its log. */
 export interface EpochSituation {
@@ -98,6 +103,9 @@ function pendingCommand(pending: EpochRecord, seen: EpochSituation): EpochComman
   if (absent.length > 0 && nowMs < dueMs) return { type: 'wait', untilMs: dueMs };
   // One whom it was not even made for is missing too.
   const missing = keepers.filter((agentId) => !known.has(agentId));
+  const keptMs = announcedAtMs + keeperPatience * rules.epoch_accept_ms;
+  const isComing = missing.length > 0 && missing.every((agentId) => members.includes(agentId));
+  if (isComing && nowMs < keptMs) return { type: 'wait', untilMs: keptMs };
   if (known.size === 0 || missing.length > 0) {
     const who = missing.length > 0 ? missing.join(', ') : 'nobody';
     return {

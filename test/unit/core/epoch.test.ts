@@ -158,7 +158,12 @@ describe('what is to be done next', () => {
 
   it('gives up an epoch that its keeper did not accept, or whose members are others by now', () => {
     const keeperless = folded(fresh, announced(1, 0), accepted(1, 'auditor'));
-    expect(epochCommand(keeperless, seenAt(1_000))).toMatchObject({ type: 'abandon', epoch: 1 });
+    expect(epochCommand(keeperless, seenAt(1_000))).toEqual({ type: 'wait', untilMs: 4_000 });
+    expect(epochCommand(keeperless, seenAt(4_000))).toMatchObject({ type: 'abandon', epoch: 1 });
+    const late = folded(keeperless, accepted(1, 'signer'));
+    expect(epochCommand(late, seenAt(3_999))).toMatchObject({ type: 'activate' });
+    const without = folded(fresh, announced(1, 0, ['auditor']), accepted(1, 'auditor'));
+    expect(epochCommand(without, seenAt(0))).toMatchObject({ type: 'abandon', epoch: 1 });
     const complete = folded(fresh, announced(1, 0), ...members.map((id) => accepted(1, id)));
     const revoked = seenAt(1, { entitledDigest: 'one less' });
     expect(epochCommand(complete, revoked)).toMatchObject({ type: 'abandon', epoch: 1 });

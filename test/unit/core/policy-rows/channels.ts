@@ -38,7 +38,7 @@ export const channelRows: readonly PolicyRow[] = [
     field: 'policies.channels.epoch_accept_ms',
     enforcedBy: orchestrators,
     change: ({ channels }) => (channels.epoch_accept_ms = 1_000),
-    run: (policy) => next(announced(), policy, { nowMs: nowMs + 2_000 }),
+    run: (policy) => next(announced(), policy, { nowMs: nowMs + 4_500 }),
     code: 'abandon',
   },
   {

@@ -1,6 +1,7 @@
 /**
  * The mesh's own channels and who belongs to which. Membership decides who is given which secret, so a
- * layer agent never holds the key of another layer's channel.
+ * layer agent never holds the key of another layer's channel. The signer holds all of them, because its
+ * vault is the one place where they are kept at rest.
  */
 
 import { layerNumbers } from '#schemas/layers.ts';

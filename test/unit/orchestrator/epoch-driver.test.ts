@@ -74,10 +74,12 @@ describe('epochs of a running mesh', () => {
   it('survive that everyone stops: the vault has them', async () => {
     await started();
     const secret = secretAt('auditor', 'saga', 1);
+    const telemetry = secretAt('identity-a', 'telemetry', 1);
     for (const id of running) await world.end(id);
     await world.start(...running);
     expect(secretAt('auditor', 'saga', 1)).toEqual(secret);
     expect(world.actor('identity-a').keyring.currentEpoch('telemetry')).toBe(1);
+    expect(secretAt('identity-a', 'telemetry', 1)).toEqual(telemetry);
   });
 
   it('go on when the orchestrator that announced one is gone', async () => {

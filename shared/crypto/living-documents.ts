@@ -80,6 +80,15 @@ interface Offer extends ReviewTime {
 
 export type AmendedDocument = SignedDocument<RootBody | RegistryBody | PolicyBody | RevocationBody>;
 
+type GenesisBundle = Pick<TrustBundle, 'root' | 'registry' | 'policy'>;
+
+/** What follows from a genesis alone. */
+interface GenesisFacts {
+  readonly roles: RootRoles;
+  /** Of root, registry and policy, hexadecimal. */
+  readonly digests: Readonly<Record<keyof GenesisBundle, string>>;
+}
+
 type Upheld = RegistryBody | PolicyBody | RevocationBody;
 
 /** For a bundle whose documents were checked. */
@@ -89,25 +98,30 @@ export class LivingDocuments {
   readonly policy: DocumentHistory<PolicyBody>;
   readonly #crypto: CryptoProvider;
   readonly #enrolments: Enrolments;
+  readonly #genesis: GenesisFacts;
   readonly #revocations: AdoptedDocument<RevocationBody>[] = [];
   #roles: RootRoles;
   /** Digests that the roots vouch for. */
   readonly #upheld = new Set<string>();
   #adopted = 0;
 
+  /** `twin`: of the same genesis and provider; what follows from them is not found out again. */
   constructor(
     crypto: CryptoProvider,
-    genesis: Pick<TrustBundle, 'root' | 'registry' | 'policy'>,
+    genesis: GenesisBundle,
     enrolments: Enrolments,
+    twin?: LivingDocuments,
   ) {
     this.#crypto = crypto;
     this.#enrolments = enrolments;
-    this.#roles = new RootRoles(crypto, genesis.root.body);
-    const first = <Body extends DatedBody>(document: SignedDocument<Body>) =>
-      new DocumentHistory(this.#entry(document, Date.parse(document.body.issued_at)));
-    this.root = first(genesis.root);
-    this.registry = first(genesis.registry);
-    this.policy = first(genesis.policy);
+    this.#genesis = twin === undefined ? factsOf(crypto, genesis) : twin.#genesis;
+    const { roles, digests } = this.#genesis;
+    this.#roles = roles;
+    const first = <Body extends DatedBody>(document: SignedDocument<Body>, digest: string) =>
+      new DocumentHistory(this.#entry(document, Date.parse(document.body.issued_at), digest));
+    this.root = first(genesis.root, digests.root);
+    this.registry = first(genesis.registry, digests.registry);
+    this.policy = first(genesis.policy, digests.policy);
   }
 
   get mesh(): string {
@@ -245,7 +259,7 @@ export class LivingDocuments {
     const signed = this.#signed(document, offer);
     if (signed !== 'ok') return refused('revocation', signed, 'not signed by the policy role');
     this.#enrolments.revoke(agentId, issuedAtMs);
-    this.#revocations.push(this.#entry(document, offer.nowMs));
+    this.#revocations.push(this.#entry(document, offer.nowMs, offer.digest));
     return { status: 'adopted', kind: 'revocation', version: 0, digest: offer.digest, document };
   }
 
@@ -291,13 +305,16 @@ export class LivingDocuments {
     document: SignedDocument<Body>,
     { nowMs, digest }: Offer,
   ): Adoption {
-    history.add(this.#entry(document, nowMs));
+    history.add(this.#entry(document, nowMs, digest));
     const { kind, version } = document.body;
     return { status: 'adopted', kind, version, digest, document };
   }
 
-  #entry<Body>(document: SignedDocument<Body>, adoptedAtMs: number): AdoptedDocument<Body> {
-    const digest = documentDigest(this.#crypto, document.body);
+  #entry<Body>(
+    document: SignedDocument<Body>,
+    adoptedAtMs: number,
+    digest: string,
+  ): AdoptedDocument<Body> {
     this.#adopted += 1;
     return { document, digest, adoptedAtMs, order: this.#adopted };
   }
@@ -310,6 +327,12 @@ export class LivingDocuments {
       throw fault;
     }
   }
+}
+
+function factsOf(crypto: CryptoProvider, { root, registry, policy }: GenesisBundle): GenesisFacts {
+  const digestOf = ({ body }: SignedDocument<unknown>): string => documentDigest(crypto, body);
+  const digests = { root: digestOf(root), registry: digestOf(registry), policy: digestOf(policy) };
+  return { roles: new RootRoles(crypto, root.body), digests };
 }
 
 function upheldBy({ upholds }: RootBody): string[] {

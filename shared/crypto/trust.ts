@@ -132,11 +132,11 @@ export class TrustView {
   readonly #listeners = new Set<(adopted: Adopted) => void>();
 
   /** Of documents that `openTrust` checks. */
-  constructor(crypto: CryptoProvider, genesis: Genesis) {
+  constructor(crypto: CryptoProvider, genesis: Genesis, twin?: LivingDocuments) {
     this.#crypto = crypto;
     this.#genesis = genesis;
     this.#enrolments = new Enrolments(genesis.enrolled);
-    this.#documents = new LivingDocuments(crypto, genesis.bundle, this.#enrolments);
+    this.#documents = new LivingDocuments(crypto, genesis.bundle, this.#enrolments, twin);
   }
 
   get mesh(): string {
@@ -281,7 +281,7 @@ export class TrustView {
 
   /** A view of the same bundle that has adopted nothing yet: for whoever folds a log from its begin. */
   atGenesis(): TrustView {
-    return new TrustView(this.#crypto, this.#genesis);
+    return new TrustView(this.#crypto, this.#genesis, this.#documents);
   }
 
   agent(agentId: string): Enrolled | undefined {

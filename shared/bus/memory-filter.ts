@@ -2,13 +2,19 @@
 import { subjectMatches } from './subjects.ts';
 
 const rememberedMax = 4096;
+/** What filters remember, by their patterns: meshes in memory come one after the other. */
+const memories = new Map<string, Map<string, boolean>>();
 
 export class SubjectFilter {
   readonly #patterns: readonly string[];
-  readonly #covered = new Map<string, boolean>();
+  readonly #covered: Map<string, boolean>;
 
   constructor(patterns: readonly string[]) {
     this.#patterns = patterns;
+    const name = patterns.join(' ');
+    this.#covered = memories.get(name) ?? new Map<string, boolean>();
+    if (memories.size >= rememberedMax) memories.clear();
+    memories.set(name, this.#covered);
   }
 
   covers(subject: string): boolean {

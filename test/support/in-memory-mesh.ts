@@ -30,6 +30,7 @@ import {
   type Host,
   type Running,
 } from './mesh-agents.ts';
+import type { Token } from '#agents/signer/token/token.ts';
 import { KeysInMemory } from './keys-in-memory.ts';
 import {
   crypto,
@@ -43,6 +44,8 @@ import {
 export interface MeshOptions extends WorldOptions, AgentChoices {
   /** Secrets of channels are drawn, renewed and wiped as in production; else they are fixed. */
   readonly hasEpochs?: boolean;
+  /** Wraps the signer's token: a fake with behaviour, to make it fail. */
+  readonly tokenOf?: (token: Token) => Token;
   /** Enrolled, but not started with the others. */
   readonly absent?: readonly string[];
 }
@@ -108,10 +111,11 @@ export class InMemoryMesh {
     const booted = bootInMemory({ ...this.#hostOf(agentId), disk });
     this.#booted.set(agentId, booted);
     const layer = (agent.layer ?? 1) as LayerNumber;
+    const keys = new KeysInMemory(this.world);
     const starters = {
       operator: () => Promise.reject(new Error('operators do not run')),
       orchestrator: () => startOrchestrator(booted, this.#options),
-      signer: () => startSigner(booted, new KeysInMemory(this.world)),
+      signer: () => startSigner(booted, this.#options.tokenOf?.(keys) ?? keys),
       auditor: () => startAuditor(booted, this.#options),
       layer: () => startLayer(booted, layer, this.#options),
     };

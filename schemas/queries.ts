@@ -109,6 +109,8 @@ export const Query = Type.Union([
   StrictObject({ ...named('audit-records'), from: Uint(), recordsMax: Uint(256) }),
   StrictObject({ ...named('audit-disclosures'), events: List(DigestHex(), { itemsMax: 64 }) }),
   StrictObject({ ...named('saga-entries'), from: Uint(), recordsMax: Uint(256) }),
+  /** Receipts of these leaves, issued once more: what the bus had of them may be lost. */
+  StrictObject({ ...named('receipts-again'), events: List(DigestHex(), { itemsMax: 64 }) }),
   StrictObject({ ...named('audit-checkpoint') }),
   /* to the signer */
   StrictObject({ ...named('signer-describe') }),

@@ -3,7 +3,8 @@
  * into its own append-only log under an RFC 9162 tree, judges what it takes in, issues receipts,
  * has checkpoints signed, puts back what the bus lost, and shows its records to those who may see
  * them. Its whole state is its log (invariants 5 and 15); a restart folds it again and issues the
- * receipts of the last batches once more, because those may not have left before the end.
+ * receipts of the last batches and of unfinished sagas once more, because those may not have left
+ * before the end, or be lost since.
  */
 
 import type { Bus } from '#shared/bus/bus.ts';
@@ -20,6 +21,8 @@ import { Checkpoints } from './checkpoints.ts';
 import { Intake } from './intake.ts';
 import { AuditLog } from './log.ts';
 import { QueryDesk } from './queries.ts';
+import { IssuedReceipts } from './issued-receipts.ts';
+import { ReceiptWatch } from './receipt-watch.ts';
 import { ReceiptWriter, receiptsWaitingMax } from './receipts.ts';
 import { Restoration } from './restoration.ts';
 import { Unoffered } from './unoffered.ts';
@@ -62,23 +65,20 @@ export class Auditor {
   readonly #checkpoints: Checkpoints;
   readonly #intake: Intake;
   readonly #restoration: Restoration;
+  readonly #receiptWatch: ReceiptWatch;
   readonly #unoffered: Unoffered;
   readonly #desk: QueryDesk;
 
-  private constructor(
-    ports: AuditorPorts,
-    records: AuditLog,
-    book: AuditBook,
-    archive: Archive,
-    lastSequence: number,
-  ) {
+  private constructor(ports: AuditorPorts, records: AuditLog, book: AuditBook, archive: Archive) {
     const { exchange, bus, clock, log, subjects, trust, disk } = ports;
     const shared = { exchange, bus, clock, log, book, records, trust };
+    const issued = new IssuedReceipts({ clock, isOpen: (note) => book.isOpen(note) });
     this.#ports = ports;
     this.#records = records;
     this.#book = book;
     this.#receipts = new ReceiptWriter({
       ...shared,
+      issued,
       verdictSubject: subjects.auditVerdict(),
       receiptSubject: subjects.auditReceipt(),
     });
@@ -89,21 +89,24 @@ export class Auditor {
       leavesMax: ports.checkpointLeaves ?? checkpointLeavesDefault,
       intervalMs: ports.checkpointMs ?? checkpointMsDefault,
     });
-    this.#intake = new Intake(
-      {
-        ...shared,
-        archive,
-        ...(ports.whenReadable === undefined ? {} : { whenReadable: ports.whenReadable }),
-        receipts: this.#receipts,
-        subjects: streamSubjects(subjects).GYRE_CONTROL,
-        onLeaves: () => this.#checkpoints.leavesAdded(),
-      },
-      lastSequence,
-    );
+    this.#intake = new Intake({
+      ...shared,
+      archive,
+      ...(ports.whenReadable === undefined ? {} : { whenReadable: ports.whenReadable }),
+      receipts: this.#receipts,
+      subjects: streamSubjects(subjects).GYRE_CONTROL,
+      onLeaves: () => this.#checkpoints.leavesAdded(),
+    });
     this.#restoration = new Restoration({
       ...shared,
       receipts: this.#receipts,
       intake: this.#intake,
+      intervalMs: ports.lookMs ?? lookMsDefault,
+    });
+    this.#receiptWatch = new ReceiptWatch({
+      ...shared,
+      issued,
+      receipts: this.#receipts,
       intervalMs: ports.lookMs ?? lookMsDefault,
     });
     this.#unoffered = new Unoffered({ ...shared, intake: this.#intake, subjects });
@@ -112,6 +115,7 @@ export class Auditor {
       book,
       records,
       checkpoints: this.#checkpoints,
+      receipts: this.#receipts,
       restored: () => this.#restoration.restored,
       refused: () => this.#intake.refusedCount(),
       lastSequence: () => this.#intake.lastSequence,
@@ -129,17 +133,13 @@ export class Auditor {
     const archive = new Archive({ auditor: exchange.agentId, crypto, trust, keyring });
     const book = new AuditBook({ crypto, trust, keyring, archive, addressOf });
     const file = await disk.logFile('audit.log');
-    let lastSequence = 0;
-    const records = await AuditLog.open(file, (record) => {
-      book.replay(record);
-      lastSequence = Math.max(lastSequence, record.sequence);
-    });
+    const records = await AuditLog.open(file, (record) => book.replay(record));
     if (records.cutBytes > 0) {
       log.warn({ bytes: records.cutBytes }, 'an unfinished record at the end of the log was cut');
     }
     log.info({ leaves: records.size, rootHash: book.rootHash() }, 'log read');
     try {
-      return new Auditor(ports, records, book, archive, lastSequence);
+      return new Auditor(ports, records, book, archive);
     } catch (error) {
       await records.close();
       throw error;
@@ -150,10 +150,12 @@ export class Auditor {
   async start(): Promise<void> {
     const { exchange } = this.#ports;
     const size = this.#book.size;
+    this.#receipts.issue(this.#book.openVerdicts());
     this.#receipts.issue(this.#book.notes(Math.max(0, size - receiptsAgainMax), size));
     await exchange.answer((query, asker) => this.#desk.answer(query, asker));
     await this.#intake.start();
     this.#restoration.start();
+    this.#receiptWatch.start();
     this.#unoffered.start();
     this.#checkpoints.leavesAdded();
   }
@@ -170,6 +172,7 @@ export class Auditor {
 
   async stop(): Promise<void> {
     await this.#unoffered.stop();
+    await this.#receiptWatch.stop();
     await this.#restoration.stop();
     await this.#intake.stop();
     await this.#receipts.stop();

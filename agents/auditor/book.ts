@@ -9,9 +9,9 @@
 import type { RefusalCode } from '#schemas/errors.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
-import type { SagaPosition } from '#shared/core/audit-judge.ts';
 import { AuditJudge, type Judgement } from '#shared/core/audit-judge.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
+import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditTree } from '#shared/core/audit-tree.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
@@ -22,13 +22,14 @@ import {
   readAuditedFrame,
 } from '#shared/crypto/audit-event.ts';
 import type { AuditedFrame } from '#shared/crypto/audit-event.ts';
-import { auditLeafHash, type Verdict } from '#shared/crypto/audit-leaf.ts';
+import { auditLeafHash } from '#shared/crypto/audit-leaf.ts';
 import { judgeOptions } from '#shared/crypto/audit-trust.ts';
 import { disclose, openFrame } from '#shared/crypto/envelope.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { AmendedDocument, TrustView } from '#shared/crypto/trust.ts';
 import type { Archive } from './archive.ts';
+import { noteFrom, type LeafNote } from './leaf-note.ts';
 import { AuditLogError } from './log-error.ts';
 import type { LogRecord } from './log.ts';
 
@@ -38,29 +39,6 @@ export interface BookOptions {
   readonly keyring: ChannelKeyring;
   readonly archive: Archive;
   readonly addressOf: AddressOf;
-}
-
-/** One leaf, as far as it is kept in memory. */
-export interface LeafNote {
-  readonly hash: string;
-  readonly leafIndex: number;
-  readonly verdict: Verdict;
-  readonly type: string;
-  readonly subject: string;
-  readonly channel: string;
-  readonly expiresMs: number;
-  /** For entries: their saga and index; with a phase where a rotation's entry was accepted. */
-  readonly saga?: SagaPosition;
-  /** The saga that the event belongs to, entry or not. */
-  readonly sagaId?: string;
-  /** For `event-restored`: the leaf that it put back. */
-  readonly restores?: string;
-  /** For `request-refused`: the request that it answers. */
-  readonly answers?: string;
-  /** For entries: what they consumed. */
-  readonly consumed?: readonly string[];
-  /** The signer's note of a checkpoint: no reason for another checkpoint. */
-  readonly isCheckpointNote: boolean;
 }
 
 /** A judged event that is not in the log yet. */
@@ -92,6 +70,7 @@ export class AuditBook {
   readonly #byHash = new Map<string, LeafNote>();
   /** Sequence at which the event, or what put it back, was last delivered; by hash. */
   readonly #places = new Map<string, number>();
+  #lastPlace = 0;
   readonly #bySaga = new Map<string, LeafNote[]>();
   readonly #ledger: LeafNote[] = [];
   readonly #openRequests = new Map<string, LeafNote>();
@@ -131,22 +110,44 @@ export class AuditBook {
     this.#places.set(hash, Math.max(sequence, this.placeOf(hash)));
   }
 
-  /** The bus began its sequences anew: what it said of places holds no more. */
-  forgetPlaces(): void {
-    this.#places.clear();
+  /**
+   * The next message of the stream, in its order. Where it stands no further than the one before, the
+   * stream went back: what it said of this place and those behind it holds no more.
+   */
+  arrivesAt(sequence: number): void {
+    if (sequence <= this.#lastPlace) {
+      for (const [hash, place] of this.#places) {
+        if (place >= sequence) this.#places.delete(hash);
+      }
+    }
+    this.#lastPlace = sequence;
   }
 
   /** Rotations that are not at rest: what the bus must not forget. */
   liveSagas(): string[] {
     return this.judge
       .rotations()
-      .filter(({ phase, outstanding }) => !endPhases.has(phase) || outstanding.length > 0)
+      .filter(isLive)
       .map(({ sagaId }) => sagaId);
   }
 
   /** Accepted events of a saga, in the order of the leaves. */
   eventsOf(sagaId: string): readonly LeafNote[] {
     return this.#bySaga.get(sagaId) ?? [];
+  }
+
+  /** Whether a verdict on this leaf is what somebody may still be waiting for. */
+  isOpen({ saga }: LeafNote): boolean {
+    const rotation = saga === undefined ? null : this.judge.rotation(saga.sagaId);
+    return rotation !== null && isLive(rotation);
+  }
+
+  /** Entries of unfinished sagas, and the end of the ledger. */
+  openVerdicts(): LeafNote[] {
+    const entries = this.liveSagas().flatMap((sagaId) => this.eventsOf(sagaId));
+    return [...this.#ledger.slice(-ledgerEntriesOpen), ...entries].filter(
+      ({ saga }) => saga !== undefined,
+    );
   }
 
   /** Accepted entries of the slots' ledger. */
@@ -237,6 +238,7 @@ export class AuditBook {
       if (isGone) throw unreadable(record);
       throw damaged(record, 'another verdict follows');
     }
+    this.arrivesAt(record.sequence);
     this.note(judged, record.sequence);
   }
 
@@ -312,60 +314,11 @@ export class AuditBook {
 
 /** Phases from which nothing follows once no command is outstanding. */
 const endPhases: ReadonlySet<RotationPhase> = new Set(['refused', 'retired', 'rolled_back']);
+/** Entries at the end of the ledger that somebody may be waiting for. */
+const ledgerEntriesOpen = 32;
 
-/** Types that are put back with their saga; steps are commanded again by whoever drives it. */
-const sagaTypes: ReadonlySet<string> = new Set([
-  'saga-entry',
-  'step-reported',
-  'plan-approved',
-  'execution-requested',
-  'rollback-requested',
-  'recovery-requested',
-  'recovery-approved',
-]);
-
-function noteFrom(
-  audited: AuditedFrame,
-  leafIndex: number,
-  judgement: Judgement,
-  body: unknown,
-): LeafNote {
-  const { hash, announced } = audited;
-  const { type, subject, channel, expiresMs } = announced;
-  const fields = new Map<string, unknown>(
-    typeof body === 'object' && body !== null ? Object.entries(body) : [],
-  );
-  const sagaName = fields.get('sagaId') ?? fields.get('planId');
-  const sagaId = sagaTypes.has(type) && typeof sagaName === 'string' ? sagaName : undefined;
-  const answered = type === 'request-refused' ? fields.get('request') : undefined;
-  const restored = type === 'event-restored' ? fields.get('statementHash') : undefined;
-  const consumed = type === 'saga-entry' ? fields.get('consumed') : undefined;
-  const sagaIndex = fields.get('index');
-  const saga =
-    judgement.verdict === 'accepted'
-      ? judgement.saga
-      : type === 'saga-entry' && sagaId !== undefined && typeof sagaIndex === 'number'
-        ? { sagaId, sagaIndex }
-        : undefined;
-  return {
-    hash,
-    leafIndex,
-    verdict: judgement.verdict,
-    type,
-    subject,
-    channel,
-    expiresMs,
-    ...(saga === undefined ? {} : { saga }),
-    ...(sagaId === undefined ? {} : { sagaId }),
-    ...(typeof restored === 'string' ? { restores: restored } : {}),
-    ...(typeof answered === 'string' ? { answers: answered } : {}),
-    ...(Array.isArray(consumed) ? { consumed: consumed.filter(isText) } : {}),
-    isCheckpointNote: type === 'statement-signed' && fields.get('statement') === 'audit-checkpoint',
-  };
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === 'string';
+function isLive({ phase, outstanding }: RotationState): boolean {
+  return !endPhases.has(phase) || outstanding.length > 0;
 }
 
 function unreadable({ leafIndex }: LogRecord): AuditLogError {

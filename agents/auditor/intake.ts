@@ -15,7 +15,8 @@ import type { RefusalCode } from '#schemas/errors.ts';
 import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { Archive } from './archive.ts';
-import type { AuditBook, Judged, LeafNote } from './book.ts';
+import type { AuditBook, Judged } from './book.ts';
+import type { LeafNote } from './leaf-note.ts';
 import { AuditLogError } from './log-error.ts';
 import type { AuditLog, LogRecord } from './log.ts';
 import type { ReceiptWriter } from './receipts.ts';
@@ -57,18 +58,23 @@ export class Intake {
   readonly #refusals: Partial<Record<RefusalCode, number>> = {};
   #subscription: Subscription | undefined;
   #working: Promise<void> | undefined;
-  #lastSequence: number;
+  #lastSequence = 0;
+  #losses = 0;
   #trouble: string | undefined;
   #stopped = false;
 
-  constructor(ports: IntakePorts, lastSequence: number) {
+  constructor(ports: IntakePorts) {
     this.#ports = ports;
-    this.#lastSequence = lastSequence;
   }
 
   /** Sequence of the last message that was taken in or passed over. */
   get lastSequence(): number {
     return this.#lastSequence;
+  }
+
+  /** How often the stream was found to have gone back. */
+  get losses(): number {
+    return this.#losses;
   }
 
   /** Messages that were no leaves, by code. */
@@ -87,6 +93,11 @@ export class Intake {
 
   /** Follows the stream from behind the last message. Resolves `ended` when that is over. */
   async start(): Promise<Subscription> {
+    this.#lastSequence = await this.#standsAt();
+    return await this.#follow();
+  }
+
+  async #follow(): Promise<Subscription> {
     const { bus, subjects } = this.#ports;
     this.#subscription = await bus.follow(
       { stream: 'GYRE_CONTROL', subjects, fromSequence: this.#lastSequence + 1 },
@@ -95,13 +106,30 @@ export class Intake {
     return this.#subscription;
   }
 
+  /**
+   * Place of the newest leaf that the stream still has where it was: it may have gone back meanwhile, and
+   * have other messages in the places of those that were taken in.
+   */
+  async #standsAt(): Promise<number> {
+    const { book, bus } = this.#ports;
+    for (let back = 1; back <= book.size; back *= 2) {
+      const note = book.notes(book.size - back, book.size - back + 1)[0];
+      const place = note === undefined ? 0 : book.placeOf(note.hash);
+      const message = place === 0 ? null : await bus.getMessage('GYRE_CONTROL', place);
+      if (message === null) continue;
+      const examined = book.examine(message.data, message.subject);
+      if (examined.status === 'authentic' && examined.audited.hash === note?.hash) return place;
+    }
+    return 0;
+  }
+
   /** The stream began its sequences anew: goes through all of it; what is known is no new leaf. */
   async startOver(): Promise<Subscription> {
     await this.#subscription?.stop();
     await this.#working;
     this.#lastSequence = 0;
-    this.#ports.book.forgetPlaces();
-    return await this.start();
+    this.#ports.book.arrivesAt(0);
+    return await this.#follow();
   }
 
   async stop(): Promise<void> {
@@ -125,7 +153,7 @@ export class Intake {
     await new Promise<void>((resolve) => setImmediate(resolve));
     try {
       while (this.#queue.length > 0 && !this.#stopped) {
-        const batch = this.#queue.splice(0, batchMax);
+        const batch = this.#nextBatch();
         for (const resolve of this.#room.splice(0)) resolve();
         await this.#take(batch);
       }
@@ -135,6 +163,22 @@ export class Intake {
       throw error;
     }
     this.#working = undefined;
+  }
+
+  /** In rising order: where the stream went back another batch begins. */
+  #nextBatch(): BusMessage[] {
+    const end = this.#queue.findIndex(
+      ({ sequence }, index) => index > 0 && sequence <= (this.#queue[index - 1]?.sequence ?? 0),
+    );
+    const batch = this.#queue.splice(0, Math.min(batchMax, end < 0 ? batchMax : end));
+    const [first] = batch;
+    if (first !== undefined && first.sequence <= this.#lastSequence) {
+      this.#losses += 1;
+      const { log } = this.#ports;
+      log.error({ code: 'BUS_LOST_EVENTS', sequence: first.sequence }, 'the stream went back');
+    }
+    for (const { sequence } of batch) this.#ports.book.arrivesAt(sequence);
+    return batch;
   }
 
   async #take(batch: readonly BusMessage[]): Promise<void> {

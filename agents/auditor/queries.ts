@@ -1,6 +1,6 @@
 /**
  * What the auditor answers: its head, its records with their content, evidence by name, the entries
- * of sagas, a checkpoint. Operators and orchestrators may ask; layer agents may not, because the
+ * of sagas, a checkpoint; and it issues receipts once more. Operators and orchestrators may ask; layer agents may not, because the
  * records hold what other layers say among themselves. Every answer is bounded in bytes.
  */
 
@@ -9,9 +9,11 @@ import type { AuditHead, AuditRecord, AuditRecords, Query } from '#schemas/queri
 import type { AgentKind } from '#schemas/trust.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import type { Answer } from '#shared/runtime/exchange.ts';
-import type { AuditBook, LeafNote } from './book.ts';
+import type { AuditBook } from './book.ts';
+import type { LeafNote } from './leaf-note.ts';
 import type { Checkpoints } from './checkpoints.ts';
 import type { AuditLog } from './log.ts';
+import type { ReceiptWriter } from './receipts.ts';
 
 /** Bytes of frames and content in one answer: 400 KiB. */
 export const pageBytesMax = 400 * 1024;
@@ -25,6 +27,7 @@ export interface QueryPorts {
   readonly book: AuditBook;
   readonly records: AuditLog;
   readonly checkpoints: Checkpoints;
+  readonly receipts: Pick<ReceiptWriter, 'issue'>;
   readonly restored: () => number;
   readonly refused: () => number;
   /** Of the message that was taken in last. */
@@ -60,6 +63,15 @@ export class QueryDesk {
       }
       case 'audit-disclosures':
         return { ok: true, result: await this.#disclosures(query.events) };
+      case 'receipts-again': {
+        if (asker.kind !== 'orchestrator') {
+          return refuse('ORCH-8015', 'receipts are issued again for orchestrators');
+        }
+        const { book, receipts } = this.#ports;
+        const notes = query.events.flatMap((hash) => book.noteOf(hash) ?? []);
+        receipts.issue(notes);
+        return { ok: true, result: notes.length };
+      }
       case 'audit-checkpoint': {
         const outcome = await this.#ports.checkpoints.now();
         return outcome.status === 'signed'

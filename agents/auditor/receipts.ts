@@ -3,7 +3,8 @@
  * Those of saga entries are verdicts: a rotation waits for each one, so there is no timer and no wish
  * for a fuller batch. All others only empty outboxes: they go out together, a little later, on a
  * subject of their own, so that not every agent opens a receipt for every event. Both are published
- * without an outbox, because the log is where they come from: what may be lost is issued again.
+ * without an outbox, because the log is where they come from: what may be lost is issued again
+ * (`receipt-watch.ts`).
  */
 
 import type { ReceiptEntry } from '#schemas/events.ts';
@@ -11,7 +12,9 @@ import { BusError } from '#shared/bus/bus.ts';
 import { CryptoError } from '#shared/crypto/errors.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
-import type { AuditBook, LeafNote } from './book.ts';
+import type { AuditBook } from './book.ts';
+import type { LeafNote } from './leaf-note.ts';
+import type { IssuedReceipts } from './issued-receipts.ts';
 
 /** Entries of one event. Step commands carry the whole event, so it is kept small: about 8 KiB. */
 export const receiptsPerEventMax = 32;
@@ -27,6 +30,8 @@ export interface ReceiptPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly book: AuditBook;
+  /** Remembers where each receipt stands. */
+  readonly issued: IssuedReceipts;
   /** For saga entries. */
   readonly verdictSubject: string;
   /** For everything else. */
@@ -37,8 +42,9 @@ export class ReceiptWriter {
   readonly #verdicts: ReceiptQueue;
   readonly #others: ReceiptQueue;
 
-  constructor(ports: ReceiptPorts) {
-    const { verdictSubject, receiptSubject } = ports;
+  constructor(receiptPorts: ReceiptPorts) {
+    const { verdictSubject, receiptSubject } = receiptPorts;
+    const ports = { ...receiptPorts, onLost: (lost: readonly LeafNote[]) => this.issue(lost) };
     this.#verdicts = new ReceiptQueue(ports, { subject: verdictSubject, gatherMs: 0 });
     this.#others = new ReceiptQueue(ports, { subject: receiptSubject, gatherMs });
   }
@@ -61,19 +67,22 @@ export class ReceiptWriter {
   }
 }
 
+interface QueuePorts extends ReceiptPorts {
+  /** Receipts turned out to be lost. */
+  readonly onLost: (notes: readonly LeafNote[]) => void;
+}
+
 class ReceiptQueue {
-  readonly #ports: ReceiptPorts;
+  readonly #ports: QueuePorts;
   readonly #subject: string;
   readonly #gatherMs: number;
   readonly #waiting = new Map<string, LeafNote>();
   readonly #room: (() => void)[] = [];
   #running: Promise<void> | undefined;
+  #lastSequence = 0;
   #stopped = false;
 
-  constructor(
-    ports: ReceiptPorts,
-    { subject, gatherMs: ms }: { subject: string; gatherMs: number },
-  ) {
+  constructor(ports: QueuePorts, { subject, gatherMs: ms }: { subject: string; gatherMs: number }) {
     this.#ports = ports;
     this.#subject = subject;
     this.#gatherMs = ms;
@@ -118,12 +127,13 @@ class ReceiptQueue {
   async #publish(batch: readonly LeafNote[]): Promise<boolean> {
     const { exchange, book, log } = this.#ports;
     try {
-      await exchange.publish({
+      const { sequence } = await exchange.publish({
         type: 'receipts-issued',
         subject: this.#subject,
         channel: 'mesh',
         body: { treeSize: book.size, rootHash: book.rootHash(), entries: batch.map(entryOf) },
       });
+      this.#remember(sequence, batch);
       return true;
     } catch (error) {
       const code = passingFault(error);
@@ -131,6 +141,19 @@ class ReceiptQueue {
       log.warn({ code, receipts: batch.length }, 'receipts wait for the bus or for a secret');
       return false;
     }
+  }
+
+  /**
+   * What one queue publishes stands further on each time, and where no other receipt stands: else the
+   * stream went back, and lost receipts.
+   */
+  #remember(sequence: number, batch: readonly LeafNote[]): void {
+    const { issued, onLost } = this.#ports;
+    const wentBack = sequence <= this.#lastSequence || issued.isTaken(sequence);
+    const lost = wentBack ? issued.takeFrom(sequence) : [];
+    this.#lastSequence = sequence;
+    issued.note(sequence, batch);
+    if (lost.length > 0) onLost(lost);
   }
 
   #makeRoom(): void {

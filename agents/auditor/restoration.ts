@@ -1,7 +1,7 @@
 /**
  * Puts back what the bus lost after acknowledging it (invariant 15). Every second, and at the start,
- * the auditor compares: does the stream still reach as far back, and as far forward, as it did, and
- * is the last message of every unfinished saga's subject the one that it knows? If not, every event
+ * the auditor compares: does the stream still reach as far back, and as far forward, as it did, has it
+ * no new gaps, and is the last message of every unfinished saga's subject the one that it knows? If not, every event
  * of the unfinished sagas that is no longer there is published again, inside an `event-restored` on
  * its own subject, in the order of the leaves. The original message itself is never published again:
  * its sender's sequence numbers and the bus's deduplication are not the auditor's to use.
@@ -13,7 +13,8 @@
 import { BusError, type Bus, type StreamState } from '#shared/bus/bus.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
-import type { AuditBook, LeafNote } from './book.ts';
+import type { AuditBook } from './book.ts';
+import type { LeafNote } from './leaf-note.ts';
 import type { Intake } from './intake.ts';
 import type { AuditLog } from './log.ts';
 import type { ReceiptWriter } from './receipts.ts';
@@ -44,6 +45,8 @@ export class Restoration {
   /** Hash of an original → its restoration, until that is seen on the bus. */
   readonly #underWay = new Map<string, { readonly sinceMs: number; readonly place: number }>();
   #firstSequence = 0;
+  #gaps = 0;
+  #losses = 0;
   #restored = 0;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
@@ -83,9 +86,13 @@ export class Restoration {
       const state = await bus.streamState('GYRE_CONTROL');
       if (state.lastSequence < known) await this.#startOver(state, known);
       await this.#caughtUp(state.lastSequence);
+      const gaps = gapsOf(state);
       const hasJumped = state.firstSequence > this.#firstSequence;
-      const missesLast = isFirst || (await this.#missesLast());
+      const hasLost = gaps > this.#gaps || intake.losses > this.#losses;
+      const missesLast = isFirst || hasLost || (await this.#missesLast());
       this.#firstSequence = state.firstSequence;
+      this.#gaps = gaps;
+      this.#losses = intake.losses;
       if (hasJumped || missesLast) await this.#restore(state, missesLast);
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
@@ -206,4 +213,9 @@ export class Restoration {
     this.#underWay.delete(hash);
     return false;
   }
+}
+
+/** Sequences of a stream that hold no message any more. */
+export function gapsOf({ firstSequence, lastSequence, messages }: StreamState): number {
+  return lastSequence - firstSequence + 1 - messages;
 }

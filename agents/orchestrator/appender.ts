@@ -7,8 +7,10 @@
 import type { SagaEntry } from '#schemas/saga.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { BusError } from '#shared/bus/bus.ts';
+import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import { askForReceipts } from './receipts.ts';
 import type { SagaLog } from './saga-log.ts';
 
 export type ProposedEvent<Event> = Event extends { atMs: number } ? Omit<Event, 'atMs'> : never;
@@ -26,6 +28,7 @@ export type ProposalOutcome =
   | { readonly status: 'rejected'; readonly code: string; readonly reason: string };
 
 interface AppenderPorts {
+  readonly trust: TrustView;
   readonly exchange: Exchange;
   readonly bus: Bus;
   readonly clock: Clock;
@@ -153,6 +156,7 @@ export class Appender {
       if (clock.monotonicMs() > deadlineMs) {
         log.warn({ saga: this.#saga.sagaId }, 'no receipt yet: the saga waits for an auditor');
         await this.#reread(this.#saga.lastSequence);
+        if (this.#saga.hasPending) await askForReceipts(this.#ports, this.#saga.pending());
         return;
       }
       await Promise.race([this.#saga.changed(), this.#pause(retryMs)]);

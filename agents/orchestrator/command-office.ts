@@ -25,6 +25,7 @@ import type { RotationState } from '#shared/core/rotation/state.ts';
 import { noLongerWanted, type Proposal } from './appender.ts';
 import type { EvidenceShelf } from './evidence.ts';
 import { signTimeoutMs, type OrchestratorPorts } from './ports.ts';
+import { askForReceipts } from './receipts.ts';
 import type { RotationLog } from './saga-log.ts';
 import type { SlotLedger } from './slot-ledger.ts';
 import { surveyLayers } from './survey.ts';
@@ -174,6 +175,7 @@ export class CommandOffice {
     if (entry === undefined) throw new Error('assertion: a step without its entry');
     const { receipt } = entry;
     if (receipt === null) {
+      await askForReceipts(this.#ports, [entry.hash]);
       throw new BusError('BUS_REJECTED', `the receipt for entry ${entry.hash} is not at hand`);
     }
     const evidence = await this.#shelf.fetch(command.evidence);

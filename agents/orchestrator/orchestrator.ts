@@ -267,11 +267,11 @@ export class Orchestrator {
     for (const { statementHash, verdict, sagaId, phase } of event.body.entries) {
       if (sagaId === undefined) continue;
       this.#verdicts.set(statementHash, { verdict, receipt: event.disclosure, phase });
+      this.#drivers.get(sagaId)?.log.vouchedFor(statementHash, event.disclosure);
       sagas.add(sagaId);
     }
-    while (this.#verdicts.size > verdictsKeptMax) {
-      const oldest = this.#verdicts.keys().next().value;
-      if (oldest === undefined) break;
+    for (const oldest of this.#verdicts.keys()) {
+      if (this.#verdicts.size <= verdictsKeptMax) break;
       this.#verdicts.delete(oldest);
     }
     for (const sagaId of sagas) this.#settle(sagaId);

@@ -161,6 +161,18 @@ export class SagaLog<State, Command> {
     return this.#fold(this.state, entry, zeroHash);
   }
 
+  /** A receipt came for an entry that took effect by the auditor's record alone. */
+  vouchedFor(hash: string, receipt: Disclosure): void {
+    const at = this.applied.findIndex((entry) => entry.receipt === null && entry.hash === hash);
+    const entry = this.applied[at];
+    if (entry !== undefined) this.applied[at] = { ...entry, receipt };
+  }
+
+  /** Entries that wait for their receipts, the oldest first. */
+  pending(): string[] {
+    return [...this.#pending.keys()];
+  }
+
   #apply(
     event: ReceivedEvent<'saga-entry'>,
     verdict: Verdict,

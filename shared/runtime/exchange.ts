@@ -27,6 +27,11 @@ export interface SealedEvent {
   readonly disclosure: Disclosure;
 }
 
+export interface PublishedEvent extends SealedEvent {
+  /** Where the stream has it. */
+  readonly sequence: number;
+}
+
 /** An event that passed every check of the receiver. */
 export interface ReceivedEvent<Name extends EventTypeName = EventTypeName> {
   readonly hash: string;
@@ -68,7 +73,7 @@ export interface Exchange {
    */
   renew(): void;
   /** Seals and publishes now, outside the outbox: for what its sender can derive again. */
-  publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<SealedEvent>;
+  publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<PublishedEvent>;
   /** Appends to a subject's log if nothing was appended since `lastSequence` (0: empty). */
   append<Name extends EventTypeName>(
     event: OutgoingEvent<Name>,

@@ -27,6 +27,7 @@ import type {
   Exchange,
   Opening,
   OutgoingEvent,
+  PublishedEvent,
   SealedEvent,
 } from './exchange.ts';
 import type { Clock, Log } from './ports.ts';
@@ -94,12 +95,13 @@ export class Principal implements Exchange {
     this.#chain = this.#newChain();
   }
 
-  publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<SealedEvent> {
+  publish<Name extends EventTypeName>(event: OutgoingEvent<Name>): Promise<PublishedEvent> {
     return this.#inTurn(event, async () => {
       const pending = this.#seal(event);
-      await this.#store(event.subject, pending, undefined);
+      const outcome = await this.#store(event.subject, pending, undefined);
       pending.accepted();
-      return sealedFrom(event.subject, pending);
+      if (outcome.status === 'conflict') throw new Error('assertion: nothing was expected');
+      return { ...sealedFrom(event.subject, pending), sequence: outcome.sequence };
     });
   }
 

@@ -30,7 +30,10 @@ export class KeysInMemory implements Token {
 
   wrap(bytes: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
     const nonce = this.#world.crypto.randomBytes(12);
-    const sealed = this.#world.crypto.aeadSeal({ ...this.#wrapping(nonce, purpose), plaintext: bytes });
+    const sealed = this.#world.crypto.aeadSeal({
+      ...this.#wrapping(nonce, purpose),
+      plaintext: bytes,
+    });
     return Promise.resolve(concat(nonce, sealed));
   }
 

@@ -1,7 +1,9 @@
 /** Receipts while they cannot be issued: nothing is lost, nothing fails unheard, and what waits is bounded. */
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { AuditBook, LeafNote } from '#agents/auditor/book.ts';
+import type { AuditBook } from '#agents/auditor/book.ts';
+import type { LeafNote } from '#agents/auditor/leaf-note.ts';
+import { IssuedReceipts } from '#agents/auditor/issued-receipts.ts';
 import { receiptsWaitingMax, ReceiptWriter } from '#agents/auditor/receipts.ts';
 import { members } from '#cli/mesh/members.ts';
 import type { Bus } from '#shared/bus/bus.ts';
@@ -31,6 +33,7 @@ beforeEach(async () => {
     clock: world.clock,
     log,
     book,
+    issued: new IssuedReceipts({ clock: world.clock, isOpen: () => false }),
     verdictSubject: subjects.auditReceipt(),
     receiptSubject: subjects.auditReceipt(),
   });

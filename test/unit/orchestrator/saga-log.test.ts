@@ -2,6 +2,7 @@
 
 import { expect, it } from 'vitest';
 import { SagaLog, type Verdict } from '#agents/orchestrator/saga-log.ts';
+import type { Disclosure } from '#schemas/frame.ts';
 import type { SagaEntry } from '#schemas/saga.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 
@@ -61,4 +62,18 @@ it('stands still, and throws nothing, when an accepted entry does not follow', (
   log.deliver(delivered('b', 0, 'slots-reserved'));
   expect(log.settle(new Map([['b', accepted]]))).toEqual([]);
   expect(log.state).toBeNull();
+});
+
+it('takes the receipt that comes after an entry took effect by the record of the auditor', () => {
+  const log = counting();
+  log.deliver(delivered('a', 0, 'slots-reserved'));
+  log.settle(new Map([['a', accepted]]));
+  expect(log.last?.receipt).toBeNull();
+  const receipt = { salt: new Uint8Array(32) } as unknown as Disclosure;
+  log.vouchedFor('b', receipt);
+  expect(log.last?.receipt).toBeNull();
+  log.vouchedFor('a', receipt);
+  expect(log.last).toMatchObject({ hash: 'a', receipt });
+  log.vouchedFor('a', { ...receipt });
+  expect(log.last?.receipt).toBe(receipt);
 });

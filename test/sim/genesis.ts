@@ -21,7 +21,7 @@ export type Genesis = World<Clock & BusClock>;
 export type SecondAgents = readonly (1 | 2 | 3 | 4 | 5 | 6 | 7)[];
 
 /** By which policy a world begins: how patient rotations are, and how long epochs last. */
-export const rulesNames = ['usual', 'impatient', 'short-epochs'] as const;
+export const rulesNames = ['usual', 'impatient', 'short-epochs', 'careful'] as const;
 export type RulesName = (typeof rulesNames)[number];
 
 const amendments: Readonly<Record<RulesName, (policies: PolicyBody['policies']) => void>> = {
@@ -38,6 +38,15 @@ const amendments: Readonly<Record<RulesName, (policies: PolicyBody['policies']) 
     channels.epoch_grace_ms = 2_000;
     channels.epoch_accept_ms = 2_000;
   },
+  // Two approve what is not urgent. There is a third operator, who has no second factor.
+  careful: ({ rotation }) => {
+    rotation.approvals.scheduled = 2;
+  },
+};
+const thirdOperator: Member = {
+  id: 'op-3',
+  kind: 'operator',
+  capabilities: ['request', 'approve'],
 };
 
 const known = new Map<string, Promise<Genesis>>();
@@ -48,12 +57,12 @@ const still: Clock & BusClock = {
   after: () => ({ cancel: () => undefined }),
 };
 
-export function membersWith(second: SecondAgents): readonly Member[] {
+export function membersWith(second: SecondAgents, rules?: RulesName): readonly Member[] {
   const others = second.flatMap((layer) => {
     const first = members.find((member) => member.layer === layer);
     return first === undefined ? [] : [{ ...first, id: first.id.replace(/-a$/, '-b') }];
   });
-  return [...members, ...others];
+  return [...members, ...others, ...(rules === 'careful' ? [thirdOperator] : [])];
 }
 
 export function genesisOf(second: SecondAgents, rules: RulesName): Promise<Genesis> {
@@ -65,14 +74,13 @@ export function genesisOf(second: SecondAgents, rules: RulesName): Promise<Genes
 
 async function begin(second: SecondAgents, rules: RulesName): Promise<Genesis> {
   const crypto: CryptoProvider = simulatedCrypto(drawsFrom(0).fork(`genesis ${second.join(' ')}`));
-  const options = { mesh: 'simulated', members: membersWith(second) };
+  const options = { mesh: 'simulated', members: membersWith(second, rules) };
   const usual = await makeGenesis(options, { crypto, clock: still });
   const body = structuredClone(usual.bundle.policy.body);
   amendments[rules](body.policies);
-  const signers = ['op-1', 'op-2'].map((id) => {
+  const signers = options.members.flatMap(({ id, kind }) => {
     const key = usual.keys.get(id);
-    if (key === undefined) throw new Error(`no key for ${id}`);
-    return localSigner(crypto, key);
+    return kind === 'operator' && key !== undefined ? [localSigner(crypto, key)] : [];
   });
   const bundle = { ...usual.bundle, policy: await signDocument(body, signers) };
   const { rootDigest } = usual;

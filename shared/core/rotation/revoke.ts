@@ -26,7 +26,8 @@ import type { Acknowledgement, RotationState, SlotProgress } from './state.ts';
 
 /**
  * Phases in which members are waited for. Before them nothing was begun, and the live check before the
- * reservation refuses a plan with a revoked member.
+ * reservation refuses a plan with a revoked member. In a lockout nothing is waited for but a recovery,
+ * and nothing else is taken; on the way back that it opens, the members are waited for again.
  */
 const waiting: ReadonlySet<RotationPhase> = new Set([
   'authorizing',
@@ -40,7 +41,6 @@ const waiting: ReadonlySet<RotationPhase> = new Set([
   'retiring',
   'rolling_back',
   'rolled_back',
-  'locked_out',
 ]);
 
 /** Members that the rotation waits for though they are revoked: what the next entry can say. */

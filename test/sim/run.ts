@@ -170,7 +170,7 @@ function begin(world: SimulatedWorld, faults: readonly Fault[], draws: Draws) {
       return state.done;
     },
     heal: () => {
-      for (const end of [...ends]) end();
+      for (const end of ends) end();
     },
   };
 }

@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test vectors-long fuzz chaos chaos-containers sim-matrix check bench ci
+.PHONY: help setup demo test vectors-long fuzz chaos chaos-containers sim sim-planted sim-million sim-matrix check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -41,6 +41,20 @@ chaos: setup ## break a mesh on three servers for 15 minutes (GYRE_CHAOS_MINUTES
 chaos-containers: setup ## the same cluster in containers, briefly, where an engine runs (GYRE_NATS_IMAGE)
 	@echo "chaos-containers: two minutes"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/containers-main.ts
+
+sim: setup ## run 10,000 simulated meshes, each from its seed (SEED=17 for one, TRACE=1 to see it)
+	@echo "sim: up to ten minutes on two processors; what fails names its seed"
+	@exec node --disable-warning=ExperimentalWarning test/sim/main.ts \
+	  $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds 1..10000)
+
+sim-planted: setup ## show that the simulator finds mistakes that were put into the code on purpose
+	@echo "sim-planted: some minutes on two processors"
+	@exec node --disable-warning=ExperimentalWarning test/sim/planted/planted.ts
+
+sim-million: setup ## run a million seeds in pieces; goes on where the last call ended (GYRE_SIM_MINUTES)
+	@echo "sim-million: half a day on two processors, or as long as GYRE_SIM_MINUTES says"
+	@exec node --disable-warning=ExperimentalWarning test/sim/million.ts \
+	  $(if $(GYRE_SIM_MINUTES),--minutes $(GYRE_SIM_MINUTES))
 
 sim-matrix: setup ## let every process of a simulated mesh die at each of its writes and sends, one at a time
 	@echo "sim-matrix: some minutes on two processors"

@@ -134,7 +134,8 @@ async function calledBack(ports: ActivityPorts): Promise<void> {
   const plan = await executed(ports);
   if (plan === undefined) return;
   const operator = draws.pick(ports.operators);
-  await operator.pause(draws.between(0, 2_500));
+  // A small rotation takes a fraction of a second.
+  await operator.pause(draws.between(0, draws.pick([300, 2_500])));
   const { planId, planDigest } = plan;
   await operator.request('rollback-requested', { planId, planDigest, reason: 'second thoughts' });
   await operator.until(planId, [...atRest], rotationWaitMs);

@@ -4,6 +4,7 @@
  */
 
 import type { LayerNumber } from '#schemas/layers.ts';
+import type { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { algorithmCapabilities } from '#agents/layers/algorithm-capabilities.ts';
 import type { Bus, Subscription } from '#shared/bus/bus.ts';
 import { EpochKeyring, type HeldSecret } from '#shared/crypto/epoch-keyring.ts';
@@ -121,6 +122,7 @@ export class WorldHosts {
       ...(workload === undefined ? {} : { usageWindowMs }),
       adapterOf: (layer, keys) => {
         workload?.begin({ ...used, layer, keys });
+        this.#watchKeys(used.life.agentId, keys);
         return keys;
       },
       claimsOf: (layer) => () => ({
@@ -162,6 +164,16 @@ export class WorldHosts {
         observer.secret(`seed of a KEM key of ${agentId}`, seed);
         return crypto.importKemSeed(seed, algorithm);
       },
+    };
+  }
+
+  /** Keys of slots that are made on the way, of every kind. */
+  #watchKeys(agentId: string, { store }: EmbeddedAdapter): void {
+    const { observer } = this.#options;
+    const add = store.addPrepared.bind(store);
+    store.addPrepared = (version, key, atMs) => {
+      observer.secret(`version ${version} of ${key.slot} at ${agentId}`, key.secret);
+      return add(version, key, atMs);
     };
   }
 

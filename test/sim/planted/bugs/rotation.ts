@@ -32,6 +32,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
       faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
       hasSecond: true,
@@ -60,6 +61,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
       faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
       hasSecond: true,
@@ -218,6 +220,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
       faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
       hasSecond: true,

@@ -11,7 +11,13 @@ import { LayerNumber, SlotName } from '#schemas/layers.ts';
 import { batchProofValidator } from '#schemas/frame.ts';
 import { TelemetryRecent } from '#schemas/telemetry.ts';
 import { CapabilitiesList, NegotiationShown } from '#schemas/negotiation.ts';
-import { AuditHead, LayerInspection, SignerDescription, TrustDocuments } from '#schemas/queries.ts';
+import {
+  AuditHead,
+  LayerInspection,
+  LockoutsShown,
+  SignerDescription,
+  TrustDocuments,
+} from '#schemas/queries.ts';
 import {
   AgentId,
   DigestHex,
@@ -155,6 +161,8 @@ export const MeshStatus = open({
       reason: Type.Optional(Text(500)),
       slots: Uint(64),
       frozen: Uint(64),
+      /** Whom the agent has locked out by itself; absent where it is nobody. */
+      lockouts: Type.Optional(LockoutsShown),
       /** Set where no heartbeat came for longer than a few should take. */
       silentMs: Type.Optional(Uint()),
       /** Versions of the documents under which it said something last. */

@@ -7,6 +7,7 @@
 import { Type, type Static } from 'typebox';
 import { EpochAnnouncementBody, EpochNumber, epochsWantedMax } from './epoch.ts';
 import { CheckpointIssued } from './events.ts';
+import { OrchestrationCodeName } from './saga.ts';
 import { SlotStatus, evidenceItemsMax } from './steps.ts';
 import { Disclosure, batchEventsMax } from './frame.ts';
 import { AlgorithmCapabilities, NegotiationConstraints, TlsVersion } from './negotiation.ts';
@@ -119,6 +120,15 @@ export const Query = Type.Union([
 export type Query = Static<typeof Query>;
 export type QueryName = Query['ask'];
 
+export const lockoutsShownMax = 256;
+
+/** Who offered a bad document, and until when who answers takes nothing new from it. */
+export const LockoutsShown = List(
+  StrictObject({ sender: AgentId(), code: OrchestrationCodeName, untilMs: Uint() }),
+  { itemsMax: lockoutsShownMax },
+);
+export type LockoutsShown = Static<typeof LockoutsShown>;
+
 export const SignerDescription = StrictObject({
   kind: OneOf(['pkcs11', 'file']),
   label: Text(64),
@@ -128,6 +138,8 @@ export const SignerDescription = StrictObject({
   keys: List(StrictObject({ role: KebabName(), keyId: DigestHex() }), { itemsMax: 8 }),
   canaryOk: Type.Boolean(),
   childRestarts: Uint(),
+  /** Absent where nobody is. */
+  lockouts: Type.Optional(LockoutsShown),
 });
 export type SignerDescription = Static<typeof SignerDescription>;
 
@@ -166,6 +178,8 @@ export const AuditHead = StrictObject({
   /** Why the auditor takes nothing in at present, a code; absent where it does. */
   trouble: Type.Optional(Text(63)),
   checkpoint: Type.Optional(CheckpointIssued),
+  /** Absent where nobody is. */
+  lockouts: Type.Optional(LockoutsShown),
 });
 export type AuditHead = Static<typeof AuditHead>;
 
@@ -179,5 +193,7 @@ export const LayerInspection = StrictObject({
   algorithms: AlgorithmCapabilities,
   constraints: NegotiationConstraints,
   tlsVersionMin: Type.Optional(TlsVersion),
+  /** Absent where nobody is. */
+  lockouts: Type.Optional(LockoutsShown),
 });
 export type LayerInspection = Static<typeof LayerInspection>;

@@ -15,6 +15,7 @@ import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import { Archive } from './archive.ts';
 import { AuditBook } from './book.ts';
 import { Checkpoints } from './checkpoints.ts';
@@ -41,6 +42,8 @@ export interface AuditorPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly subjects: Subjects;
+  /** Absent where nobody offers documents. */
+  readonly trustDesk?: Pick<TrustDesk, 'lockouts'>;
   /** Of `audit.log` and `checkpoint.json`. */
   readonly disk: Disk;
   /** New leaves after which a checkpoint is due. Default 256. */
@@ -119,6 +122,7 @@ export class Auditor {
       restored: () => this.#restoration.restored,
       refused: () => this.#intake.refusedCount(),
       lastSequence: () => this.#intake.lastSequence,
+      lockouts: () => ports.trustDesk?.lockouts() ?? [],
       trouble: () => this.#intake.trouble,
     });
   }

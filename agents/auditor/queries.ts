@@ -7,6 +7,7 @@
 import type { Disclosure } from '#schemas/frame.ts';
 import type { AuditHead, AuditRecord, AuditRecords, Query } from '#schemas/queries.ts';
 import type { AgentKind } from '#schemas/trust.ts';
+import { lockoutsShown, type Lockout } from '#shared/core/lockout.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import type { Answer } from '#shared/runtime/exchange.ts';
 import type { AuditBook } from './book.ts';
@@ -32,6 +33,7 @@ export interface QueryPorts {
   readonly refused: () => number;
   /** Of the message that was taken in last. */
   readonly lastSequence: () => number;
+  readonly lockouts: () => readonly Lockout[];
   readonly trouble: () => string | undefined;
 }
 
@@ -96,6 +98,7 @@ export class QueryDesk {
       lastSequence: lastSequence(),
       ...(trouble === undefined ? {} : { trouble }),
       ...(checkpoint === undefined ? {} : { checkpoint: { checkpoint } }),
+      ...lockoutsShown(this.#ports.lockouts()),
     };
   }
 

@@ -11,11 +11,13 @@ import type { LayerNumber } from '#schemas/layers.ts';
 import type { Bus, BusMessage, Disposition, Subscription } from '#shared/bus/bus.ts';
 import { durableName, subjectsOf } from '#shared/bus/subjects.ts';
 import { reasonOf } from '#shared/core/reason.ts';
+import { lockoutsShown } from '#shared/core/lockout.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { Answer, Exchange, SealedEvent } from '#shared/runtime/exchange.ts';
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
+import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import { AdapterError, type LayerAdapter, type SlotInspection } from './adapter.ts';
 import type { AlgorithmClaims } from './algorithm-capabilities.ts';
 import { slotStatuses } from './slot-status.ts';
@@ -44,6 +46,8 @@ export interface LayerAgentPorts {
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
   readonly log: Log;
+  /** Absent where nobody offers documents. */
+  readonly trustDesk?: Pick<TrustDesk, 'lockouts'>;
 }
 
 /** How long a command waits that was sealed under documents which this agent has yet to adopt. */
@@ -130,7 +134,8 @@ export class LayerAgent {
 
   async inspect(): Promise<LayerInspection> {
     const { agentId } = this.#ports.exchange;
-    const inspection = { agentId, ...(await this.#capabilities()) };
+    const lockouts = lockoutsShown(this.#ports.trustDesk?.lockouts() ?? []);
+    const inspection = { agentId, ...(await this.#capabilities()), ...lockouts };
     const fault = this.#storeFault;
     if (fault === undefined) return inspection;
     const reason = reasonOf(`${fault.code}: ${fault.message}`);

@@ -78,6 +78,7 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
     store,
     adapter,
     trust,
+    trustDesk: booted.trustDesk,
     crypto,
     clock,
     log,

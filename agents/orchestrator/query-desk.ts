@@ -2,7 +2,7 @@
 
 import type { CapabilitiesList } from '#schemas/negotiation.ts';
 import { answerBytesMax } from '#schemas/events.ts';
-import type { Query, TrustDocuments } from '#schemas/queries.ts';
+import { lockoutsShownMax, type Query, type TrustDocuments } from '#schemas/queries.ts';
 import type { AgentTelemetrySummary } from '#schemas/telemetry.ts';
 import type { Lockout } from '#shared/core/lockout.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
@@ -30,7 +30,6 @@ interface Desk {
 }
 
 const listedMax = 500;
-const lockoutsShownMax = 256;
 
 export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
   return async (query: Query, asker: Enrolled): Promise<Answer> => {
@@ -119,12 +118,13 @@ async function meshStatus(desk: Desk) {
     /** Who offered a bad document a while ago and may ask for nothing new. */
     lockouts: desk.lockouts().slice(0, lockoutsShownMax),
     refusals: ports.exchange.refusals(),
-    layers: (await surveyLayers(ports)).map(({ agentId, ready, reason, slots }) => ({
+    layers: (await surveyLayers(ports)).map(({ agentId, ready, reason, slots, lockouts }) => ({
       agentId,
       ready,
       ...(reason === undefined ? {} : { reason }),
       slots: slots.length,
       frozen: slots.filter(({ frozen }) => frozen).length,
+      ...(lockouts === undefined ? {} : { lockouts }),
       ...heardOf(heard.get(agentId)),
     })),
     rotations: latestRotations(desk),

@@ -13,6 +13,7 @@ import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
 import { prekeyUnusable } from '#shared/core/epoch-evidence.ts';
+import { lockoutsShown } from '#shared/core/lockout.ts';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest, signDocument } from '#shared/crypto/signed-document.ts';
@@ -24,6 +25,7 @@ import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
 import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import type { CheckpointMemory } from './checkpoint-memory.ts';
 import { EpochOffice } from './epoch-office.ts';
 import type { EpochRecord } from './epoch-record.ts';
@@ -49,6 +51,8 @@ export interface SignerPorts {
   };
   /** Whether the agent offered a bad document and may ask for nothing new for a while. */
   readonly isLockedOut: (agentId: string) => boolean;
+  /** Absent where nobody offers documents. */
+  readonly trustDesk?: Pick<TrustDesk, 'lockouts'>;
   /** How often the token's process was started again. */
   readonly childRestarts: () => number;
 }
@@ -273,7 +277,7 @@ export class Signer {
   }
 
   async #describe() {
-    const { token, trust, childRestarts } = this.#ports;
+    const { token, trust, childRestarts, trustDesk } = this.#ports;
     const { kind, label, mode, isHsm, notice } = token.describe();
     const keys = (['orchestration', 'audit', 'enrolment'] as const).flatMap((role) =>
       trust.roleKeys(role).map(({ keyId }) => ({ role, keyId })),
@@ -283,7 +287,8 @@ export class Signer {
       throw error;
     });
     const restarts = childRestarts();
-    return { kind, label, mode, isHsm, notice, keys, canaryOk: canary.ok, childRestarts: restarts };
+    const said = { kind, label, mode, isHsm, notice, keys, canaryOk: canary.ok };
+    return { ...said, childRestarts: restarts, ...lockoutsShown(trustDesk?.lockouts() ?? []) };
   }
 
   /** Whether the record of a statement can be sealed: not before a first epoch, nor at the very end. */

@@ -2,7 +2,7 @@
  * How a mesh is: its processes as this machine sees them, and what orchestrator, signer and auditor
  * answer. An agent that does not answer is part of the status, not a reason to say nothing.
  */
-import type { AuditHead, SignerDescription } from '#schemas/queries.ts';
+import type { AuditHead, LockoutsShown, SignerDescription } from '#schemas/queries.ts';
 import { checks, type MeshStatus } from '../answers.ts';
 import { CliFault } from '../fault.ts';
 import type { LoggedFault } from '../mesh/agent-log.ts';
@@ -28,7 +28,7 @@ export interface ProcessStatus {
 export interface LockoutStatus {
   readonly sender: string;
   readonly code: string;
-  /** The latest of what the orchestrators say. */
+  /** The latest of what those say who answer. */
   readonly untilMs: number;
   readonly by: readonly string[];
 }
@@ -49,7 +49,7 @@ export interface Status {
   readonly processes: readonly ProcessStatus[];
   /** Each of them was asked; empty where nobody could be. */
   readonly orchestrators: readonly OrchestratorStatus[];
-  /** As the orchestrators that answer have them, by sender. */
+  /** As those who answer have them, by sender: each agent locks out by itself. */
   readonly lockouts: readonly LockoutStatus[];
   /** As the first orchestrator that answers has it. */
   readonly mesh: Answered<MeshStatus>;
@@ -93,7 +93,10 @@ export async function collectStatus(
       const answer = meshes[index] ?? notEnrolled;
       return answer.ok ? { agentId, ok: true } : { agentId, ...answer };
     }),
-    lockouts: lockoutsOf(meshes),
+    lockouts: lockoutsOf(meshes, [
+      { by: session.agentOf('signer'), answer: signer },
+      { by: session.agentOf('auditor'), answer: audit },
+    ]),
     mesh: meshes.find(({ ok }) => ok) ?? meshes[0] ?? notEnrolled,
     signer,
     audit,
@@ -127,20 +130,34 @@ export async function silentStatus(
   };
 }
 
-function lockoutsOf(meshes: readonly Answered<MeshStatus>[]): LockoutStatus[] {
+interface Keeper {
+  readonly by: string;
+  readonly answer: Answered<{ readonly lockouts?: LockoutsShown }>;
+}
+
+/** Of layer agents as the first orchestrator that reached them tells. */
+export function lockoutsOf(
+  meshes: readonly Answered<MeshStatus>[],
+  others: readonly Keeper[],
+): LockoutStatus[] {
   const found = new Map<string, LockoutStatus>();
-  for (const answer of meshes) {
-    if (!answer.ok) continue;
-    const { orchestrator, lockouts } = answer.value;
+  const note = (by: string, lockouts: MeshStatus['lockouts']): void => {
     for (const { sender, code, untilMs } of lockouts) {
       const known = found.get(sender);
+      const knowers = known?.by ?? [];
       found.set(sender, {
         sender,
         code: known?.code ?? code,
         untilMs: Math.max(untilMs, known?.untilMs ?? 0),
-        by: [...(known?.by ?? []), orchestrator],
+        by: knowers.includes(by) ? knowers : [...knowers, by],
       });
     }
+  };
+  const answers = meshes.flatMap((answer) => (answer.ok ? [answer.value] : []));
+  for (const { orchestrator, lockouts } of answers) note(orchestrator, lockouts);
+  for (const { by, answer } of others) if (answer.ok) note(by, answer.value.lockouts ?? []);
+  for (const { layers } of answers) {
+    for (const { agentId, lockouts } of layers) note(agentId, lockouts ?? []);
   }
   return [...found.values()].toSorted((one, other) => (one.sender < other.sender ? -1 : 1));
 }

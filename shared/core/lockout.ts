@@ -11,6 +11,7 @@ import {
   type OrchCode,
   type OrchestrationCode,
 } from '#schemas/errors.ts';
+import { lockoutsShownMax, type LockoutsShown } from '#schemas/queries.ts';
 
 export interface Lockout {
   readonly sender: string;
@@ -19,6 +20,12 @@ export interface Lockout {
 }
 
 export const lockoutsMax = 4096;
+
+/** As an answer tells it: bounded, and nothing where nobody is locked out. */
+export function lockoutsShown(lockouts: readonly Lockout[]): { readonly lockouts?: LockoutsShown } {
+  if (lockouts.length === 0) return {};
+  return { lockouts: lockouts.slice(0, lockoutsShownMax).map((each) => ({ ...each })) };
+}
 
 export class LockoutLedger {
   readonly #bySender = new Map<string, Lockout>();

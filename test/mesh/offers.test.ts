@@ -63,6 +63,23 @@ it.each(['phi-a', 'op-2'])('a flood in the name of %s does not stop a rotation',
   await bus.close();
 });
 
+/** As it says itself to an operator, or to an orchestrator that tells him. */
+async function lockedOutBy(agentId: 'auditor' | 'signer' | 'phi-a'): Promise<string[]> {
+  interface Said {
+    readonly agentId: string;
+    readonly lockouts?: readonly { readonly sender: string }[];
+  }
+  const sendersOf = (said: Said | undefined) => (said?.lockouts ?? []).map(({ sender }) => sender);
+  if (agentId === 'phi-a') {
+    const { layers } = (await mesh.ask({ ask: 'mesh-status' })) as { layers: Said[] };
+    return sendersOf(layers.find((each) => each.agentId === agentId));
+  }
+  const ask = agentId === 'signer' ? 'signer-describe' : 'audit-head';
+  const to = { agentId, channel: 'operators' };
+  const answer = await mesh.operator('op-2').ask(to, { ask }, 8_000);
+  return answer.ok ? sendersOf(answer.result as Said) : [];
+}
+
 it('who offers what is old, expired, of another role or no document is locked out, over a restart', async () => {
   const { policy, registry } = mesh.world.trust;
   const next = await amended(mesh.world, policy);
@@ -115,6 +132,9 @@ it('a locked-out operator asks for nothing new, and a rotation that runs by his 
   const thief = mesh.principal('op-1', { bus });
   await offer(thief, new Uint8Array([1, 2, 3]));
   await locked('op-1');
+  for (const whom of ['auditor', 'signer', 'phi-a'] as const) {
+    await expect.poll(() => lockedOutBy(whom), { timeout: 10_000 }).toContain('op-1');
+  }
   await mesh.until(plan.planId, [...ended]);
   const subject = subjectsOf(mesh.world.mesh).request('op-1');
   const body = { requestId: 'again', rotationType: 'scheduled', layers: [2], reason: 'x' } as never;

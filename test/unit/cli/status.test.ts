@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, expect, test } from 'vitest';
 import { isRunning, isSuspended, processMark } from '#cli/mesh/process-identity.ts';
-import { isAnswering, isHealthy, type Status } from '#cli/status/collect.ts';
+import { isAnswering, isHealthy, lockoutsOf, type Status } from '#cli/status/collect.ts';
 import { renderStatus } from '#cli/status/render.ts';
 import { plainStyle } from '#cli/style.ts';
 
@@ -160,6 +160,27 @@ test('who is locked out is named, until when and by whom', () => {
   expect(renderStatus({ ...healthy, lockouts }, plainStyle)).toContain(
     '  locked out   op-2 until 2030-01-02T03:04:05.000Z (ORCH-8011: it offered a bad document), by orchestrator-a, orchestrator-b',
   );
+});
+
+test('each agent locks out by itself, and each is named that says so', () => {
+  if (!healthy.mesh.ok) throw new Error('the mesh answers');
+  const shown = (untilMs: number, sender = 'op-2') => ({
+    sender,
+    code: 'ORCH-8010' as const,
+    untilMs,
+  });
+  const layer = { agentId: 'phi-a', ready: true, slots: 1, frozen: 0 };
+  const value = { ...healthy.mesh.value, layers: [{ ...layer, lockouts: [shown(9)] }] };
+  const mesh = { ok: true, value } as const;
+  const others: Parameters<typeof lockoutsOf>[1] = [
+    { by: 'signer', answer: { ok: true, value: { lockouts: [shown(5)] } } },
+    { by: 'auditor', answer: { ok: true, value: {} } },
+    { by: 'auditor-b', answer: none },
+  ];
+  expect(lockoutsOf([mesh, none, mesh], others)).toEqual([
+    { ...shown(9), by: ['signer', 'phi-a'] },
+  ]);
+  expect(lockoutsOf([none], [])).toEqual([]);
 });
 
 test('a process that does not start says why, and what to do', () => {

@@ -1,4 +1,7 @@
-/** As `requests.test.ts`, with runs that take minutes; `REQUESTS_RUNS` says how many of each kind. */
+/**
+ * As `requests.test.ts`, with runs that take minutes: `vitest run --config vitest.long.config.ts test/sim`.
+ * `REQUESTS_RUNS` says how many of each kind.
+ */
 
 import { describe, expect, it } from 'vitest';
 import { holdRequests } from './requests-runs.ts';

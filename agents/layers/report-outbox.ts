@@ -7,7 +7,7 @@
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Bus, BusMessage, Disposition, Subscription } from '#shared/bus/bus.ts';
 import { durableName } from '#shared/bus/subjects.ts';
-import type { Exchange, SealedEvent } from '#shared/runtime/exchange.ts';
+import type { Exchange, Opening, SealedEvent } from '#shared/runtime/exchange.ts';
 import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 
@@ -56,7 +56,14 @@ export class ReportOutbox {
 
   /** One message of the receipts consumer. */
   async handle(message: BusMessage): Promise<Disposition> {
-    const opening = this.#ports.exchange.open(message);
+    const { exchange } = this.#ports;
+    let opening = exchange.open(message);
+    if (isBehind(opening)) {
+      // Issued under documents that this agent has yet to learn of: no other receipt will come.
+      await exchange.catchUp();
+      opening = exchange.open(message);
+      if (isBehind(opening)) return { retryAfterMs: retryMs };
+    }
     if (opening.status === 'refused') return { deadLetter: opening.code };
     if (opening.event.type !== 'receipts-issued') return 'ack';
     const hashes = opening.event.body.entries.map(({ statementHash }) => statementHash);
@@ -69,4 +76,8 @@ export class ReportOutbox {
       return { retryAfterMs: retryMs };
     }
   }
+}
+
+function isBehind(opening: Opening): boolean {
+  return opening.status === 'refused' && opening.code === 'TRUST_BEHIND';
 }

@@ -25,7 +25,8 @@ async function epochs(): Promise<ReadonlyMap<string, number>> {
 
 const lastSequence = (): number => mesh.world.broker.stream('GYRE_CONTROL').lastSequence;
 
-async function rekeyed(above: number): Promise<void> {
+/** The epoch of the channel `mesh` that everyone is in, once it is above that. */
+async function rekeyed(above: number): Promise<number> {
   mesh.world.clock.offsetMs += laterMs;
   await mesh.operator('op-1').publish({
     type: 'epoch-rotation-requested',
@@ -39,6 +40,7 @@ async function rekeyed(above: number): Promise<void> {
       .poll(() => mesh.keyringOf(id).currentEpoch('mesh') ?? 0, patience)
       .toBeGreaterThan(above);
   }
+  return (await epochs()).get('mesh') ?? 0;
 }
 
 function rollBack(toSequence: number): void {
@@ -51,21 +53,19 @@ function rollBack(toSequence: number): void {
 it('to its beginning: the prekeys that are published then count', async () => {
   mesh = await InMemoryMesh.start({ hasEpochs: true, members: enrolled });
   rollBack(0);
-  let above = (await epochs()).get('mesh') ?? 0;
-  for (let count = 0; count < 3; count += 1) {
-    await rekeyed(above);
-    above = (await epochs()).get('mesh') ?? 0;
-  }
+  const first = (await epochs()).get('mesh') ?? 0;
+  const second = await rekeyed(first);
+  const third = await rekeyed(second);
+  expect(await rekeyed(third)).toBeGreaterThan(third);
 }, 120_000);
 
 it('to before a rekeying, for orchestrators that know of none', async () => {
   mesh = await InMemoryMesh.start({ hasEpochs: true, members: enrolled });
   const kept = lastSequence();
-  await rekeyed((await epochs()).get('mesh') ?? 0);
-  const above = (await epochs()).get('mesh') ?? 0;
+  const above = await rekeyed((await epochs()).get('mesh') ?? 0);
   await Promise.all(orchestrators.map((id) => mesh.stopAgent(id)));
   rollBack(kept);
   await Promise.all(orchestrators.map((id) => mesh.startAgent(id)));
-  await rekeyed(above);
-  await rekeyed((await epochs()).get('mesh') ?? 0);
+  const next = await rekeyed(above);
+  expect(await rekeyed(next)).toBeGreaterThan(next);
 }, 120_000);

@@ -27,7 +27,7 @@ async function claim({ next }: SagaInHand): Promise<void> {
   const event = { type: 'members-revoked' as const, agentIds: [verifier], atMs: 0 };
   const entry = { saga: 'rotation' as const, ...next(), consumed: [], event };
   const { receipt } = await stage.offer(entry);
-  expect(receipt.verdict).toBe('refused');
+  if (receipt.verdict !== 'refused') throw new Error('an orchestrator puts out whom it wants');
   leaves.push(receipt.leafIndex);
 }
 
@@ -53,9 +53,7 @@ beforeAll(async () => {
       run: async (saga) => {
         await claim(saga);
         await revoke();
-        const { index } = saga.next();
         await saga.enter({ type: 'members-revoked', agentIds: [verifier] });
-        expect(saga.next().index).toBe(index + 1);
       },
     },
   });

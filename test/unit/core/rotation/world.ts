@@ -23,6 +23,7 @@ import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
 import { digestOf, inForce, nowMs, planOf, policyOf, signed } from '../mesh.ts';
 import { deepFreeze } from './frozen.ts';
 import { checkInvariants } from './invariants.ts';
+import { receiptOf } from './receipt.ts';
 import { StepAgent, type AgentAnswer } from './step-agent.ts';
 
 const eventCheck = compile(RotationEvent);
@@ -267,7 +268,7 @@ export class World {
       plan: this.plan,
       planDigest: this.planDigest,
       evidence: this.evidence(command.evidence),
-      receipt: this.receipt(),
+      receipt: receiptOf(this.state, this.clockMs),
       agentId: command.agentId,
       layer: command.layer,
       nowMs: this.clockMs,
@@ -282,30 +283,6 @@ export class World {
       if (event === undefined) throw new Error('evidence that nobody gave');
       return event;
     });
-  }
-
-  receipt(): VerifiedEvent {
-    return {
-      hash: digestOf('receipt'),
-      senderId: 'auditor-1',
-      senderKind: 'auditor',
-      type: 'receipts-issued',
-      timeMs: this.clockMs,
-      body: {
-        treeSize: 1,
-        rootHash: digestOf('root'),
-        entries: [
-          {
-            statementHash: digestOf('entry'),
-            leafIndex: 0,
-            verdict: 'accepted',
-            sagaId: this.state.sagaId,
-            sagaIndex: this.state.index,
-            phase: this.state.phase,
-          },
-        ],
-      },
-    };
   }
 
   #send(command: SendStep): void {

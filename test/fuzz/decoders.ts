@@ -92,8 +92,6 @@ export const fuzzed: Readonly<Record<string, readonly string[]>> = {
 
 /** What is named like a decoder, or takes anything, and is none that a peer reaches. */
 export const excused: Readonly<Record<string, string>> = {
-  'agents/auditor/leaf-note.ts: noteFrom':
-    'takes fields of a decoded body one by one, each only where it is of its type',
   documentBytes: 'canonicalJson under another name: throws NOT_ENCODABLE',
   documentDigest: 'the hash of documentBytes',
   exportFault: 'takes an error that was caught',
@@ -103,6 +101,7 @@ export const excused: Readonly<Record<string, string>> = {
   isRecord: 'asks for the type of a value and nothing else',
   isTokenLabel: 'a check of the messages of the token, inside isRequest',
   loadLibrary: 'loads the library that the configuration names',
+  noteFrom: 'takes fields of a decoded body one by one, each only where it is of its type',
   openAdapter: 'opens what openDatabase and openStoreKey read',
   openDraft: 'begins a step of the state machine from a state of ours',
   openFileToken: 'opens what readSeedFile and readPin read',

@@ -131,13 +131,15 @@ async function rotation(ports: ActivityPorts): Promise<void> {
 
 async function calledBack(ports: ActivityPorts): Promise<void> {
   const { draws } = ports;
-  const plan = await executed(ports);
+  const plan = await approved(ports);
   if (plan === undefined) return;
   const operator = draws.pick(ports.operators);
-  // A small rotation takes a fraction of a second.
-  await operator.pause(draws.between(0, draws.pick([300, 2_500])));
   const { planId, planDigest } = plan;
+  const executing = operator.request('execution-requested', { planId, planDigest, dryRun: false });
+  // A small rotation takes a fraction of a second.
+  await operator.pause(draws.between(0, draws.pick([150, 600, 2_500])));
   await operator.request('rollback-requested', { planId, planDigest, reason: 'second thoughts' });
+  await executing;
   await operator.until(planId, [...atRest], rotationWaitMs);
 }
 

@@ -27,6 +27,8 @@ export interface NetworkOptions {
   readonly crashes: CrashPoints;
   /** Hears of every message that the server stored, in order; it must not change it. */
   readonly onStored?: (stream: StreamName, message: BusMessage) => void;
+  /** A sequence that was there and is not any more. */
+  readonly onForgotten?: (stream: StreamName, sequence: number) => void;
 }
 
 export interface ConnectionOptions {
@@ -179,16 +181,36 @@ export class SimulatedNetwork {
   forget(stream: StreamName, which: 'newest' | 'oldest', count: number): void {
     const { firstSequence, lastSequence } = this.broker.stream(stream).state();
     this.#options.trace.note('forgotten by the server', { stream, which, count, lastSequence });
-    if (which === 'newest') this.broker.lose(stream, lastSequence - count + 1, lastSequence);
-    else this.broker.lose(stream, firstSequence, firstSequence + count - 1);
+    const from = which === 'newest' ? lastSequence - count + 1 : firstSequence;
+    const to = which === 'newest' ? lastSequence : firstSequence + count - 1;
+    const lost = this.#there(stream, from, to);
+    this.broker.lose(stream, from, to);
+    this.#tellForgotten(stream, lost);
   }
 
   /** The server comes back at once from a copy in which `lastSequence` was the last: sequences repeat. */
   rollBack(stream: StreamName, lastSequence: number): void {
     this.#options.trace.note('rolled back', { stream, lastSequence });
+    const lost = this.#there(
+      stream,
+      lastSequence + 1,
+      this.broker.stream(stream).state().lastSequence,
+    );
     const start = this.stopServer();
     this.broker.rollBack(stream, lastSequence);
+    this.#tellForgotten(stream, lost);
     start();
+  }
+
+  #there(name: StreamName, from: number, to: number): number[] {
+    const stream = this.broker.stream(name);
+    const count = Math.max(0, to - from + 1);
+    const all = Array.from({ length: count }, (_, index) => from + index);
+    return all.filter((sequence) => stream.get(sequence) !== null);
+  }
+
+  #tellForgotten(stream: StreamName, sequences: readonly number[]): void {
+    for (const sequence of sequences) this.#options.onForgotten?.(stream, sequence);
   }
 
   /** The server has no room in a stream, until the result is called. */

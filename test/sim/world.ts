@@ -287,6 +287,7 @@ export class SimulatedWorld {
       trace,
       draws: this.draws.fork('network'),
       crashes: this.processes,
+      onForgotten: (stream, sequence) => observer.forgot(stream, sequence),
       onStored: (stream, message) =>
         observer.stored(new FrameMessage(world, { ...message, stream, timeMs: time.nowMs() })),
     });

@@ -46,6 +46,8 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
+      activities: ['rotation'],
       faults: ['disk-full', 'crash-at-point'],
       story:
         'The disk of the auditor is full, or it loses power, between the receipt and the barrier.',
@@ -78,7 +80,9 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['bus-forgets', 'crash', 'pause', 'disk-full'],
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['bus-forgets', 'pause', 'crash'],
       story:
         'The auditor is behind, and the bus loses what it has not taken in: orchestrators go on from what never happened.',
     },
@@ -95,7 +99,9 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['partition-from-bus', 'loss', 'bus-down'],
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['acknowledgement-loss', 'partition-from-bus', 'loss'],
       story:
         'Acknowledgements are lost for longer than a publish is tried (15 s): the event is stored, and its sender does not know.',
     },
@@ -112,7 +118,9 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['loss', 'partition-from-bus', 'delay'],
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['acknowledgement-loss', 'loss'],
       story: 'The answer to an append is lost, and the append is tried again.',
     },
   },
@@ -142,7 +150,9 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['bus-forgets', 'bus-down'],
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['bus-forgets', 'pause', 'disk-full'],
       story: 'The bus loses a report that the auditor, which is behind, has not taken in.',
     },
   },
@@ -158,7 +168,9 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      faults: ['bus-forgets'],
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['bus-forgets', 'acknowledgement-loss', 'pause'],
       story: 'The bus loses a message whose id it remembers, and the sender publishes it again.',
     },
   },
@@ -174,6 +186,8 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
+      activities: ['rotation'],
       faults: ['bus-forgets'],
       story: 'The bus loses events of a rotation that is under way.',
     },
@@ -191,6 +205,8 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
+      activities: ['rotation'],
       faults: ['bus-forgets'],
       story: 'The bus loses reports of a rotation that is under way.',
     },
@@ -206,7 +222,12 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: 'if (state.messages === 0 && known > 0) await this.#startOver(state, known);',
       },
     ],
-    needs: { faults: ['bus-forgets'], story: 'The bus forgets the end of the control stream.' },
+    needs: {
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['bus-forgets'],
+      story: 'The bus forgets the end of the control stream.',
+    },
   },
   {
     name: 'a-lost-entry-is-waited-for',
@@ -220,6 +241,8 @@ export const auditBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
+      activities: ['rotation'],
       faults: ['bus-forgets'],
       story: 'The bus loses an entry that no auditor has taken in yet.',
     },

@@ -314,6 +314,8 @@ export const layerBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
+      extent: 'whole',
+      activities: ['rotation'],
       faults: ['disk-full'],
       story:
         'The disk of an agent is full when it writes down an outcome, and has room again later.',

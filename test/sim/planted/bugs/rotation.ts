@@ -32,7 +32,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      extent: 'whole',
+      extent: 'several',
       faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
       hasSecond: true,
@@ -61,7 +61,7 @@ export const rotationBugs: readonly PlantedBug[] = [
       },
     ],
     needs: {
-      extent: 'whole',
+      extent: 'several',
       faults: ['delay', 'pause', 'loss'],
       activities: ['rotation'],
       hasSecond: true,

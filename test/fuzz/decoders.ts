@@ -109,6 +109,7 @@ export const excused: Readonly<Record<string, string>> = {
   openVerifier: 'the part of verifyAuditFile that takes a checked bundle',
   parsePublic: 'under importVerifyKey and its like, which isUsablePublicKey is fuzzed with',
   parseSealed: 'what parseFrame and parseBatch are',
+  persistently: 'asks the bus again and again; decodes nothing',
   pkcs11Code: 'takes an error that was caught',
   readScopeOf: 'a table of what a principal may read',
   renderBody: 'prints a document that was checked',

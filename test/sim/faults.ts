@@ -49,7 +49,8 @@ function applyOwn(world: SimulatedWorld, fault: Fault, draws: Draws): () => void
       return nothing;
     case 'wire-attack':
       for (let count = 0; count <= size * attacksMax; count += 1) {
-        attack({ ...world, crypto: world.crypto('the thief'), draws: draws.fork(`${count}`) });
+        const thief = { crypto: world.crypto('the thief'), draws: draws.fork(`${count}`) };
+        attack({ network: world.network, trace: world.trace, ...thief });
       }
       return nothing;
     case 'revocation':

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { activities } from '../../sim/activities.ts';
 import { bugs } from '../../sim/planted/list.ts';
 import { filesOf, planted, PlantingError, type PlantedBug } from '../../sim/planted/mutation.ts';
 import { plantingFailed } from '../../sim/planted/plant.ts';
@@ -39,6 +40,12 @@ describe('the list of planted bugs', () => {
 
   test.each(invariants)('has one for invariant %i', (invariant) => {
     expect(bugs.filter((bug) => bug.invariant === invariant)).not.toEqual([]);
+  });
+
+  test('needs only activities that there are', () => {
+    const known = activities.map(({ name }) => name);
+    const needed = bugs.flatMap(({ needs }) => needs.activities ?? []);
+    expect(needed.filter((name) => !known.includes(name))).toEqual([]);
   });
 
   test('changes production code and its ports, and no checker', () => {

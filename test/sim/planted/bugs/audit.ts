@@ -20,6 +20,7 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: 'await this.#file.write(start, joined(parts, end - start));',
       },
     ],
+    seeds: [2],
     needs: {
       faults: ['crash', 'crash-at-point'],
       story:

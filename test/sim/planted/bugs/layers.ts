@@ -57,6 +57,7 @@ export const layerBugs: readonly PlantedBug[] = [
         ),
       },
     ],
+    seeds: [2],
     needs: {
       faults: ['crash-at-point'],
       story: 'Any activation, looked at after each commit; or a crash between the two commits.',
@@ -98,6 +99,7 @@ export const layerBugs: readonly PlantedBug[] = [
           "if (slot.keyKind !== 'signature') await adapter.retire(slot.slot, checkpoint.version);",
       },
     ],
+    seeds: [2],
     needs: { faults: [], story: 'Any rotation that is retired.' },
   },
   {
@@ -167,6 +169,7 @@ export const layerBugs: readonly PlantedBug[] = [
         ),
       },
     ],
+    seeds: [2],
     needs: {
       faults: ['crash-at-point'],
       story:
@@ -184,6 +187,7 @@ export const layerBugs: readonly PlantedBug[] = [
         replace: 'PRAGMA synchronous = OFF;',
       },
     ],
+    seeds: [2],
     needs: {
       extent: 'whole',
       faults: ['crash', 'crash-at-point', 'crash-in-recovery'],
@@ -231,6 +235,7 @@ export const layerBugs: readonly PlantedBug[] = [
         ),
       },
     ],
+    seeds: [2],
     needs: {
       faults: [],
       activities: ['rotation that is called back'],
@@ -297,6 +302,7 @@ export const layerBugs: readonly PlantedBug[] = [
         replace: '} else if (message.deliveryCount >= 1000 * options.attemptsMax) {',
       },
     ],
+    seeds: [2],
     needs: {
       faults: ['wire-attack'],
       story: 'Somebody replays, tampers with or makes up a command on the subject of an agent.',

@@ -21,6 +21,7 @@ export const orchestratorBugs: readonly PlantedBug[] = [
         ),
       },
     ],
+    seeds: [5],
     needs: {
       faults: ['crash', 'crash-at-point', 'pause'],
       story:
@@ -57,7 +58,7 @@ export const orchestratorBugs: readonly PlantedBug[] = [
     ],
     needs: {
       faults: ['crash'],
-      activities: ['bad offer'],
+      activities: ['bad offers'],
       story:
         'Somebody who is enrolled offers a bad document, and an agent that refused it starts again within 900 s; then the same sender asks for something new, or another lockout is written down.',
     },

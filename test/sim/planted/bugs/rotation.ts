@@ -31,6 +31,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: '2 * accepted.length < membersOf(plan, slot).length - 1,',
       },
     ],
+    seeds: [8],
     needs: {
       extent: 'several',
       faults: ['delay', 'pause', 'loss'],
@@ -60,6 +61,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: 'if (took || mayBeFenced(plan, check.policy, member)) continue;',
       },
     ],
+    seeds: [5],
     needs: {
       extent: 'several',
       faults: ['delay', 'pause', 'loss'],
@@ -97,6 +99,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: 'for (; state.cursor < order.length - 1; state.cursor += 1) {',
       },
     ],
+    seeds: [2],
     needs: {
       extent: 'whole',
       faults: [],
@@ -148,6 +151,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         ),
       },
     ],
+    seeds: [2],
     needs: {
       faults: [],
       activities: ['rotation that is called back'],
@@ -172,6 +176,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         ),
       },
     ],
+    seeds: [2],
     needs: {
       faults: [],
       activities: ['rotation that is called back'],
@@ -219,6 +224,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: 'released.length === 0 &&',
       },
     ],
+    seeds: [9],
     needs: {
       extent: 'whole',
       faults: ['delay', 'pause', 'loss'],
@@ -238,6 +244,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: 'state.slots,',
       },
     ],
+    seeds: [2],
     needs: {
       extent: 'whole',
       faults: [],

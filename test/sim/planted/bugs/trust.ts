@@ -28,7 +28,7 @@ export const trustBugs: readonly PlantedBug[] = [
       activities: [
         'policy amended in mid-rotation',
         'registry amended in mid-rotation',
-        'bad offer',
+        'bad offers',
       ],
       story:
         'Two amendments of one kind, and then the first offer once more: an orchestrator that starts reads all offers again, somebody offers an old document.',
@@ -64,6 +64,7 @@ export const trustBugs: readonly PlantedBug[] = [
         replace: 'new Map(this.#byId).set(agentId, { ...enrolled, revokedAtMs });',
       },
     ],
+    seeds: [2],
     needs: { faults: ['revocation'], story: 'A layer agent is revoked and goes on speaking.' },
   },
   {
@@ -93,6 +94,7 @@ export const trustBugs: readonly PlantedBug[] = [
         replace: 'if (known.current === epoch) {',
       },
     ],
+    seeds: [4],
     needs: {
       faults: ['crash', 'pause', 'duplication', 'delay'],
       activities: ['epochs turned in mid-rotation'],

@@ -147,16 +147,16 @@ export class Hunter {
     const child = this.#child;
     return new Promise((resolve, reject) => {
       const late = setTimeout(() => child.kill('SIGKILL'), shotMs);
-      const done = (): void => {
+      const stopWaiting = (): void => {
         clearTimeout(late);
         child.removeAllListeners('message');
       };
       child.once('message', (result) => {
-        done();
+        stopWaiting();
         resolve(result as RunResult);
       });
       void this.#ended.then((code) => {
-        done();
+        stopWaiting();
         reject(this.#error(code));
       });
       if (child.connected) child.send(shot);

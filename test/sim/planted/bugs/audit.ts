@@ -46,6 +46,7 @@ export const auditBugs: readonly PlantedBug[] = [
         ),
       },
     ],
+    seeds: [5],
     needs: {
       extent: 'whole',
       activities: ['rotation'],

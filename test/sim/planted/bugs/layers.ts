@@ -319,6 +319,7 @@ export const layerBugs: readonly PlantedBug[] = [
         replace: '      throw error;',
       },
     ],
+    seeds: [3],
     needs: {
       extent: 'whole',
       activities: ['rotation'],

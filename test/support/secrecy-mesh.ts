@@ -19,6 +19,7 @@ import type { StepReported } from '#schemas/steps.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { streamSubjects, subjectsOf, type Subjects } from '#shared/bus/subjects.ts';
 import { archiveChannel, channelsOf } from '#shared/core/channels.ts';
+import { parseFrame } from '#shared/crypto/envelope.ts';
 import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { EpochMember } from '#shared/runtime/epoch-member.ts';
 import { Notices } from '#shared/runtime/notices.ts';
@@ -33,6 +34,9 @@ export interface SecretMember {
   readonly keyring: EpochKeyring;
   stop(): Promise<void>;
 }
+
+/** Longer than the signer is waited for (`epoch_accept_ms`, four times). */
+const patienceMs = 25_000;
 
 export class SecrecyMesh {
   readonly world: World;
@@ -64,7 +68,12 @@ export class SecrecyMesh {
   ): Promise<SecrecyMesh> {
     const mesh = new SecrecyMesh(await makeWorld(), openToken, slowMs);
     await mesh.#record();
-    await Promise.all(agentIds.map((id) => mesh.#begin(id)));
+    const begun = agentIds.map((id) => mesh.#begin(id));
+    if (slowMs > 0) {
+      await mesh.until('an announcement', () => mesh.traffic.some(isEpochEntry));
+      mesh.pass(patienceMs);
+    }
+    await Promise.all(begun);
     await mesh.until('first epochs', () => mesh.isBeyond(new Map()));
     return mesh;
   }
@@ -363,4 +372,9 @@ interface Running {
   readonly log: typeof quiet;
   readonly crypto: typeof crypto;
   readonly epochs: EpochMember;
+}
+
+function isEpochEntry(bytes: Uint8Array): boolean {
+  const parsed = parseFrame(bytes);
+  return parsed.ok && parsed.frame.header.type === 'epoch-entry';
 }

@@ -96,7 +96,11 @@ describe.runIf('libraryPath' in softHsm)('SoftHSM2 token', () => {
     onTestFinished(() => rm(bare, { recursive: true, force: true }));
     const source = fileURLToPath(new URL('../../../agents/signer/token', import.meta.url));
     await cp(source, bare, { recursive: true });
-    await writeFile(join(bare, 'package.json'), '{ "type": "module" }');
+    // What of the project it needs beside its own folder.
+    const needed = 'shared/runtime/durable-file.ts';
+    await cp(fileURLToPath(new URL(`../../../${needed}`, import.meta.url)), join(bare, needed));
+    const bareProject = { type: 'module', imports: { '#shared/*': './shared/*' } };
+    await writeFile(join(bare, 'package.json'), JSON.stringify(bareProject));
     const script = `
       import { openPkcs11Token } from './pkcs11-token.ts';
       const options = ${JSON.stringify({ ...options, pin: undefined })};

@@ -48,6 +48,7 @@ function holding(adapter: LayerAdapter, operation: Operation): LayerAdapter {
 /** A rotation that stands still in the phase of that operation. */
 async function standing(operation: Operation, phase: RotationPhase) {
   mesh = await InMemoryMesh.start({
+    times: { soakMs: 0, overlapMs: 1_000 },
     adapterOf: (layer, adapter) => (layer === held ? holding(adapter, operation) : adapter),
   });
   const plan = await mesh.approvedPlan([1, 4]);

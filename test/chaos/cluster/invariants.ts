@@ -155,8 +155,13 @@ export function lastCommitted(stories: readonly RotationDetails[]): Map<string, 
   );
 }
 
+/** As the command line prints it. */
+interface PrintedVerdict extends Omit<AuditVerdict, 'rotations'> {
+  readonly rotations: readonly { readonly planId: string; readonly phase: RotationPhase }[];
+}
+
 interface Audited {
-  readonly verdict: AuditVerdict;
+  readonly verdict: PrintedVerdict;
   readonly events: number;
   readonly acknowledged: number;
   readonly lost: number;
@@ -173,7 +178,7 @@ async function auditOf(mesh: ClusterMesh, violations: string[]): Promise<Audited
   const dir = ['--dir', mesh.layout.root];
   await command<Exported>(['audit', 'export', '--out', file, ...dir]);
   const { rootDigest } = mesh.mesh;
-  const verdict = await command<AuditVerdict>(['audit', 'verify', file, '--root', rootDigest]);
+  const verdict = await command<PrintedVerdict>(['audit', 'verify', file, '--root', rootDigest]);
   for (const name of ['integrity', 'content', 'meaning'] as const) {
     const result = verdict[name];
     if (!result.ok) violations.push(`audit: ${name}: ${result.code}: ${result.reason}`);
@@ -215,13 +220,13 @@ async function namesIn(file: string): Promise<{ names: Set<string>; repeated: nu
 }
 
 /** A verifier without the mesh comes to the same ends as those who ran it. */
-function phasesOf(verdict: AuditVerdict, stories: readonly RotationDetails[]): string[] {
+function phasesOf(verdict: PrintedVerdict, stories: readonly RotationDetails[]): string[] {
   const told = new Map<string, RotationPhase>(stories.map((story) => [story.planId, story.phase]));
-  return verdict.rotations.flatMap(({ sagaId, phase }) => {
-    const wanted = told.get(sagaId);
+  return verdict.rotations.flatMap(({ planId, phase }) => {
+    const wanted = told.get(planId);
     return wanted === phase
       ? []
-      : [`${sagaId}: the audit says ${phase}, the mesh ${wanted ?? 'nothing'}`];
+      : [`${planId}: the audit says ${phase}, the mesh ${wanted ?? 'nothing'}`];
   });
 }
 

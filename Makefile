@@ -43,7 +43,7 @@ chaos-containers: setup ## the same cluster in containers, briefly, where an eng
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/containers-main.ts
 
 sim: setup ## run 10,000 simulated meshes, each from its seed (SEED=17 for one, TRACE=1 to see it)
-	@echo "sim: up to ten minutes on two processors; what fails names its seed"
+	@echo "sim: about half an hour on two processors; what fails names its seed"
 	@exec node --disable-warning=ExperimentalWarning test/sim/main.ts \
 	  $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds 1..10000)
 
@@ -52,12 +52,12 @@ sim-planted: setup ## show that the simulator finds mistakes that were put into 
 	@exec node --disable-warning=ExperimentalWarning test/sim/planted/planted.ts
 
 sim-million: setup ## run a million seeds in pieces; goes on where the last call ended (GYRE_SIM_MINUTES)
-	@echo "sim-million: half a day on two processors, or as long as GYRE_SIM_MINUTES says"
+	@echo "sim-million: more than a day on two processors, or as long as GYRE_SIM_MINUTES says"
 	@exec node --disable-warning=ExperimentalWarning test/sim/million.ts \
 	  $(if $(GYRE_SIM_MINUTES),--minutes $(GYRE_SIM_MINUTES))
 
 sim-matrix: setup ## let every process of a simulated mesh die at each of its writes and sends, one at a time
-	@echo "sim-matrix: some minutes on two processors"
+	@echo "sim-matrix: half an hour on two processors"
 	@exec node test/sim/matrix.ts
 
 check: setup ## check format, lint, types and the rules of the house

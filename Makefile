@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test vectors-long fuzz chaos chaos-containers sim sim-planted sim-million sim-matrix check bench ci
+.PHONY: help setup demo test vectors-long fuzz chaos chaos-tests chaos-containers sim sim-planted sim-million sim-matrix check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -37,6 +37,10 @@ fuzz: setup ## throw made-up input at every decoder, 5 s for each property (GYRE
 chaos: setup ## break a mesh on three servers for 15 minutes (GYRE_CHAOS_MINUTES, GYRE_CHAOS_SEED)
 	@echo "chaos: processes killed, networks parted, stores damaged; then everything is checked"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/main.ts
+
+chaos-tests: setup ## kill each process of a mesh once, and a minute of the cluster (test/chaos, long runs)
+	@echo "chaos-tests: about three minutes"
+	@$(found) && exec vitest run --config vitest.long.config.ts test/chaos
 
 chaos-containers: setup ## the same cluster in containers, briefly, where an engine runs (GYRE_NATS_IMAGE)
 	@echo "chaos-containers: two minutes"

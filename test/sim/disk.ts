@@ -91,10 +91,6 @@ export class SimulatedDisk {
     return this.#databases.get(name)?.changes ?? 0;
   }
 
-  databaseNames(): readonly string[] {
-    return [...this.#databases.keys()];
-  }
-
   peekFile(name: string): Uint8Array | undefined {
     return this.#files.get(name);
   }

@@ -168,14 +168,25 @@ export class Principal implements Exchange {
       const query = decoded.ok && queryCheck.check(decoded.value) ? decoded.value : undefined;
       if (isDated && query?.ask !== 'trust-documents') return null;
       const answer = await answerTo(query, header.channel, (known) => handler(known, sender));
-      return this.seal({
+      return this.#sealedAnswer({
         type: 'query-answered',
         subject: this.#subjects.query(sender.agentId),
         channel: header.channel,
         audience: sender.agentId,
         body: { queryId: body.queryId, ...answerBody(answer) },
-      }).frame;
+      });
     });
+  }
+
+  /** Null while the channel's new secret is on its way: the asker waits in vain, and asks again. */
+  #sealedAnswer(answer: OutgoingEvent<'query-answered'>): Uint8Array | null {
+    try {
+      return this.seal(answer).frame;
+    } catch (error) {
+      if (!(error instanceof CryptoError && error.code === 'CHANNEL_UNKNOWN')) throw error;
+      this.#options.log.warn({ channel: answer.channel }, 'no secret to answer a query with yet');
+      return null;
+    }
   }
 
   /** `isDated`: sealed under documents that are not in force here; good for asking for newer ones. */

@@ -1,6 +1,7 @@
-/** What a principal survives: an incarnation that is spent, and an answer that is too long. */
+/** What a principal survives: a spent incarnation, an answer too long, a secret not here yet. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseFrame } from '#shared/crypto/envelope.ts';
+import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import { chainsMax } from '#shared/crypto/sender-chain.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import type { Bus } from '#shared/bus/bus.ts';
@@ -55,4 +56,26 @@ test('an answer too long for one message is a refusal, and the next question is 
   expect(await ask()).toMatchObject({ ok: false, code: 'ORCH-8013' });
   length = 5;
   expect(await ask()).toEqual({ ok: true, result: 'xxxxx' });
+});
+
+test('a question that comes while the new secret is on its way is not answered, the next one is', async () => {
+  const bus = world.bus('auditor');
+  open.push(bus);
+  const held = world.keyring('auditor');
+  let isOnItsWay = true;
+  const keyring: ChannelKeyring = {
+    secretOf: (name) => held.secretOf(name),
+    currentEpoch: (channel) => (held.currentEpoch(channel) ?? 0) + (isOnItsWay ? 1 : 0),
+  };
+  const auditor = world.principal('auditor', { bus, keyring });
+  await auditor.answer(() => Promise.resolve({ ok: true, result: 'here' }));
+  const ask = (timeoutMs: number) =>
+    principal('orchestrator-b').ask(
+      { agentId: 'auditor', channel: 'saga' },
+      { ask: 'signer-describe' },
+      timeoutMs,
+    );
+  await expect(ask(100)).rejects.toMatchObject({ code: 'BUS_TIMEOUT' });
+  isOnItsWay = false;
+  expect(await ask(5_000)).toEqual({ ok: true, result: 'here' });
 });

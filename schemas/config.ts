@@ -68,6 +68,8 @@ export const AgentConfig = StrictObject({
   logLevel: Type.Optional(Text(10)),
   /** Layer agents: unix socket on which local workloads use the keys. */
   keyServiceSocket: Type.Optional(Path),
+  /** Layer agents: control socket of the layer's service; without one the agent holds the keys. */
+  serviceControlSocket: Type.Optional(Path),
   /** Layer agents: uses of an old key within this span keep it from being retired. */
   recentUseMs: Type.Optional(DurationMs()),
   /** Layer agents: what they ask of negotiations, and the TLS that their systems speak. */

@@ -63,14 +63,28 @@ export interface LayerAdapter {
   freeze(slot: string, frozen: boolean): Promise<void>;
 }
 
+export const adapterErrorCodes = [
+  'SLOT_UNKNOWN',
+  'VERSION_UNKNOWN',
+  'STATE_CONFLICT',
+  'STORE_FAILED',
+  'DISK_FULL',
+  /** The attached system does not answer, or not in its own terms. */
+  'SYSTEM_UNREACHABLE',
+] as const;
+export type AdapterErrorCode = (typeof adapterErrorCodes)[number];
+
+export function isAdapterErrorCode(code: string): code is AdapterErrorCode {
+  return adapterErrorCodes.some((known) => known === code);
+}
+
 /** A fault of the attached system. `retryable` says whether trying again may help. */
 export class AdapterError extends Error {
-  readonly code:
-    'SLOT_UNKNOWN' | 'VERSION_UNKNOWN' | 'STATE_CONFLICT' | 'STORE_FAILED' | 'DISK_FULL';
+  readonly code: AdapterErrorCode;
   readonly retryable: boolean;
 
   constructor(
-    code: AdapterError['code'],
+    code: AdapterErrorCode,
     message: string,
     options?: { cause?: unknown; retryable?: boolean },
   ) {

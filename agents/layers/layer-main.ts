@@ -11,6 +11,7 @@ import { invariant } from '#shared/crypto/errors.ts';
 import { BootError, bootAgent, runAgent, type BootedAgent } from '#shared/runtime/boot.ts';
 import { BulkSender } from '#shared/runtime/bulk-sender.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
+import type { LayerAdapter } from './adapter.ts';
 import type { EmbeddedAdapter, EmbeddedOptions } from './embedded/embedded-adapter.ts';
 import { EmbeddedWorkload } from './embedded/embedded-workload.ts';
 import { algorithmClaims } from './algorithm-capabilities.ts';
@@ -19,8 +20,9 @@ import { LayerAgent } from './layer-agent.ts';
 import { ReportOutbox } from './report-outbox.ts';
 import { Negotiator } from './negotiator.ts';
 import { openDatabase } from './sqlite.ts';
+import { ServiceLink } from './service/service-link.ts';
 import { StepStore } from './step-store.ts';
-import { AgentTelemetry } from './telemetry.ts';
+import { AgentTelemetry, type AgentTelemetryPorts } from './telemetry.ts';
 
 export interface LayerProcess {
   readonly layer: LayerNumber;
@@ -51,16 +53,11 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
     const remedy = `use the configuration of a layer ${layer} agent`;
     throw new BootError('CONFIG_INVALID', `the configuration is not for layer ${layer}`, remedy);
   }
-  const adapter = openAdapter({
-    disk,
-    crypto,
-    clock,
-    usageWindowMs: config.recentUseMs ?? recentUseMsDefault,
-  });
+  const keys = await openKeys(booted, layer, openAdapter);
+  const { adapter } = keys;
   const database = openDatabase(disk, 'store.db');
   const outbox = reportOutboxOf(booted, database);
   const store = new StepStore(database);
-  const service = keyServiceOf(booted, adapter, layer);
   const claims = await algorithmClaims({ layer, crypto, trust, ...config.negotiation });
   new Negotiator({
     ...booted,
@@ -83,25 +80,62 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
     clock,
     log,
   });
-  await service?.start();
   await booted.notices.start();
   await booted.epochs.start();
   await booted.epochs.ready();
   await outbox.start();
   await agent.start();
-  const telemetry = startTelemetry(booted, adapter, layer);
+  const telemetry = startTelemetry(booted, keys, layer);
   log.info({ layer, adapter: adapter.name }, 'the layer agent is ready');
   return {
     stop: async (): Promise<void> => {
       await booted.notices.stop();
       await agent.stop();
-      await service?.stop();
       await telemetry.stop();
       await outbox.stop();
       await booted.epochs.stop();
       await bus.close();
-      adapter.close();
+      await keys.stop();
       database.close();
+    },
+  };
+}
+
+/** The layer's keys: in its service, where one is configured, otherwise in the agent itself. */
+interface LayerKeys {
+  readonly adapter: LayerAdapter;
+  readonly usage: AgentTelemetryPorts['usage'];
+  readonly measure: AgentTelemetryPorts['measure'];
+  stop(): Promise<void>;
+}
+
+async function openKeys(
+  booted: BootedAgent,
+  layer: LayerNumber,
+  openAdapter: LayerProcess['openAdapter'],
+): Promise<LayerKeys> {
+  const { config, disk, crypto, clock } = booted;
+  if (config.serviceControlSocket !== undefined) {
+    const controlSocket = booted.resolve(config.serviceControlSocket);
+    const link = await ServiceLink.open({ ...booted, controlSocket });
+    const { adapter } = link;
+    return { adapter, usage: adapter, measure: () => adapter.measure(), stop: () => link.stop() };
+  }
+  const adapter = openAdapter({
+    disk,
+    crypto,
+    clock,
+    usageWindowMs: config.recentUseMs ?? recentUseMsDefault,
+  });
+  const service = keyServiceOf(booted, adapter, layer);
+  await service?.start();
+  return {
+    adapter,
+    usage: adapter.usage,
+    measure: () => ({}),
+    stop: async (): Promise<void> => {
+      await service?.stop();
+      adapter.close();
     },
   };
 }
@@ -120,7 +154,7 @@ function reportOutboxOf(
 }
 
 /** An outbox of its own: telemetry never takes the room of a report. */
-function startTelemetry(booted: BootedAgent, adapter: EmbeddedAdapter, layer: LayerNumber) {
+function startTelemetry(booted: BootedAgent, keys: LayerKeys, layer: LayerNumber) {
   const { config, trust, bus, clock, log, disk } = booted;
   const { agentId } = config;
   const database = openDatabase(disk, 'telemetry.db');
@@ -137,9 +171,12 @@ function startTelemetry(booted: BootedAgent, adapter: EmbeddedAdapter, layer: La
   const sender = new BulkSender({ ...booted, agentId, subject, outbox });
   const telemetry = new AgentTelemetry({
     sender,
-    usage: adapter.usage,
-    adapter,
-    measure: () => ({ 'resident-bytes': process.memoryUsage.rss() }),
+    usage: keys.usage,
+    adapter: keys.adapter,
+    measure: async () => ({
+      'resident-bytes': process.memoryUsage.rss(),
+      ...(await keys.measure()),
+    }),
     heartbeatMs: config.heartbeatMs ?? heartbeatMsDefault,
     clock,
     log,

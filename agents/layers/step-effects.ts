@@ -289,6 +289,9 @@ function codeOf(error: AdapterError): OrchCode {
       return 'ORCH-8005';
     case 'STORE_FAILED':
       return error.retryable ? 'ORCH-8007' : 'ORCH-8005';
+    case 'SYSTEM_UNREACHABLE':
+      // It may be starting anew.
+      return 'ORCH-8007';
     case 'DISK_FULL':
       // Somebody may make room: worth another try, after a pause.
       return 'ORCH-8007';

@@ -9,16 +9,18 @@ import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 import { AdapterError, type LayerAdapter } from './adapter.ts';
 import type { UsageCount } from './embedded/key-usage.ts';
 
+type Metrics = Readonly<Record<string, number>>;
+
 export interface AgentTelemetryPorts {
   readonly sender: {
     offer(event: TelemetryEvent): 'taken' | 'dropped';
     counts(): BulkCounts;
   };
   /** Uses since they were last taken. */
-  readonly usage: { takeCounts(): UsageCount[] };
+  readonly usage: { takeCounts(): readonly UsageCount[] | Promise<readonly UsageCount[]> };
   readonly adapter: Pick<LayerAdapter, 'inspect'>;
-  /** Metric to value, of the agent's process; at most 16. */
-  readonly measure: () => Readonly<Record<string, number>>;
+  /** Metric to value, of the agent's process and of its service; at most 32. */
+  readonly measure: () => Metrics | Promise<Metrics>;
   readonly heartbeatMs: number;
   readonly clock: Clock;
   readonly log: Log;
@@ -26,7 +28,7 @@ export interface AgentTelemetryPorts {
 
 /** Uses and measurements are sent with every tenth heartbeat. */
 export const heartbeatsPerReport = 10;
-const metricsMax = 16;
+const metricsMax = 32;
 
 export class AgentTelemetry {
   readonly #ports: AgentTelemetryPorts;
@@ -60,31 +62,30 @@ export class AgentTelemetry {
   }
 
   async #report(): Promise<void> {
-    const { sender, clock, measure } = this.#ports;
+    const { sender, clock, log } = this.#ports;
     const atMs = clock.nowMs();
-    const metrics = { 'telemetry-dropped': sender.counts().dropped, ...measure() };
-    for (const [metric, value] of Object.entries(metrics).slice(0, metricsMax)) {
-      sender.offer({ kind: 'measurement', atMs, metric, value });
-    }
-    const algorithms = await this.#algorithms();
-    if (algorithms === undefined) return;
-    for (const { slot, version, operations, failures } of this.#ports.usage.takeCounts()) {
-      const algorithm = algorithms.get(slot);
-      if (algorithm === undefined) continue;
-      sender.offer({ kind: 'usage', atMs, slot, version, algorithm, operations, failures });
+    try {
+      const measured = await this.#ports.measure();
+      const metrics = { 'telemetry-dropped': sender.counts().dropped, ...measured };
+      for (const [metric, value] of Object.entries(metrics).slice(0, metricsMax)) {
+        sender.offer({ kind: 'measurement', atMs, metric, value });
+      }
+      await this.#reportUses(atMs);
+    } catch (error) {
+      // The adapter cannot be looked into at present.
+      if (!(error instanceof AdapterError)) throw error;
+      log.debug({ code: error.code }, 'uses are counted later');
     }
   }
 
-  /** Algorithm of each slot; undefined where the adapter cannot be looked into at present. */
-  async #algorithms(): Promise<Map<string, string> | undefined> {
-    const { adapter, log } = this.#ports;
-    try {
-      const inspections = await adapter.inspect();
-      return new Map(inspections.map(({ slot, algorithm }) => [slot, algorithm]));
-    } catch (error) {
-      if (!(error instanceof AdapterError)) throw error;
-      log.debug({ code: error.code }, 'uses are counted later');
-      return undefined;
+  async #reportUses(atMs: number): Promise<void> {
+    const { sender, adapter, usage } = this.#ports;
+    const inspections = await adapter.inspect();
+    const algorithms = new Map(inspections.map(({ slot, algorithm }) => [slot, algorithm]));
+    for (const { slot, version, operations, failures } of await usage.takeCounts()) {
+      const algorithm = algorithms.get(slot);
+      if (algorithm === undefined) continue;
+      sender.offer({ kind: 'usage', atMs, slot, version, algorithm, operations, failures });
     }
   }
 }

@@ -1,0 +1,156 @@
+/**
+ * A client of a layer's service, over its unix socket or over the network: JSON in and out,
+ * connections kept alive. What the service refuses comes back as data. A connection that breaks
+ * before an answer is tried once more within a second, as a service may just have been started
+ * anew; whatever fails after that is `ServiceError`.
+ *
+ * So every request that changes something has to be safe to repeat: it carries an id of its own, or
+ * says what shall be, not what to add.
+ */
+
+import { Agent, request, type IncomingMessage, type RequestOptions } from 'node:http';
+import { serviceProblemCheck } from '#schemas/service.ts';
+
+export type ServiceErrorCode = 'PEER_UNKNOWN' | 'UNREACHABLE' | 'TIMEOUT' | 'ANSWER_MALFORMED';
+
+export class ServiceError extends Error {
+  readonly code: ServiceErrorCode;
+
+  constructor(code: ServiceErrorCode, message: string, cause?: unknown) {
+    super(message, { cause });
+    this.name = 'ServiceError';
+    this.code = code;
+  }
+}
+
+export type ServiceAnswer =
+  | { readonly status: 'done'; readonly body: unknown }
+  | {
+      readonly status: 'refused';
+      readonly code: string;
+      readonly reason: string;
+      readonly retryable: boolean;
+    };
+
+export type HttpMethod = 'GET' | 'POST' | 'PUT' | 'DELETE';
+
+export interface ServiceRequest {
+  readonly method: HttpMethod;
+  /** With its query, percent-encoded. */
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as JSON. */
+  readonly body?: unknown;
+}
+
+export interface ServiceClientOptions {
+  readonly socketPath: string;
+  /** For the whole of one try; 5,000 unless told. */
+  readonly timeoutMs?: number;
+  /** Connections at once; 16 unless told. */
+  readonly socketsMax?: number;
+}
+
+const answerBytesMax = 4 * 1024 * 1024;
+const retryPauseMs = 200;
+/** A second try comes within a second, or not at all. */
+const retryWithinMs = 1_000;
+
+export class ServiceClient {
+  readonly #options: ServiceClientOptions;
+  readonly #agent: Agent;
+
+  constructor(options: ServiceClientOptions) {
+    this.#options = options;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: options.socketsMax ?? 16 });
+  }
+
+  /** @throws ServiceError UNREACHABLE, TIMEOUT, ANSWER_MALFORMED */
+  async ask(asked: ServiceRequest): Promise<ServiceAnswer> {
+    const beganMs = performance.now();
+    try {
+      return await this.#try(asked);
+    } catch (error) {
+      const isBroken = error instanceof ServiceError && error.code === 'UNREACHABLE';
+      if (!isBroken || performance.now() - beganMs + retryPauseMs > retryWithinMs) throw error;
+    }
+    await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
+    return await this.#try(asked);
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #try(asked: ServiceRequest): Promise<ServiceAnswer> {
+    const { method, path, headers, body } = asked;
+    const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    const sent = {
+      socketPath: this.#options.socketPath,
+      agent: this.#agent,
+      method,
+      path,
+      headers: {
+        ...headers,
+        ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
+        'content-length': payload?.length ?? 0,
+      },
+    };
+    const { status, text } = await exchange(sent, payload, this.#options.timeoutMs ?? 5_000);
+    const answer = parsed(text);
+    if (status >= 200 && status < 300) return { status: 'done', body: answer };
+    if (!serviceProblemCheck.check(answer)) throw malformed();
+    const { code, reason, retryable } = answer.error;
+    return { status: 'refused', code, reason, retryable: retryable ?? false };
+  }
+}
+
+async function exchange(
+  options: RequestOptions,
+  payload: Uint8Array | undefined,
+  timeoutMs: number,
+): Promise<{ status: number; text: string }> {
+  return await new Promise((resolve, reject) => {
+    const call = request(options, (response) => {
+      collect(response).then((text) => resolve({ status: response.statusCode ?? 0, text }), fail);
+    });
+    const timer = setTimeout(() => {
+      call.destroy(new ServiceError('TIMEOUT', 'the service did not answer in time'));
+    }, timeoutMs);
+    function fail(error: unknown): void {
+      call.destroy();
+      reject(
+        error instanceof ServiceError
+          ? error
+          : new ServiceError('UNREACHABLE', 'the service cannot be reached', error),
+      );
+    }
+    call.once('error', fail);
+    call.once('close', () => clearTimeout(timer));
+    call.end(payload);
+  });
+}
+
+async function collect(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of response) {
+    if (!Buffer.isBuffer(chunk)) throw malformed();
+    bytes += chunk.length;
+    if (bytes > answerBytesMax) throw malformed();
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new ServiceError('ANSWER_MALFORMED', 'the service gave no JSON', error);
+  }
+}
+
+function malformed(): ServiceError {
+  return new ServiceError('ANSWER_MALFORMED', 'the service gave no valid answer');
+}

@@ -1,0 +1,66 @@
+/**
+ * A service's HTTP face on a unix socket that only the owner may open (0600). What a crashed process
+ * left at the path is removed; stopping lets the running requests end.
+ */
+
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { getRequestListener } from '@hono/node-server';
+import type { Hono } from 'hono';
+
+/** What every system takes as the name of a unix socket. */
+export const socketPathBytesMax = 103;
+
+const connectionsMax = 512;
+const requestTimeoutMs = 10_000;
+const keepAliveMs = 60_000;
+/** Requests that are not over by then are cut off. */
+const stopWithinMs = 5_000;
+
+export class SocketServer {
+  readonly #server: Server;
+  readonly #socketPath: string;
+
+  constructor(app: Hono, socketPath: string) {
+    this.#socketPath = socketPath;
+    const listener = getRequestListener((request) => app.fetch(request));
+    this.#server = createServer(
+      { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, maxHeaderSize: 32_768 },
+      (incoming, outgoing) => {
+        void listener(incoming, outgoing);
+      },
+    );
+    this.#server.maxConnections = connectionsMax;
+    this.#server.keepAliveTimeout = keepAliveMs;
+  }
+
+  async start(): Promise<void> {
+    rmSync(this.#socketPath, { force: true });
+    const before = process.umask(0o177);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#server.once('error', reject);
+        this.#server.listen(this.#socketPath, () => {
+          this.#server.off('error', reject);
+          resolve();
+        });
+      });
+    } finally {
+      process.umask(before);
+    }
+    chmodSync(this.#socketPath, 0o600);
+  }
+
+  async stop(): Promise<void> {
+    if (!this.#server.listening) return;
+    const cut = setTimeout(() => this.#server.closeAllConnections(), stopWithinMs);
+    await new Promise<void>((resolve, reject) => {
+      this.#server.close((error) => {
+        if (error === undefined) resolve();
+        else reject(error);
+      });
+      this.#server.closeIdleConnections();
+    });
+    clearTimeout(cut);
+  }
+}

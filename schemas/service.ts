@@ -1,0 +1,150 @@
+/**
+ * What a layer's service is told: the configuration file of its process, the settings that its agent
+ * derives from the policy and hands over, and how the two speak to each other about keys.
+ */
+
+import { Type, type Static } from 'typebox';
+import { keyKinds, LayerNumber, SlotName } from './layers.ts';
+import { TlsVersion } from './negotiation.ts';
+import {
+  Base64Url,
+  DigestHex,
+  IntegerRange,
+  List,
+  OneOf,
+  StrictObject,
+  Text,
+  TimeMs,
+  Uint,
+  compile,
+} from './primitives.ts';
+
+const Path = Text(1024);
+
+/** Listening address of the one service that is reached over the network: that of layer 3. */
+const Listen = StrictObject({
+  host: Text(253),
+  /** 0 lets the system choose; the service's `listening` file then tells. */
+  port: IntegerRange({ min: 0, max: 65_535 }),
+});
+
+/** Paths are relative to the folder of the file. */
+export const ServiceConfig = StrictObject({
+  layer: LayerNumber,
+  stateDirectory: Path,
+  /** Unix socket (0600) on which clients and the other services use this one. */
+  serviceSocket: Path,
+  /** Unix socket (0600) on which its agent turns the keys, and administrators enrol users. */
+  controlSocket: Path,
+  /** Service sockets of other layers, by number of the layer. */
+  peers: Type.Record(Type.String({ pattern: '^[1-7]$' }), Path),
+  listen: Type.Optional(Listen),
+  /** A PostgreSQL server by its URL; without one the embedded database is used. */
+  databaseUrlFile: Type.Optional(Path),
+  logLevel: Type.Optional(Text(10)),
+  /** Uses of an old key within this span keep it from being retired; milliseconds. */
+  recentUseMs: Type.Optional(IntegerRange({ min: 0, max: 24 * 3_600_000 })),
+});
+export type ServiceConfig = Static<typeof ServiceConfig>;
+export const serviceConfigCheck = compile(ServiceConfig);
+
+/** What the policy in force asks of the services. Kept by the service: the last good one holds. */
+export const ServiceSettings = StrictObject({
+  policyVersion: Uint(),
+  policyDigest: DigestHex(),
+  mfaRequired: Type.Boolean(),
+  tlsVersionMin: TlsVersion,
+  hybridKeyExchangeRequired: Type.Boolean(),
+  /** TLS groups that a named exception of the policy allows beside SecP384r1MLKEM1024. */
+  tlsGroupExceptions: List(Text(40), { itemsMax: 8 }),
+  aesKeyBitsMin: IntegerRange({ min: 128, max: 256 }),
+  /** How long what was made under an old key stays valid, in milliseconds. */
+  overlapMs: Uint(),
+});
+export type ServiceSettings = Static<typeof ServiceSettings>;
+export const serviceSettingsCheck = compile(ServiceSettings);
+
+const slotFields = { slot: SlotName() };
+const versionFields = { ...slotFields, version: Uint() };
+
+/** The longest public half is an ML-DSA-87 key: 2,592 bytes. */
+const PublicHalf = Base64Url(8_192);
+
+export const ServiceKeyVersion = StrictObject({
+  version: Uint(),
+  keyId: DigestHex(),
+  publicDigest: DigestHex(),
+  publicKey: Type.Optional(PublicHalf),
+  state: OneOf(['prepared', 'primary', 'accepted', 'withdrawn']),
+  createdAtMs: TimeMs(),
+  activatedAtMs: Type.Optional(TimeMs()),
+});
+
+export const ServiceInspection = List(
+  StrictObject({
+    slot: SlotName(),
+    keyKind: OneOf(keyKinds),
+    algorithm: Text(64),
+    frozen: Type.Boolean(),
+    highestVersion: Uint(),
+    versions: List(ServiceKeyVersion, { itemsMax: 64 }),
+  }),
+  { itemsMax: 16 },
+);
+
+const ServiceSamples = StrictObject({
+  operations: Uint(),
+  failures: Uint(),
+  latencyPercent: Uint(),
+});
+
+const UsageCounts = List(
+  StrictObject({ slot: SlotName(), version: Uint(), operations: Uint(), failures: Uint() }),
+  { itemsMax: 64 },
+);
+
+const Metrics = Type.Record(Type.String({ pattern: '^[a-z][a-z0-9-]{0,63}$' }), Type.Number());
+
+/**
+ * Operations of the control socket: what is asked and what is answered, in JSON; bytes as unpadded
+ * base64url. Every one may be repeated with the same arguments.
+ */
+export const serviceControls = {
+  describe: {
+    request: StrictObject({}),
+    answer: StrictObject({ name: Text(64), fingerprint: DigestHex() }),
+  },
+  inspect: { request: StrictObject({}), answer: ServiceInspection },
+  prepare: { request: StrictObject(versionFields), answer: ServiceKeyVersion },
+  activate: {
+    request: StrictObject({ ...versionFields, challenge: Base64Url(1_024) }),
+    answer: StrictObject({ proof: Type.Optional(Base64Url(16_384)) }),
+  },
+  verify: {
+    request: StrictObject(versionFields),
+    answer: StrictObject({ ok: Type.Boolean(), reason: Type.Optional(Text(1_000)) }),
+  },
+  rollback: { request: StrictObject(versionFields), answer: StrictObject({}) },
+  retire: { request: StrictObject(versionFields), answer: StrictObject({}) },
+  'uses-lately': { request: StrictObject(versionFields), answer: StrictObject({ uses: Uint() }) },
+  samples: { request: StrictObject(slotFields), answer: ServiceSamples },
+  freeze: {
+    request: StrictObject({ ...slotFields, frozen: Type.Boolean() }),
+    answer: StrictObject({}),
+  },
+  configure: { request: ServiceSettings, answer: StrictObject({}) },
+  'take-counts': { request: StrictObject({}), answer: UsageCounts },
+  measure: { request: StrictObject({}), answer: Metrics },
+} as const;
+export type ServiceControl = keyof typeof serviceControls;
+export const serviceControlNames = Object.keys(serviceControls) as readonly ServiceControl[];
+
+/** Every refusal or fault of a service: a code that programs act on, and words for people. */
+export const ServiceProblem = StrictObject({
+  error: StrictObject({
+    code: Type.String({ pattern: '^[A-Z][A-Z0-9_-]{1,63}$' }),
+    reason: Text(1_000),
+    retryable: Type.Optional(Type.Boolean()),
+  }),
+});
+export const serviceProblemCheck = compile(ServiceProblem);

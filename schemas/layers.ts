@@ -58,7 +58,7 @@ export const slotDefinitions: readonly SlotDefinition[] = [
   slot(3, 'key-exchange', 'hybrid-kem', 'X25519MLKEM1024', 'session_keys'),
   slot(3, 'session-ticket', 'aead', 'AES-256-GCM', 'session_keys'),
   slot(4, 'root-kek', 'aead', 'AES-256-GCM', 'kek'),
-  slot(4, 'kek', 'kem', 'ML-KEM-1024', 'kek'),
+  slot(4, 'kek', 'hybrid-kem', 'X25519MLKEM1024', 'kek'),
   slot(5, 'record-signature', 'signature', 'ML-DSA-87', 'signature_keys'),
   slot(5, 'column-key', 'aead', 'AES-256-GCM', 'kek'),
   slot(6, 'patient-mac', 'mac', 'HMAC-SHA3-384', 'signature_keys'),

@@ -63,7 +63,7 @@ const signature: readonly AlgorithmEntry[] = [
 const hybrid: readonly AlgorithmEntry[] = [
   entry('X25519MLKEM1024', {
     status: 'active',
-    layers: [3, 8],
+    layers: [3, 4, 8],
     components: ['X25519', 'ML-KEM-1024'],
     combiner: 'SHA3-384',
   }),

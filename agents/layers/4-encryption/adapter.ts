@@ -1,6 +1,6 @@
 /**
- * Layer 4, encryption: the root KEK (root-kek, AES-256-GCM) and the ML-KEM-1024 key to which data keys
- * are encapsulated (kek). Both live in the embedded store; a token can hold the root KEK behind the
+ * Layer 4, encryption: the root KEK (root-kek, AES-256-GCM) and the X25519MLKEM1024 key to which data
+ * keys are encapsulated (kek). Both live in the embedded store; a token can hold the root KEK behind the
  * same interface. Agents of layer 5 use the public half of kek, under which column keys are wrapped.
  */
 

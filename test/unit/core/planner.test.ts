@@ -118,9 +118,9 @@ describe('planning', () => {
     ],
     [
       'an algorithm below the level',
-      altered('4/kek', { algorithm: 'ML-KEM-768' }),
+      altered('7/healing-signature', { algorithm: 'ML-DSA-65' }),
       'ORCH-8002',
-      /ML-KEM-768/,
+      /ML-DSA-65/,
     ],
     [
       'a window in the past',

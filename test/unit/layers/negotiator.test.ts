@@ -23,10 +23,11 @@ test('an agent offers what its provider does and the registry knows; its slots p
 });
 
 test('the tier is what was measured, and nothing is promised of the rest', () => {
-  const able = ['ML-KEM-1024', 'ML-KEM-768'];
+  const able = ['X25519MLKEM1024', 'ML-KEM-1024', 'ML-KEM-768'];
   const { kem } = algorithmCapabilities({ layer: 4, able, registry, accelerated: none });
   expect(kem).toEqual([
-    { algorithm: 'ML-KEM-1024', status: 'preferred', performanceTier: 'high' },
+    { algorithm: 'X25519MLKEM1024', status: 'preferred', performanceTier: 'low' },
+    { algorithm: 'ML-KEM-1024', status: 'supported', performanceTier: 'high' },
     { algorithm: 'ML-KEM-768', status: 'supported', performanceTier: 'low' },
   ]);
 });

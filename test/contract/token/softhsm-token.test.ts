@@ -20,13 +20,13 @@ import type { SoftHsmForTest } from '../../support/softhsm.ts';
 import { expectCode, tokenContract } from './suite.ts';
 import type { TokenBackend } from './suite.ts';
 
-async function makeSoftHsmBackend(): Promise<TokenBackend> {
-  const { options, dir, remove } = await makeSoftHsmToken();
+async function makeSoftHsmBackend(copyOf = 'first'): Promise<TokenBackend> {
+  const { options, dir, remove } = await makeSoftHsmToken({ copyOf });
   return {
     open: (pin) =>
       openPkcs11Token(pin === undefined ? options : { ...options, pin: () => Buffer.from(pin) }),
     seedDirectory: join(dir, 'keys'),
-    another: makeSoftHsmBackend,
+    another: () => makeSoftHsmBackend('another'),
     remove,
   };
 }
@@ -62,7 +62,7 @@ async function onSession(token: SoftHsmForTest, statements: string): Promise<voi
 }
 
 describe.runIf('libraryPath' in softHsm)('SoftHSM2 token', () => {
-  tokenContract(makeSoftHsmBackend);
+  tokenContract(() => makeSoftHsmBackend());
 
   test('describes itself as software', async () => {
     const { options } = await freshToken();

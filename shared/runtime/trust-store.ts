@@ -155,7 +155,8 @@ export class TrustStore {
   }
 
   #write(state: TrustState): void {
-    const content = utf8(JSON.stringify({ state, digest: digestOf(this.#crypto, state) }));
+    const text = JSON.stringify(state);
+    const content = utf8(`{"state":${text},"digest":"${digestOfText(this.#crypto, text)}"}`);
     this.#disk.replaceFile(name, content);
     this.#bytes = content.length;
     this.#state = state;
@@ -176,7 +177,11 @@ function readState(crypto: CryptoProvider, file: string, content: Uint8Array): T
 
 /** Of the text as it is written: a state outgrows what one document may have. */
 export function digestOf(crypto: CryptoProvider, state: TrustState): string {
-  return toHex(crypto.sha3_256(utf8(JSON.stringify(state))));
+  return digestOfText(crypto, JSON.stringify(state));
+}
+
+function digestOfText(crypto: CryptoProvider, text: string): string {
+  return toHex(crypto.sha3_256(utf8(text)));
 }
 
 function parse(text: string): unknown {

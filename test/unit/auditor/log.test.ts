@@ -6,6 +6,7 @@ import { AuditLogError } from '#agents/auditor/log-error.ts';
 import { AuditLog, type LogRecord } from '#agents/auditor/log.ts';
 import type { LogFile } from '#shared/runtime/disk.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
+import { logFileOf } from '../../fuzz/log-file-in-memory.ts';
 
 let directory: string;
 let file: string;
@@ -30,6 +31,14 @@ async function reopen(): Promise<{ log: AuditLog; seen: LogRecord[] }> {
     seen.push(one),
   );
   return { log, seen };
+}
+
+/** The same over a file in memory, for what is tried at every byte. */
+async function openedInMemory(bytes: Uint8Array) {
+  const held = logFileOf(bytes);
+  let seen = 0;
+  const log = await AuditLog.open(held, () => (seen += 1));
+  return { log, held, seen: () => seen };
 }
 
 async function written(count: number): Promise<Buffer> {
@@ -64,14 +73,15 @@ describe('the log on disk', () => {
 
   it('cuts a last record that was torn at any byte, and nothing else', async () => {
     const whole = await written(3);
-    const two = (
-      await (async () => {
-        rmSync(file);
-        return written(2);
-      })()
-    ).length;
-    const step = (length: number): number => (length < two + 16 ? 1 : 11);
-    for (let length = two + 1; length < whole.length; length += step(length)) {
+    rmSync(file);
+    const two = (await written(2)).length;
+    for (let length = two + 1; length < whole.length; length += 1) {
+      const { log, held, seen } = await openedInMemory(whole.subarray(0, length));
+      expect([seen(), log.cutBytes, held.content().length]).toEqual([2, length - two, two]);
+      await log.append([record(2)]);
+      expect(whole.equals(held.content())).toBe(true);
+    }
+    for (const length of [two + 1, two + 12, two + 13, whole.length - 1]) {
       writeFileSync(file, whole.subarray(0, length));
       const { log, seen } = await reopen();
       expect(seen.length).toBe(2);
@@ -84,13 +94,23 @@ describe('the log on disk', () => {
 
   it('names the position of damage anywhere else, a damaged length included', async () => {
     const whole = await written(3);
-    for (let position = 0; position < whole.length; position += 1) {
+    const damagedAt = (position: number) => {
       const damaged = Buffer.from(whole);
       damaged[position] = (damaged[position] ?? 0) ^ 0x40;
-      writeFileSync(file, damaged);
-      const error = await codeOf(reopen());
-      expect(error.code).toBe('AUDIT_LOG_DAMAGED');
-      expect(error.position).toBeLessThanOrEqual(position);
+      return damaged;
+    };
+    const expectNamed = async (opening: Promise<unknown>, position: number) => {
+      const { code, position: named } = await codeOf(opening);
+      expect(code).toBe('AUDIT_LOG_DAMAGED');
+      expect(named).toBeLessThanOrEqual(position);
+    };
+    for (let position = 0; position < whole.length; position += 1) {
+      await expectNamed(openedInMemory(damagedAt(position)), position);
+    }
+    // The magic, a length, its two checks, a payload, the last byte.
+    for (const position of [0, 15, 16, 19, 20, 24, 28, whole.length - 1]) {
+      writeFileSync(file, damagedAt(position));
+      await expectNamed(reopen(), position);
     }
     expect(readFileSync(file).length).toBe(whole.length);
   });

@@ -1,0 +1,67 @@
+/**
+ * How a service asks whether a request is allowed: the capability that the request carries goes to
+ * layer 2, which says whose it is and uses it up. What layer 2 refuses is refused here under the same
+ * code; a service that layer 2 does not answer allows nothing.
+ */
+
+import type { Context } from 'hono';
+import { List, StrictObject, Text, compile, type Static } from '#schemas/primitives.ts';
+import { Refused } from './http-app.ts';
+import type { ServiceClient } from './service-client.ts';
+
+/** 401: nobody; 403: somebody who may not. */
+export const capabilityStatus = {
+  CAPABILITY_MISSING: 401,
+  CAPABILITY_INVALID: 401,
+  CAPABILITY_EXPIRED: 401,
+  NONCE_REPLAYED: 401,
+  AUDIENCE_WRONG: 403,
+  SCOPE_EXCEEDED: 403,
+} as const;
+export type CapabilityCode = keyof typeof capabilityStatus;
+
+export const Bearer = StrictObject({
+  /** Who is acting. */
+  subject: Text(256),
+  roles: List(Text(64), { itemsMax: 32 }),
+  scope: List(Text(64), { itemsMax: 32 }),
+});
+export type Bearer = Static<typeof Bearer>;
+const bearerCheck = compile(Bearer);
+
+const headerPattern = /^Capability ([\w.~-]{1,16384})$/;
+
+export interface CapabilityDesk {
+  /** Layer 2. */
+  readonly authorization: () => ServiceClient;
+  /** The name of the service that asks: what the capability must be for. */
+  readonly audience: string;
+}
+
+/** Whose capability the request carries. It is used up. @throws Refused, ServiceError */
+export async function requireCapability(
+  context: Context,
+  desk: CapabilityDesk,
+  scope: string,
+): Promise<Bearer> {
+  const token = headerPattern.exec(context.req.header('authorization') ?? '')?.[1];
+  if (token === undefined) {
+    throw new Refused<CapabilityCode>('CAPABILITY_MISSING', 'the request carries no capability');
+  }
+  const { audience } = desk;
+  const answer = await desk.authorization().ask({
+    method: 'POST',
+    path: '/internal/v1/introspections',
+    body: { token, audience, scope },
+  });
+  if (answer.status === 'refused') {
+    const { code, reason, retryable } = answer;
+    throw new Refused(isCapabilityCode(code) ? code : 'PEER_UNAVAILABLE', reason, { retryable });
+  }
+  if (bearerCheck.check(answer.body)) return answer.body;
+  throw new Refused('PEER_UNAVAILABLE', 'layer 2 gave no valid answer');
+}
+
+function isCapabilityCode(code: string): code is CapabilityCode {
+  return Object.hasOwn(capabilityStatus, code);
+}

@@ -35,6 +35,11 @@ export interface PublishRequest {
   readonly messageId: string;
   /** Store only if the last message of this subject has this sequence (0: there is none). */
   readonly expectLastSubjectSequence?: number;
+  /**
+   * The bus took it before, and what must follow has not come: where it says "duplicate" and nobody can
+   * see that the message is there, it is stored once more, as a copy that readers know by its id.
+   */
+  readonly isOverdue?: boolean;
 }
 
 export type PublishOutcome =

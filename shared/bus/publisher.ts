@@ -6,7 +6,9 @@
  * Two rules carry that. With an expected sequence E exactly one message can directly follow E on a
  * subject: if it has our id, ours was stored, whatever came after it. And a bus may still remember
  * the id of a message that it has lost: then the message is stored again under a fresh
- * deduplication token, `<messageId>.<n>`, which readers see as the same message id.
+ * deduplication token, `<messageId>.<n>`, which readers see as the same message id. Who may see only
+ * the last message of its own subject cannot look behind a newer one: there the answer "duplicate" is
+ * believed, until the sender says that what follows from the message is overdue.
  */
 import { isTransient } from './asking.ts';
 import { BusError, checkPublishRequest } from './bus.ts';
@@ -146,7 +148,7 @@ export class Publisher {
 
   /** Whether the message that the bus calls a duplicate is really there, as far as can be seen. */
   async #holds(request: PublishRequest, sequence: number): Promise<boolean> {
-    const { subject, messageId } = request;
+    const { subject, messageId, isOverdue = false } = request;
     switch (this.#transport.readScope) {
       case 'streams': {
         const found = await this.#transport.nextFrom(subject, sequence);
@@ -155,10 +157,12 @@ export class Publisher {
       case 'own-subjects': {
         const last = await this.#transport.last(subject);
         if (last === null || last.sequence < sequence) return false;
-        return last.sequence > sequence || last.messageId === messageId;
+        if (last.messageId === messageId) return true;
+        // Behind a newer message nothing can be seen.
+        return last.sequence > sequence && !isOverdue;
       }
       case 'none':
-        return true;
+        return !isOverdue;
     }
   }
 

@@ -225,10 +225,14 @@ export class Outbox {
 }
 
 function requestOf(row: OutboxRow): PublishRequest {
-  const { subject, data, messageId, expectLastSubjectSequence } = row;
-  return expectLastSubjectSequence === null
-    ? { subject, data, messageId }
-    : { subject, data, messageId, expectLastSubjectSequence };
+  const { subject, data, messageId, expectLastSubjectSequence, publishes } = row;
+  return {
+    subject,
+    data,
+    messageId,
+    ...(expectLastSubjectSequence === null ? {} : { expectLastSubjectSequence }),
+    ...(publishes === 0 ? {} : { isOverdue: true }),
+  };
 }
 
 function checkRequest(request: PublishRequest): void {

@@ -93,6 +93,25 @@ describe('the truth about a publish', () => {
     await expect(publishing).rejects.toMatchObject({ code: 'BUS_TIMEOUT' });
   });
 
+  it('stores an overdue message once more where it may see only the last one', async () => {
+    const stream = newStream();
+    const transport = { ...transportOf(stream, []), readScope: 'own-subjects' } as const;
+    const publisher = new Publisher(transport, clock, publisherLimits);
+    const ours: PublishRequest = { subject, data: Uint8Array.of(1), messageId: 'ours' };
+    await publisher.publish(ours);
+    await publisher.publish({ ...ours, messageId: 'newer' });
+    stream.lose(1, 1);
+    expect(await publisher.publish(ours)).toMatchObject({ sequence: 1, duplicate: true });
+    expect(await publisher.publish({ ...ours, isOverdue: true })).toMatchObject({
+      sequence: 3,
+      duplicate: false,
+    });
+    expect(stream.get(3)?.messageId).toBe('ours');
+    expect(await publisher.publish({ ...ours, isOverdue: true })).toMatchObject({
+      duplicate: true,
+    });
+  });
+
   it('does not try again what was refused', async () => {
     let attempts = 0;
     const transport: PublishTransport = {

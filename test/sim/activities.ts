@@ -53,6 +53,7 @@ export const activities: readonly Weighted[] = [
   { name: 'two plans for one layer', weight: 2, run: concurrent },
   { name: 'race of approvals', weight: 2, run: approvalRace },
   { name: 'approval without right', weight: 1, run: withoutRight },
+  { name: 'plan that waits', weight: 1, run: waiting },
   { name: 'dry run', weight: 1, run: dryRun },
   { name: 'policy amended in mid-rotation', weight: 2, run: (ports) => amended(ports, 'policy') },
   {
@@ -171,6 +172,21 @@ async function withoutRight(ports: ActivityPorts): Promise<void> {
   await asker.request('execution-requested', { planId, planDigest, dryRun: false });
   // What it did all the same is for the checkers.
   await asker.pause(ports.draws.between(0, 3_000));
+}
+
+/** Approved or not, it is left as it is, and now and then executed after a while. */
+async function waiting(ports: ActivityPorts): Promise<void> {
+  const { draws, operators, extent } = ports;
+  const { asker, other } = pair(ports);
+  const plan = await planned(ports, asker, drawLayers(draws, extent));
+  if (plan === undefined) return;
+  const { planId, planDigest } = plan;
+  if (draws.chance(0.7)) await other.request('plan-approved', { planId, planDigest });
+  if (draws.chance(0.6)) return;
+  await asker.pause(draws.between(0, extent.phaseMs));
+  const operator = draws.pick(operators);
+  await operator.request('execution-requested', { planId, planDigest, dryRun: false });
+  await operator.until(planId, [...atRest], rotationWaitMs);
 }
 
 async function dryRun(ports: ActivityPorts): Promise<void> {

@@ -3,6 +3,7 @@
  * says to its victim until the result is called; `size`, 0 to 1, says how badly.
  */
 
+import type { SubjectKind } from '#schemas/events.ts';
 import type { StreamName } from '#shared/bus/bus.ts';
 import type { Draws } from './model.ts';
 import type { SimulatedNetwork } from './network.ts';
@@ -24,6 +25,8 @@ export interface TokenFault {
 }
 
 const forgottenMax = 6;
+/** What a rotation consists of on the bus. */
+const ofRotations: ReadonlySet<SubjectKind> = new Set(['saga-rotation', 'report', 'signer-log']);
 const kept: readonly StreamName[] = ['GYRE_CONTROL', 'GYRE_AUDIT'];
 const nothing = (): void => undefined;
 
@@ -61,16 +64,31 @@ export const networkFaults: readonly NetworkFault[] = [
   ),
   ofServer('bus-down', ({ network }) => network.stopServer()),
   ofServer('bus-full', ({ network }, draws) => network.fill(draws.pick(kept))),
-  ofServer('bus-forgets', ({ network, size }, draws) => {
-    network.forget(draws.pick(kept), draws.pick(['newest', 'oldest']), countOf(size));
-    return nothing;
-  }),
-  ofServer('bus-rolled-back', ({ network, size }, draws) => {
-    const stream = draws.pick(kept);
-    const { firstSequence, lastSequence } = network.broker.stream(stream).state();
-    network.rollBack(stream, Math.max(firstSequence - 1, lastSequence - countOf(size)));
-    return nothing;
-  }),
+  ofServer('bus-forgets', ({ network, size }, draws) =>
+    inTheMidst(network, draws, () =>
+      network.forget(draws.pick(kept), draws.pick(['newest', 'oldest']), countOf(size)),
+    ),
+  ),
+  {
+    name: 'bus-forgets-unread',
+    hasVictim: true,
+    apply: ({ network, victim, size }) => {
+      const reconnect = network.cut(victim);
+      const { lastSequence } = network.broker.stream('GYRE_CONTROL').state();
+      return () => {
+        const since = network.broker.stream('GYRE_CONTROL').state().lastSequence - lastSequence;
+        if (since > 0) network.forget('GYRE_CONTROL', 'newest', Math.min(since, countOf(size)));
+        reconnect();
+      };
+    },
+  },
+  ofServer('bus-rolled-back', ({ network, size }, draws) =>
+    inTheMidst(network, draws, () => {
+      const stream = draws.pick(kept);
+      const { firstSequence, lastSequence } = network.broker.stream(stream).state();
+      network.rollBack(stream, Math.max(firstSequence - 1, lastSequence - countOf(size)));
+    }),
+  ),
 ];
 
 export const tokenFaults: readonly TokenFault[] = [
@@ -90,6 +108,15 @@ export const tokenFaults: readonly TokenFault[] = [
   },
   { name: 'token-signs-wrongly', apply: ({ device }) => device.disturb({ signatures: 'invalid' }) },
 ];
+
+/** At once, or as soon as a rotation has come one entry or one report further. */
+function inTheMidst(network: SimulatedNetwork, draws: Draws, lose: () => void): () => void {
+  if (draws.chance(0.3)) {
+    lose();
+    return nothing;
+  }
+  return network.afterNext(ofRotations, draws.between(0, 60), lose);
+}
 
 function countOf(size: number): number {
   return 1 + Math.floor(size * (forgottenMax - 1));

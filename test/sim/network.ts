@@ -68,6 +68,7 @@ export class SimulatedNetwork {
   readonly #names = new Map<string, string>();
   readonly #overheard: Overheard[] = [];
   readonly #full = new Map<StreamName, number>();
+  readonly #listeners = new Set<(subject: string) => void>();
   #absences = 0;
 
   constructor(options: NetworkOptions) {
@@ -84,6 +85,7 @@ export class SimulatedNetwork {
       const id = messageId.slice(0, 16);
       trace.note('stored', { stream, sequence, subject, id, bytes: data.length });
       onStored?.(stream, message);
+      for (const hear of this.#listeners) hear(subject);
     };
     // What receives an event copies it before it looks inside (`parseFrame`).
     this.broker = new MemoryBroker(plan, serverClock, { onStored: stored, sharesBytes: true });
@@ -147,6 +149,7 @@ export class SimulatedNetwork {
   /** All ways are fair again, the server is up and has room. */
   calm(): void {
     this.#full.clear();
+    this.#listeners.clear();
     for (const agentId of this.#ways.keys()) {
       const { imposed } = this.#waysOf(agentId);
       imposed.up.length = 0;
@@ -186,6 +189,18 @@ export class SimulatedNetwork {
     const lost = this.#there(stream, from, to);
     this.broker.lose(stream, from, to);
     this.#tellForgotten(stream, lost);
+  }
+
+  /** Calls `run` so long after the next message on a subject of one of these kinds, once, unless told not to. */
+  afterNext(kinds: ReadonlySet<string>, delayMs: number, run: () => void): Heal {
+    const hear = (subject: string): void => {
+      const kind = this.subjects.parse(subject)?.kind;
+      if (kind === undefined || !kinds.has(kind)) return;
+      this.#listeners.delete(hear);
+      this.#options.time.after(delayMs, run);
+    };
+    this.#listeners.add(hear);
+    return () => this.#listeners.delete(hear);
   }
 
   /** The server comes back at once from a copy in which `lastSequence` was the last: sequences repeat. */

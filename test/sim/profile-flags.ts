@@ -16,6 +16,7 @@ export const profileOptions = {
   second: { type: 'string' },
   extent: { type: 'string' },
   'quiet-ms': { type: 'string' },
+  long: { type: 'string' },
 } as const;
 
 export const profileUsage = `\
@@ -26,6 +27,7 @@ export const profileUsage = `\
   --rules NAME      ${rulesNames.join(', ')}
   --epochs yes|no   whether secrets of channels are drawn and renewed
   --second yes|no   whether two layers have a second agent
+  --long PART       how often a fault lasts for 15 s and more, 0 to 1 (0.05)
   --quiet-ms N      how long the mesh is watched once it is at rest (15000)
   --workload yes|no whether keys are used while things go wrong
 `;
@@ -48,6 +50,7 @@ export function profileOf(flags: ProfileFlags): Profile {
     hasEpochs: whether(flags.epochs),
     hasWorkload: whether(flags.workload),
     hasSecond: whether(flags.second),
+    longChance: flags.long === undefined ? undefined : Number(flags.long),
     quietMs: flags['quiet-ms'] === undefined ? undefined : Number(flags['quiet-ms']),
   };
 }

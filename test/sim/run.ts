@@ -34,6 +34,8 @@ export interface Profile {
   readonly hasSecond?: boolean | undefined;
   readonly rules?: RulesName | undefined;
   readonly hasWorkload?: boolean | undefined;
+  /** How often a fault lasts for 15 s and more, 0 to 1. */
+  readonly longChance?: number | undefined;
   /** How long the mesh is watched once it is at rest; 15 s unless told. */
   readonly quietMs?: number | undefined;
 }
@@ -113,7 +115,7 @@ export async function whileCurrent<Result>(
 async function runPhases(
   world: SimulatedWorld,
   draws: Draws,
-  { kept, faultsMax, names, activities, quietMs, extent: extentName }: RunOptions,
+  { kept, faultsMax, names, activities, quietMs, extent: extentName, longChance }: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
   world.start();
@@ -123,6 +125,7 @@ async function runPhases(
   const extent = drawExtent(draws.fork('extent'), extentName);
   const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), {
     phaseMs: extent.phaseMs,
+    longChance,
     faultsMax: names?.length === 0 ? 0 : (faultsMax ?? extent.faultsMax),
     ...(names === undefined ? {} : { names, faultsMin: Math.min(names.length, 1) }),
   });
@@ -249,6 +252,7 @@ function victimsOf({ agents }: SimulatedWorld) {
     orchestrators: named('orchestrator'),
     layers: named('layer'),
     signer: named('signer')[0] ?? '',
+    auditors: named('auditor'),
   };
 }
 

@@ -40,6 +40,8 @@ export const faultNames = [
   'bus-full',
   /** The bus forgets messages that it acknowledged. */
   'bus-forgets',
+  /** An auditor is cut off, and the bus forgets what it acknowledged meanwhile. */
+  'bus-forgets-unread',
   /** The bus comes back from an older copy of itself. */
   'bus-rolled-back',
   /** Somebody with access to the bus replays, tampers with, or makes up frames. */
@@ -65,6 +67,7 @@ export interface Victims {
   readonly orchestrators: readonly string[];
   readonly layers: readonly string[];
   readonly signer: string;
+  readonly auditors: readonly string[];
 }
 
 /** Faults without a victim among the agents. */
@@ -110,6 +113,7 @@ const weights: Readonly<Record<FaultName, number>> = {
   'bus-down': 1,
   'bus-full': 1,
   'bus-forgets': 2,
+  'bus-forgets-unread': 1,
   'bus-rolled-back': 1,
   'wire-attack': 3,
   revocation: 1,
@@ -123,22 +127,29 @@ export interface ScheduleOptions {
   readonly faultsMin?: number;
   /** Names that may be drawn; all of them unless told. */
   readonly names?: readonly FaultName[];
+  /** How often a fault lasts longer than anybody tries: 0.05 unless told. */
+  readonly longChance?: number | undefined;
 }
 
 export function drawSchedule(draws: Draws, victims: Victims, options: ScheduleOptions): Fault[] {
-  const { phaseMs, faultsMin = 0, faultsMax, names = faultNames } = options;
+  const { phaseMs, faultsMin = 0, faultsMax, names = faultNames, longChance = 0.05 } = options;
   const count = draws.between(faultsMin, faultsMax);
   const faults = Array.from({ length: count }, (): Fault => {
     const name = drawName(draws, names);
     return {
       name,
       atMs: draws.between(0, phaseMs),
-      lastsMs: draws.between(200, 12_000),
+      lastsMs: lengthOf(draws, longChance),
       victim: victimOf(draws, name, victims),
       size: draws.fraction(),
     };
   });
   return faults.toSorted((one, other) => one.atMs - other.atMs);
+}
+
+/** Longer than a publish is tried, and than a connection lasts unanswered, or not. */
+function lengthOf(draws: Draws, longChance: number): number {
+  return draws.chance(longChance) ? draws.between(15_000, 35_000) : draws.between(200, 12_000);
 }
 
 function drawName(draws: Draws, names: readonly FaultName[]): FaultName {
@@ -155,8 +166,10 @@ function victimOf(draws: Draws, name: FaultName, victims: Victims): string {
   if (ofBus.has(name)) return '';
   if (ofToken.has(name)) return victims.signer;
   if (name === 'revocation') return draws.pick(victims.layers);
-  // Orchestrators decide: they are struck more often than their number says.
-  return draws.chance(0.35) ? draws.pick(victims.orchestrators) : draws.pick(victims.agents);
+  if (name === 'bus-forgets-unread') return draws.pick(victims.auditors);
+  // Orchestrators decide and auditors witness: they are struck more often than their number says.
+  if (draws.chance(0.35)) return draws.pick(victims.orchestrators);
+  return draws.chance(0.1) ? draws.pick(victims.auditors) : draws.pick(victims.agents);
 }
 
 /** `crash-at-point identity-a at 1.2 s`. */

@@ -33,6 +33,8 @@ export interface PlantedBug {
     readonly rules?: RulesName;
     readonly extent?: Extent['name'];
     readonly hasWorkload?: boolean;
+    /** How often a fault lasts for 15 s and more. */
+    readonly longChance?: number;
     /** How long the mesh is watched once it is at rest. */
     readonly quietMs?: number;
     /** As it is drawn unless told. */

@@ -48,8 +48,9 @@ interface Weighted {
 
 /** What may be drawn, by how often. */
 export const activities: readonly Weighted[] = [
-  { name: 'rotation', weight: 8, run: rotation },
-  { name: 'rotation that is called back', weight: 3, run: calledBack },
+  { name: 'rotation', weight: 8, run: (ports) => rotation(ports) },
+  { name: 'rotation that is called back', weight: 3, run: (ports) => calledBack(ports) },
+  { name: 'rotation after one that went back', weight: 1, run: onceMore },
   { name: 'two plans for one layer', weight: 2, run: concurrent },
   { name: 'race of approvals', weight: 2, run: approvalRace },
   { name: 'approval without right', weight: 1, run: withoutRight },
@@ -106,17 +107,23 @@ export async function planned(
   return view?.phase === 'validated' ? view : undefined;
 }
 
-async function approved(ports: ActivityPorts): Promise<RotationDetails | undefined> {
+async function approved(
+  ports: ActivityPorts,
+  layers: readonly number[] = drawLayers(ports.draws, ports.extent),
+): Promise<RotationDetails | undefined> {
   const { asker, other } = pair(ports);
-  const plan = await planned(ports, asker, drawLayers(ports.draws, ports.extent));
+  const plan = await planned(ports, asker, layers);
   if (plan === undefined) return undefined;
   const { planId, planDigest } = plan;
   await other.request('plan-approved', { planId, planDigest });
   return await asker.until(planId, ['approved'], planWaitMs);
 }
 
-async function executed(ports: ActivityPorts): Promise<RotationSummary | undefined> {
-  const plan = await approved(ports);
+async function executed(
+  ports: ActivityPorts,
+  layers?: readonly number[],
+): Promise<RotationSummary | undefined> {
+  const plan = await approved(ports, layers);
   if (plan === undefined) return undefined;
   const { planId, planDigest } = plan;
   const operator = ports.draws.pick(ports.operators);
@@ -124,15 +131,15 @@ async function executed(ports: ActivityPorts): Promise<RotationSummary | undefin
   return plan;
 }
 
-async function rotation(ports: ActivityPorts): Promise<void> {
-  const plan = await executed(ports);
+async function rotation(ports: ActivityPorts, layers?: readonly number[]): Promise<void> {
+  const plan = await executed(ports, layers);
   if (plan === undefined) return;
   await ports.draws.pick(ports.operators).until(plan.planId, [...atRest], rotationWaitMs);
 }
 
-async function calledBack(ports: ActivityPorts): Promise<void> {
+async function calledBack(ports: ActivityPorts, layers?: readonly number[]): Promise<void> {
   const { draws } = ports;
-  const plan = await approved(ports);
+  const plan = await approved(ports, layers);
   if (plan === undefined) return;
   const operator = draws.pick(ports.operators);
   const { planId, planDigest } = plan;
@@ -142,6 +149,13 @@ async function calledBack(ports: ActivityPorts): Promise<void> {
   await operator.request('rollback-requested', { planId, planDigest, reason: 'second thoughts' });
   await executing;
   await operator.until(planId, [...atRest], rotationWaitMs);
+}
+
+/** The numbers of the keys that went back are never given again. */
+async function onceMore(ports: ActivityPorts): Promise<void> {
+  const layers = drawLayers(ports.draws, ports.extent);
+  await calledBack(ports, layers);
+  await rotation(ports, layers);
 }
 
 async function concurrent(ports: ActivityPorts): Promise<void> {

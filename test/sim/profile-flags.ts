@@ -4,7 +4,7 @@ import { activities } from './activities.ts';
 import { extentNames } from './extent.ts';
 import { rulesNames } from './genesis.ts';
 import type { Profile } from './run.ts';
-import { faultNames } from './schedule.ts';
+import { faultNames, victimKinds } from './schedule.ts';
 
 export const profileOptions = {
   faults: { type: 'string' },
@@ -17,6 +17,8 @@ export const profileOptions = {
   extent: { type: 'string' },
   'quiet-ms': { type: 'string' },
   long: { type: 'string' },
+  victims: { type: 'string' },
+  'faults-min': { type: 'string' },
 } as const;
 
 export const profileUsage = `\
@@ -28,6 +30,8 @@ export const profileUsage = `\
   --epochs yes|no   whether secrets of channels are drawn and renewed
   --second yes|no   whether two layers have a second agent
   --long PART       how often a fault lasts for 15 s and more, 0 to 1 (0.05)
+  --victims A,B     strikes agents of these kinds alone: ${victimKinds.join(', ')}
+  --faults-min N    how many faults there are at least (1 where they are named)
   --quiet-ms N      how long the mesh is watched once it is at rest (15000)
   --workload yes|no whether keys are used while things go wrong
 `;
@@ -51,6 +55,8 @@ export function profileOf(flags: ProfileFlags): Profile {
     hasWorkload: whether(flags.workload),
     hasSecond: whether(flags.second),
     longChance: flags.long === undefined ? undefined : Number(flags.long),
+    victims: listOf('kind of victim', flags.victims, victimKinds),
+    faultsMin: flags['faults-min'] === undefined ? undefined : Number(flags['faults-min']),
     quietMs: flags['quiet-ms'] === undefined ? undefined : Number(flags['quiet-ms']),
   };
 }

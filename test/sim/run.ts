@@ -11,6 +11,7 @@ import { running } from './lives.ts';
 import { SimulatedCrash, type Draws } from './model.ts';
 import type { RunResult } from './results.ts';
 import { describeFault, drawSchedule, type Fault, type FaultName } from './schedule.ts';
+import type { ScheduleOptions, VictimKind } from './schedule.ts';
 import { drawsFrom } from './seed.ts';
 import type { Kept } from './shrink.ts';
 import { SimulatedWorld } from './world.ts';
@@ -34,6 +35,10 @@ export interface Profile {
   readonly hasSecond?: boolean | undefined;
   readonly rules?: RulesName | undefined;
   readonly hasWorkload?: boolean | undefined;
+  /** Whom faults strike. */
+  readonly victims?: readonly VictimKind[] | undefined;
+  /** How many faults there are at least. */
+  readonly faultsMin?: number | undefined;
   /** How often a fault lasts for 15 s and more, 0 to 1. */
   readonly longChance?: number | undefined;
   /** How long the mesh is watched once it is at rest; 15 s unless told. */
@@ -115,20 +120,16 @@ export async function whileCurrent<Result>(
 async function runPhases(
   world: SimulatedWorld,
   draws: Draws,
-  { kept, faultsMax, names, activities, quietMs, extent: extentName, longChance }: RunOptions,
+  options: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
+  const { kept, activities, quietMs } = options;
   world.start();
   if (!(await time.run(bootMs, () => processes.areUp() && world.hasJoined()))) {
     world.fail(13, processes.down(), 'the mesh does not come up');
   }
-  const extent = drawExtent(draws.fork('extent'), extentName);
-  const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), {
-    phaseMs: extent.phaseMs,
-    longChance,
-    faultsMax: names?.length === 0 ? 0 : (faultsMax ?? extent.faultsMax),
-    ...(names === undefined ? {} : { names, faultsMin: Math.min(names.length, 1) }),
-  });
+  const extent = drawExtent(draws.fork('extent'), options.extent);
+  const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), faultsOf(options, extent));
   const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
   const healing = begin(world, faults, draws.fork('effects'));
   const busy = beginActivities(world, draws, { extent, kept, activities });
@@ -139,6 +140,22 @@ async function runPhases(
   checkAtRest(world);
   const drawn = { faults: schedule.length, activities: extent.activities };
   return resultOf(world, countsOf(faults), drawn);
+}
+
+/** A profile that names faults has one of them at least. */
+function faultsOf(options: RunOptions, extent: Extent): ScheduleOptions {
+  const { names, faultsMax, faultsMin, victims, longChance } = options;
+  const { phaseMs } = extent;
+  const most = names?.length === 0 ? 0 : (faultsMax ?? extent.faultsMax);
+  const least = faultsMin ?? (names === undefined ? 0 : 1);
+  return {
+    phaseMs,
+    victims,
+    longChance,
+    faultsMax: most,
+    faultsMin: Math.min(most, least),
+    ...(names === undefined ? {} : { names }),
+  };
 }
 
 /** Once more, all of them: what they found all the way is told too. */

@@ -70,6 +70,9 @@ export interface Victims {
   readonly auditors: readonly string[];
 }
 
+export const victimKinds = ['orchestrators', 'auditors', 'layers'] as const;
+export type VictimKind = (typeof victimKinds)[number];
+
 /** Faults without a victim among the agents. */
 const ofBus: ReadonlySet<FaultName> = new Set([
   'bus-down',
@@ -127,6 +130,8 @@ export interface ScheduleOptions {
   readonly faultsMin?: number;
   /** Names that may be drawn; all of them unless told. */
   readonly names?: readonly FaultName[];
+  /** Agents of these kinds alone are struck, but for what has a victim of its own. */
+  readonly victims?: readonly VictimKind[] | undefined;
   /** How often a fault lasts longer than anybody tries: 0.05 unless told. */
   readonly longChance?: number | undefined;
 }
@@ -140,7 +145,7 @@ export function drawSchedule(draws: Draws, victims: Victims, options: ScheduleOp
       name,
       atMs: draws.between(0, phaseMs),
       lastsMs: lengthOf(draws, longChance),
-      victim: victimOf(draws, name, victims),
+      victim: victimOf(draws, name, { ...victims, kinds: options.victims }),
       size: draws.fraction(),
     };
   });
@@ -162,11 +167,17 @@ function drawName(draws: Draws, names: readonly FaultName[]): FaultName {
   throw new Error('assertion: the weights add up');
 }
 
-function victimOf(draws: Draws, name: FaultName, victims: Victims): string {
+function victimOf(
+  draws: Draws,
+  name: FaultName,
+  victims: Victims & { readonly kinds: readonly VictimKind[] | undefined },
+): string {
   if (ofBus.has(name)) return '';
   if (ofToken.has(name)) return victims.signer;
   if (name === 'revocation') return draws.pick(victims.layers);
   if (name === 'bus-forgets-unread') return draws.pick(victims.auditors);
+  if (victims.kinds !== undefined)
+    return draws.pick(victims.kinds.flatMap((kind) => victims[kind]));
   // Orchestrators decide and auditors witness: they are struck more often than their number says.
   if (draws.chance(0.35)) return draws.pick(victims.orchestrators);
   return draws.chance(0.1) ? draws.pick(victims.auditors) : draws.pick(victims.agents);

@@ -6,7 +6,7 @@
 
 import type { Extent } from '../extent.ts';
 import type { RulesName } from '../genesis.ts';
-import type { FaultName } from '../schedule.ts';
+import type { FaultName, VictimKind } from '../schedule.ts';
 
 export interface Edit {
   /** From the project's root, with forward slashes. */
@@ -33,6 +33,10 @@ export interface PlantedBug {
     readonly rules?: RulesName;
     readonly extent?: Extent['name'];
     readonly hasWorkload?: boolean;
+    /** Whom faults strike. */
+    readonly victims?: readonly VictimKind[];
+    /** How many faults there are at least. */
+    readonly faultsMin?: number;
     /** How often a fault lasts for 15 s and more. */
     readonly longChance?: number;
     /** How long the mesh is watched once it is at rest. */

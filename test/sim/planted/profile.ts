@@ -4,32 +4,30 @@ import type { Profile } from '../run.ts';
 import type { PlantedBug } from './mutation.ts';
 
 export function profileOf({ needs }: PlantedBug): Profile {
-  const { faults, activities, hasEpochs = false, rules = 'usual', hasWorkload = false } = needs;
-  const { hasSecond, quietMs, extent, longChance } = needs;
-  const world = { hasEpochs, rules, hasWorkload, hasSecond };
-  return { names: faults, activities, extent, quietMs, longChance, ...world };
+  const { faults, story: _story, ...rest } = needs;
+  return { hasEpochs: false, rules: 'usual', hasWorkload: false, ...rest, names: faults };
 }
 
 /** The same as flags of `test/sim/main.ts`. */
 export function flagsOf(bug: PlantedBug): string {
-  const {
-    names = [],
-    activities,
-    hasSecond,
-    quietMs,
-    extent,
-    longChance,
-    ...profile
-  } = profileOf(bug);
-  return [
-    `--faults '${names.join(',')}'`,
-    ...(activities === undefined ? [] : [`--activities '${activities.join(',')}'`]),
-    `--rules ${profile.rules}`,
-    `--epochs ${profile.hasEpochs === true ? 'yes' : 'no'}`,
-    `--workload ${profile.hasWorkload === true ? 'yes' : 'no'}`,
-    ...(hasSecond === undefined ? [] : [`--second ${hasSecond ? 'yes' : 'no'}`]),
-    ...(extent === undefined ? [] : [`--extent ${extent}`]),
-    ...(longChance === undefined ? [] : [`--long ${longChance}`]),
-    ...(quietMs === undefined ? [] : [`--quiet-ms ${quietMs}`]),
-  ].join(' ');
+  const profile = profileOf(bug);
+  const yesOrNo = (is: boolean | undefined): string | undefined =>
+    is === undefined ? undefined : is ? 'yes' : 'no';
+  const flags = {
+    faults: `'${profile.names?.join(',') ?? ''}'`,
+    activities: profile.activities && `'${profile.activities.join(',')}'`,
+    rules: profile.rules,
+    epochs: yesOrNo(profile.hasEpochs),
+    workload: yesOrNo(profile.hasWorkload),
+    second: yesOrNo(profile.hasSecond),
+    extent: profile.extent,
+    victims: profile.victims?.join(','),
+    'faults-min': profile.faultsMin,
+    long: profile.longChance,
+    'quiet-ms': profile.quietMs,
+  };
+  return Object.entries(flags)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `--${name} ${value}`)
+    .join(' ');
 }

@@ -47,6 +47,8 @@ export class Restoration {
   #firstSequence = 0;
   #gaps = 0;
   #losses = 0;
+  /** Some of what was looked for was under way: it is to be looked for once more. */
+  #isOwed = false;
   #restored = 0;
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
@@ -88,7 +90,7 @@ export class Restoration {
       await this.#caughtUp(state.lastSequence);
       const gaps = gapsOf(state);
       const hasJumped = state.firstSequence > this.#firstSequence;
-      const hasLost = gaps > this.#gaps || intake.losses > this.#losses;
+      const hasLost = this.#isOwed || gaps > this.#gaps || intake.losses > this.#losses;
       const missesLast = isFirst || hasLost || (await this.#missesLast());
       this.#firstSequence = state.firstSequence;
       this.#gaps = gaps;
@@ -126,7 +128,9 @@ export class Restoration {
       const last = notes.findLast(({ type }) => type === 'saga-entry');
       if (last === undefined) continue;
       const found = await bus.lastMessage('GYRE_CONTROL', last.subject);
-      if ((found?.sequence ?? 0) < book.placeOf(last.hash) && !this.#isUnderWay(last)) return true;
+      const place = book.placeOf(last.hash);
+      const isLost = place === 0 || (found?.sequence ?? 0) < place;
+      if (isLost && !this.#isUnderWay(last)) return true;
     }
     return false;
   }
@@ -143,10 +147,13 @@ export class Restoration {
   async #restore(state: StreamState, isDeep: boolean): Promise<void> {
     const { clock, log, receipts } = this.#ports;
     const nowMs = clock.nowMs();
-    const wanted = this.#logs()
+    const known = this.#logs()
       .flat()
-      .filter((note) => note.expiresMs > nowMs && !this.#isUnderWay(note))
+      .filter(({ expiresMs }) => expiresMs > nowMs);
+    const wanted = known
+      .filter((note) => !this.#isUnderWay(note))
       .toSorted((left, right) => left.leafIndex - right.leafIndex);
+    if (isDeep) this.#isOwed = wanted.length < known.length;
     const lost: LeafNote[] = [];
     for (const note of wanted) {
       if (!(await this.#isThere(note, state, isDeep))) lost.push(note);

@@ -89,8 +89,14 @@ export class LossesRestored extends BaseChecker {
     });
   }
 
+  /** By itself or put back; a stream that went back gave its place to something else. */
   #isThere(observation: Observation, hash: string): boolean {
     const places = this.#places.get(hash) ?? [];
-    return places.some((sequence) => observation.isThere('GYRE_CONTROL', sequence));
+    return places.some((sequence) => {
+      if (!observation.isThere('GYRE_CONTROL', sequence)) return false;
+      const message = observation.message('GYRE_CONTROL', sequence);
+      if (message === undefined || message.hash === hash) return message !== undefined;
+      return bodyOf(message, 'event-restored')?.statementHash === hash;
+    });
   }
 }

@@ -81,12 +81,14 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: lines('      get receipt() {', '        return verdict.receipt;', '      },'),
       },
     ],
+    seeds: [1, 3],
     needs: {
       extent: 'whole',
       activities: ['rotation'],
-      faults: ['bus-forgets', 'pause', 'crash'],
+      faults: ['bus-forgets-unread'],
+      faultsMin: 2,
       story:
-        'The auditor is behind, and the bus loses what it has not taken in: orchestrators go on from what never happened.',
+        'The auditor is cut off, and the bus loses what it has not taken in: orchestrators go on from what never happened.',
     },
   },
   {
@@ -100,10 +102,13 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: lines('      pending.refused();', '      throw error;'),
       },
     ],
+    seeds: [1, 4],
     needs: {
       extent: 'whole',
       activities: ['rotation'],
-      faults: ['acknowledgement-loss', 'partition-from-bus', 'loss'],
+      faults: ['acknowledgement-loss'],
+      faultsMin: 2,
+      longChance: 1,
       story:
         'Acknowledgements are lost for longer than a publish is tried (15 s): the event is stored, and its sender does not know.',
     },
@@ -151,11 +156,12 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: "options.settledBy ?? 'bus'",
       },
     ],
+    seeds: [2, 3],
     needs: {
       extent: 'whole',
       activities: ['rotation'],
-      faults: ['bus-forgets', 'pause', 'disk-full'],
-      story: 'The bus loses a report that the auditor, which is behind, has not taken in.',
+      faults: ['bus-forgets-unread'],
+      story: 'The bus loses a report that the auditor, which is cut off, has not taken in.',
     },
   },
   {
@@ -169,11 +175,13 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: 'if (answer.duplicate) return answer;',
       },
     ],
+    seeds: [2, 3],
     needs: {
       extent: 'whole',
       activities: ['rotation'],
-      faults: ['bus-forgets', 'acknowledgement-loss', 'pause'],
-      story: 'The bus loses a message whose id it remembers, and the sender publishes it again.',
+      faults: ['bus-forgets-unread'],
+      story:
+        'The bus loses a message whose id it remembers and that no auditor has taken in, and the sender publishes it again.',
     },
   },
   {
@@ -187,11 +195,12 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: 'for (const note of lost.slice(1)) {',
       },
     ],
+    seeds: [1, 2],
     needs: {
-      extent: 'whole',
-      activities: ['rotation'],
+      extent: 'several',
+      activities: ['plan that waits'],
       faults: ['bus-forgets'],
-      story: 'The bus loses events of a rotation that is under way.',
+      story: 'The bus loses events of a plan that waits for its approval or execution.',
     },
   },
   {
@@ -201,34 +210,47 @@ export const auditBugs: readonly PlantedBug[] = [
     edits: [
       {
         file: restoration,
-        find: '.filter((note) => note.expiresMs > nowMs && !this.#isUnderWay(note))',
-        replace:
-          ".filter((note) => note.type === 'saga-entry' && note.expiresMs > nowMs && !this.#isUnderWay(note))",
+        find: '.filter(({ expiresMs }) => expiresMs > nowMs);',
+        replace: ".filter(({ type, expiresMs }) => type === 'saga-entry' && expiresMs > nowMs);",
       },
     ],
+    seeds: [1, 2],
     needs: {
-      extent: 'whole',
-      activities: ['rotation'],
+      extent: 'several',
+      activities: ['plan that waits'],
       faults: ['bus-forgets'],
-      story: 'The bus loses reports of a rotation that is under way.',
+      story: 'The bus loses reports and approvals of a plan that waits for its execution.',
     },
   },
   {
-    name: 'a-stream-that-begins-anew-goes-unnoticed',
+    name: 'losses-are-gaps',
     invariant: 15,
-    what: 'The auditor does not look whether the stream ends before what it has taken in.',
+    what: 'The auditor takes gaps alone for losses: a stream that came back from an older copy has none.',
     edits: [
       {
         file: restoration,
         find: 'if (state.lastSequence < known) await this.#startOver(state, known);',
         replace: 'if (state.messages === 0 && known > 0) await this.#startOver(state, known);',
       },
+      {
+        file: restoration,
+        find: 'const hasLost = this.#isOwed || gaps > this.#gaps || intake.losses > this.#losses;',
+        replace: 'const hasLost = gaps > this.#gaps;',
+      },
+      {
+        file: restoration,
+        find: 'const missesLast = isFirst || hasLost || (await this.#missesLast());',
+        replace:
+          'const missesLast = isFirst || hasLost || (gaps > 0 && (await this.#missesLast()));',
+      },
     ],
+    seeds: [17, 18],
     needs: {
-      extent: 'whole',
-      activities: ['rotation'],
-      faults: ['bus-forgets'],
-      story: 'The bus forgets the end of the control stream.',
+      extent: 'several',
+      activities: ['plan that waits'],
+      faults: ['bus-rolled-back'],
+      story:
+        'The bus comes back from an older copy while a plan waits for its approval or execution.',
     },
   },
   {
@@ -242,10 +264,11 @@ export const auditBugs: readonly PlantedBug[] = [
         replace: '',
       },
     ],
+    seeds: [1, 4],
     needs: {
       extent: 'whole',
       activities: ['rotation'],
-      faults: ['bus-forgets'],
+      faults: ['bus-forgets', 'bus-forgets-unread'],
       story: 'The bus loses an entry that no auditor has taken in yet.',
     },
   },

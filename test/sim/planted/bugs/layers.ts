@@ -80,10 +80,11 @@ export const layerBugs: readonly PlantedBug[] = [
           "`UPDATE versions SET state = 'accepted' WHERE slot = ? AND version = ${version - 1}`,",
       },
     ],
+    seeds: [2, 4],
     needs: {
       extent: 'several',
       faults: [],
-      activities: ['rotation that is called back', 'rotation'],
+      activities: ['rotation after one that went back'],
       story: 'A slot is turned again after a rotation of it went back: numbers are skipped.',
     },
   },

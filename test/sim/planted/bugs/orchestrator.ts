@@ -39,10 +39,15 @@ export const orchestratorBugs: readonly PlantedBug[] = [
         replace: 'failed for now: ${error.message}`);',
       },
     ],
+    seeds: [9, 14],
     needs: {
-      faults: ['token-down', 'token-timeout', 'crash', 'partition', 'pause', 'loss'],
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['token-down', 'token-timeout'],
+      faultsMin: 2,
+      longChance: 0.7,
       story:
-        'The signer is away while a statement is asked for, for so long that the other orchestrator fails too.',
+        'The token is away while a statement is asked for, for so long that the other orchestrator fails too.',
     },
   },
   {

@@ -4,6 +4,7 @@
  * code; a service that layer 2 does not answer allows nothing.
  */
 
+import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import { List, StrictObject, Text, compile, type Static } from '#schemas/primitives.ts';
 import { Refused } from './http-app.ts';
@@ -14,9 +15,13 @@ export const capabilityStatus = {
   CAPABILITY_MISSING: 401,
   CAPABILITY_INVALID: 401,
   CAPABILITY_EXPIRED: 401,
+  /** Signed by a key that is gone, or never was. */
+  CAPABILITY_KEY_UNKNOWN: 401,
   NONCE_REPLAYED: 401,
   AUDIENCE_WRONG: 403,
   SCOPE_EXCEEDED: 403,
+  /** Layer 1 does not vouch, or no longer, for the key that it is signed by. */
+  CAPABILITY_KEY_UNCERTIFIED: 503,
 } as const;
 export type CapabilityCode = keyof typeof capabilityStatus;
 
@@ -49,14 +54,17 @@ export async function requireCapability(
     throw new Refused<CapabilityCode>('CAPABILITY_MISSING', 'the request carries no capability');
   }
   const { audience } = desk;
+  // A question that is repeated because the connection broke is no replay.
+  const requestId = randomUUID();
   const answer = await desk.authorization().ask({
     method: 'POST',
     path: '/internal/v1/introspections',
-    body: { token, audience, scope },
+    body: { token, audience, scope, requestId },
   });
   if (answer.status === 'refused') {
     const { code, reason, retryable } = answer;
-    throw new Refused(isCapabilityCode(code) ? code : 'PEER_UNAVAILABLE', reason, { retryable });
+    const isPassedOn = isCapabilityCode(code) || code === 'OVERLOADED';
+    throw new Refused(isPassedOn ? code : 'PEER_UNAVAILABLE', reason, { retryable });
   }
   if (bearerCheck.check(answer.body)) return answer.body;
   throw new Refused('PEER_UNAVAILABLE', 'layer 2 gave no valid answer');

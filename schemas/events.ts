@@ -6,6 +6,7 @@
 import { Type, type Static, type TSchema } from 'typebox';
 import { EpochAccepted, EpochEntry, EpochRotationRequested, PrekeysPublished } from './epoch.ts';
 import type { Lane } from './frame.ts';
+import { HealingActionRequested } from './healing.ts';
 import {
   AlgorithmAdvertisement,
   NegotiationConfirmed,
@@ -25,6 +26,8 @@ import {
   List,
   OneOf,
   StrictObject,
+  Text,
+  TimeMs,
   Uint,
   type Validator,
 } from './primitives.ts';
@@ -83,11 +86,22 @@ export type EventRestored = Static<typeof EventRestored>;
 
 /* The signer. */
 
+/** What a certificate says, so that every one that was issued can be told from one that was not. */
+const CertificateNoted = StrictObject({
+  serial: Type.String({ pattern: '^[0-9a-f]{2,40}$' }),
+  /** SHA3-256 of the certified public key. */
+  keyId: DigestHex(),
+  names: List(Text(253), { itemsMax: 16 }),
+  notAfterMs: TimeMs(),
+});
+
 export const StatementSigned = StrictObject({
   statement: KebabName(),
+  /** Of a certificate SHA3-256 of its DER; of one that was refused, of the request. */
   digest: DigestHex(),
   requester: AgentId(),
   verdict: OneOf(['signed', 'refused']),
+  certificate: Type.Optional(CertificateNoted),
   code: Type.Optional(OrchestrationCodeName),
   reason: Type.Optional(Reason),
 });
@@ -128,6 +142,7 @@ export type SubjectKind =
   | 'step'
   | 'report'
   | 'capability'
+  | 'healing'
   | 'request'
   | 'signer-log'
   | 'audit-receipt'
@@ -201,6 +216,13 @@ export const eventTypes = {
     subjects: ['capability'],
     validMs: dayMs,
   }),
+  /** A request, no more: layer 7's, on the channel of layer 7. */
+  'healing-action-requested': control(HealingActionRequested, {
+    senders: ['layer'],
+    channel: 'layer',
+    subjects: ['healing'],
+    validMs: 10 * minuteMs,
+  }),
   'receipts-issued': control(ReceiptsIssued, {
     ...fromAuditor,
     subjects: ['audit-receipt', 'audit-verdict'],
@@ -212,7 +234,7 @@ export const eventTypes = {
   'event-restored': {
     ...control(EventRestored, {
       ...fromAuditor,
-      subjects: ['saga-rotation', 'saga-slots', 'saga-requests', 'report', 'request'],
+      subjects: ['saga-rotation', 'saga-slots', 'saga-requests', 'report', 'request', 'healing'],
     }),
     channels: ['saga', 'operators', 'layer'],
   },

@@ -293,7 +293,7 @@ export class AuditBook {
   #file(note: LeafNote, sequence: number): void {
     if (note.restores !== undefined) this.seenAt(note.restores, sequence);
     if (note.answers !== undefined) this.#openRequests.delete(note.answers);
-    if (note.type === 'rotation-requested') this.#openRequests.set(note.hash, note);
+    if (asking.has(note.type)) this.#openRequests.set(note.hash, note);
     if (note.saga !== undefined && note.saga.phase === undefined) this.#ledger.push(note);
     if (note.sagaId === undefined) return;
     for (const hash of note.consumed ?? []) {
@@ -311,6 +311,9 @@ export class AuditBook {
     else notes.push(note);
   }
 }
+
+/** What a rotation may begin with. */
+const asking: ReadonlySet<string> = new Set(['rotation-requested', 'healing-action-requested']);
 
 /** Phases from which nothing follows once no command is outstanding. */
 const endPhases: ReadonlySet<RotationPhase> = new Set(['refused', 'retired', 'rolled_back']);

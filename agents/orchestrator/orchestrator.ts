@@ -4,17 +4,13 @@
  * and any of them may continue what another began.
  */
 
-import type { SagaEntry } from '#schemas/saga.ts';
 import { AuditRecords, type AuditRecord } from '#schemas/queries.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError, type BusMessage, type Subscription } from '#shared/bus/bus.ts';
-import { beginRotation } from '#shared/core/rotation/begin.ts';
 import type { RotationCommand } from '#shared/core/rotation/commands.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
-import { stepRotation } from '#shared/core/rotation/step.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import { parseFrame, statementHashOf } from '#shared/crypto/envelope.ts';
-import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
 import { CommandOffice } from './command-office.ts';
@@ -26,8 +22,8 @@ import { askTimeoutMs, retryDelayMs, type OrchestratorParts } from './ports.ts';
 import { answerQueries } from './query-desk.ts';
 import { RequestDesk, type RequestEvent } from './request-desk.ts';
 import { RotationDriver, restingPhases } from './rotation-driver.ts';
+import { foldRotation } from './rotation-fold.ts';
 import { SagaLog, type Verdict } from './saga-log.ts';
-import { policyOfSaga, stepTaken } from './saga-policy.ts';
 import { SlotLedger } from './slot-ledger.ts';
 import { staleRefusal } from './stale-trust.ts';
 
@@ -37,14 +33,6 @@ const verdictsKeptMax = 16_384;
 const quietMs = 250;
 /** How often the trust documents are asked who was revoked. */
 const lookMs = 1_000;
-
-/** An entry of a rotation's log; `taken` where an auditor vouches for it. */
-interface ToFold {
-  readonly sagaId: string;
-  readonly entry: SagaEntry;
-  readonly hash: string;
-  readonly taken: Verdict | undefined;
-}
 
 export class Orchestrator {
   readonly #ports: OrchestratorParts;
@@ -84,14 +72,18 @@ export class Orchestrator {
     this.#desk = new RequestDesk(ports, {
       office: this.#office,
       outcomes: this.#outcomes,
-      sagas: { find: (id) => this.#drivers.get(id), open: (id) => this.#open(id) },
+      sagas: {
+        states: () => [...this.#drivers.values()].flatMap(({ log }) => log.state ?? []),
+        find: (id) => this.#drivers.get(id),
+        open: (id) => this.#open(id),
+      },
     });
   }
 
   /** Reads the log, then goes live. Resolves once it answers. */
   async start(): Promise<void> {
     const { bus, exchange, subjects, log } = this.#ports;
-    const { saga, request, report, negotiation } = subjects.patterns;
+    const { saga, request, report, healing, negotiation } = subjects.patterns;
     await exchange.answer(this.#answers());
     await this.#epochs?.start();
     this.#backlog = {
@@ -105,7 +97,11 @@ export class Orchestrator {
         (message) => this.#onReceipt(message),
       ),
       await bus.follow(
-        { stream: 'GYRE_CONTROL', subjects: [saga, request, report, negotiation], fromSequence: 1 },
+        {
+          stream: 'GYRE_CONTROL',
+          subjects: [saga, request, report, healing, negotiation],
+          fromSequence: 1,
+        },
         (message) => this.#onControl(message),
       ),
     ];
@@ -212,6 +208,7 @@ export class Orchestrator {
       case 'rollback-requested':
       case 'recovery-requested':
       case 'recovery-approved':
+      case 'healing-action-requested':
         this.#shelf.keep(event.hash, event.disclosure);
         if (this.#outcomes.has(event.hash)) break;
         if (this.#live) this.#desk.take(event);
@@ -315,35 +312,12 @@ export class Orchestrator {
     const log = new SagaLog<RotationState, RotationCommand>(
       sagaId,
       subjects.sagaRotation(sagaId),
-      (state, entry, hash, taken) => this.#fold(state, { sagaId, entry, hash, taken }),
+      (state, entry, hash, taken) =>
+        foldRotation(this.#ports, state, { sagaId, entry, hash, taken }),
     );
     const driver = new RotationDriver(this.#ports, this.#office, log);
     this.#drivers.set(sagaId, driver);
     return driver;
-  }
-
-  #fold(state: RotationState | null, { sagaId, entry, hash, taken }: ToFold) {
-    if (entry.saga !== 'rotation' || entry.sagaId !== sagaId) {
-      return { rejected: 'SAGA_MISMATCH', reason: 'an entry of another saga' };
-    }
-    const { index, consumed, event } = entry;
-    if (state !== null) {
-      const { trust } = this.#ports;
-      const input = { index, consumed, event };
-      return taken === undefined
-        ? stepRotation(state, input, policyOfSaga(trust, state.plan.body))
-        : stepTaken(trust, state, { input, phase: taken.phase });
-    }
-    if (event.type !== 'plan-drafted') {
-      return { rejected: 'PHASE_MISMATCH', reason: 'a saga begins with its plan' };
-    }
-    const planDigest = documentDigest(this.#ports.crypto, event.plan.body);
-    if (index !== 0) return { rejected: 'INDEX_MISMATCH', reason: 'a plan is the first entry' };
-    const opened = beginRotation(
-      { sagaId, planDigest, entryHash: hash },
-      { index: 0, consumed, event },
-    );
-    return { state: opened, commands: opened.outstanding };
   }
 
   /**

@@ -1,5 +1,5 @@
 /**
- * Operators' requests: each one becomes an entry of a saga or is refused on the record. Both
+ * Requests of operators and of layer 7: each one becomes an entry of a saga or is refused on the record. Both
  * orchestrators see every request; one of them, by the request's hash, goes first, and the other
  * steps in when no outcome appears. Nothing here is remembered that the log does not say.
  */
@@ -9,12 +9,18 @@ import { RotationPlan } from '#schemas/plan.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { factorShortfall } from '#shared/core/approvals.ts';
+import { requestOfClaim } from '#shared/core/healing.ts';
 import { planRotation } from '#shared/core/planner.ts';
 import { reasonOf } from '#shared/core/reason.ts';
-import { rejectionCodes, type RejectionCode } from '#shared/core/rotation/state.ts';
+import {
+  rejectionCodes,
+  type RejectionCode,
+  type RotationState,
+} from '#shared/core/rotation/state.ts';
 import type { AnyReceivedEvent, ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Proposal, ProposalOutcome } from './appender.ts';
 import type { CommandOffice } from './command-office.ts';
+import { HealingDesk } from './healing-desk.ts';
 import type { Outcomes } from './outcomes.ts';
 import { retryDelayMs, signTimeoutMs, type OrchestratorPorts } from './ports.ts';
 import type { RotationDriver } from './rotation-driver.ts';
@@ -34,18 +40,27 @@ export type RequestEvent = Extract<
       | 'execution-requested'
       | 'rollback-requested'
       | 'recovery-requested'
-      | 'recovery-approved';
+      | 'recovery-approved'
+      | 'healing-action-requested';
   }
 >;
 
+/** What a rotation may begin with. */
+type AskingEvent = Extract<
+  RequestEvent,
+  { type: 'rotation-requested' | 'healing-action-requested' }
+>;
+
 export interface Sagas {
+  /** Every rotation that has begun. */
+  states(): readonly RotationState[];
   /** The driver of a rotation that has begun, or undefined. */
   find(planId: string): RotationDriver | undefined;
   /** The driver of a rotation that is about to begin. */
   open(planId: string): RotationDriver;
 }
 
-interface Refusal {
+export interface Refusal {
   readonly code: OrchCode;
   readonly reason: string;
 }
@@ -55,12 +70,14 @@ export class RequestDesk {
   readonly #office: CommandOffice;
   readonly #sagas: Sagas;
   readonly #outcomes: Outcomes;
+  readonly #healing: HealingDesk;
 
   constructor(
     ports: OrchestratorPorts,
     parts: { office: CommandOffice; sagas: Sagas; outcomes: Outcomes },
   ) {
     this.#ports = ports;
+    this.#healing = new HealingDesk(ports, () => parts.sagas.states());
     this.#office = parts.office;
     this.#sagas = parts.sagas;
     this.#outcomes = parts.outcomes;
@@ -68,6 +85,9 @@ export class RequestDesk {
 
   /** Sees to it that the request gets an outcome, now or when another fails to. */
   take(event: RequestEvent, attempt = 1): void {
+    const isDropped =
+      event.type === 'healing-action-requested' && attempt === 1 && !this.#healing.hears(event);
+    if (isDropped) return;
     const delayMs = this.#goesFirst(event) ? 0 : this.#ports.takeoverMs;
     if (attempt === 1 && delayMs === 0) void this.#attend(event, attempt);
     else
@@ -96,6 +116,8 @@ export class RequestDesk {
     switch (event.type) {
       case 'rotation-requested':
         return this.#plan(event);
+      case 'healing-action-requested':
+        return this.#healing.attend(event, () => this.#plan(event));
       case 'plan-approved':
         return this.#enter(event, { type: 'approval-recorded', operatorId: event.sender.agentId });
       case 'execution-requested':
@@ -112,7 +134,7 @@ export class RequestDesk {
     }
   }
 
-  async #plan(event: ReceivedEvent<'rotation-requested'>): Promise<Refusal | undefined> {
+  async #plan(event: AskingEvent): Promise<Refusal | undefined> {
     const { trust, clock, exchange } = this.#ports;
     const stale = staleRefusal(trust, clock.nowMs());
     if (stale !== undefined) return stale;
@@ -127,8 +149,10 @@ export class RequestDesk {
           ? [{ agentId, layer }]
           : [],
       );
+    const isHealing = event.type === 'healing-action-requested';
     const planned = planRotation({
-      request: event.body,
+      request: isHealing ? requestOfClaim(event.body.claim) : event.body,
+      isHealing,
       requestHash: event.hash,
       requester: event.sender,
       requestedAtMs: event.header.timeMs,
@@ -181,7 +205,7 @@ export class RequestDesk {
   }
 
   async #enter(
-    event: Exclude<RequestEvent, { type: 'rotation-requested' }>,
+    event: Exclude<RequestEvent, AskingEvent>,
     entry: Proposal['event'],
   ): Promise<Refusal | undefined> {
     const found = this.#saga(event.body);
@@ -223,6 +247,8 @@ export class RequestDesk {
 
   /** Requests about a saga go to whoever drives it, new ones by their hash. */
   #goesFirst(event: RequestEvent): boolean {
+    // All of them to one orchestrator, which meets its own plans: two would begin two.
+    if (event.type === 'healing-action-requested') return goesFirst(this.#ports, '0'.repeat(8));
     if (event.type !== 'rotation-requested') {
       const driver = this.#sagas.find(event.body.planId);
       if (driver !== undefined) return driver.drives;

@@ -14,6 +14,7 @@ import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
 import { Appender, entryRefused, type Proposal, type ProposalOutcome } from './appender.ts';
 import type { CommandOffice } from './command-office.ts';
+import { HealingExecution } from './healing-execution.ts';
 import { HeldReports } from './held-reports.ts';
 import { retryDelayMs, type OrchestratorPorts } from './ports.ts';
 import type { RotationLog, SagaLog } from './saga-log.ts';
@@ -28,6 +29,7 @@ export class RotationDriver {
   readonly #ports: OrchestratorPorts;
   readonly #office: CommandOffice;
   readonly #appender: Appender;
+  readonly #execution: HealingExecution;
   readonly #started = new Set<string>();
   readonly #timers = new Map<string, Timer>();
   readonly #reports = new HeldReports();
@@ -45,6 +47,7 @@ export class RotationDriver {
     this.#office = office;
     this.log = log;
     this.#appender = new Appender(ports, log as SagaLog<unknown, unknown>, 'rotation');
+    this.#execution = new HealingExecution(ports, (proposal) => this.propose(proposal));
   }
 
   propose(proposal: Proposal): Promise<ProposalOutcome> {
@@ -55,6 +58,7 @@ export class RotationDriver {
     this.#stopped = true;
     this.#appender.stop();
     this.#watchdog?.cancel();
+    this.#execution.stop();
     for (const timer of this.#timers.values()) timer.cancel();
   }
 
@@ -75,6 +79,7 @@ export class RotationDriver {
       this.#flushReports();
       this.#noteRevocations(state);
     }
+    this.#execution.advance(state, this.drives);
     this.#watch(state);
   }
 

@@ -50,7 +50,7 @@ export function readScopeOf(principal: BusPrincipal): ReadScope {
   }
 }
 
-/** The layer that looks for anomalies: it reads what the others measure. */
+/** The layer that looks for anomalies: it reads what the others measure, and asks for actions. */
 const selfHealingLayer = 7;
 
 /** The allow lists of one principal of a mesh. */
@@ -106,6 +106,7 @@ function ownSubjects(subjects: Subjects, principal: BusPrincipal): string[] {
         subjects.report(principal.layer, principal.id),
         subjects.capability(principal.layer, principal.id),
         subjects.telemetry(principal.layer, principal.id),
+        ...(principal.layer === selfHealingLayer ? [subjects.healing(principal.id)] : []),
         ...notices,
       ];
     }
@@ -113,7 +114,14 @@ function ownSubjects(subjects: Subjects, principal: BusPrincipal): string[] {
       return [patterns.saga, patterns.step, ...notices];
     case 'auditor':
       // What the bus lost of a live saga goes back to where it was, in the auditor's envelope.
-      return [patterns.saga, patterns.report, patterns.request, patterns.audit, ...notices];
+      return [
+        patterns.saga,
+        patterns.report,
+        patterns.request,
+        patterns.healing,
+        patterns.audit,
+        ...notices,
+      ];
     case 'signer':
       return [subjects.signerLog(), ...notices];
     case 'operator':

@@ -22,6 +22,7 @@ export type SubjectAddress =
   | { readonly kind: 'step'; readonly layer: number; readonly agentId: string }
   | { readonly kind: 'report'; readonly layer: number; readonly agentId: string }
   | { readonly kind: 'capability'; readonly layer: number; readonly agentId: string }
+  | { readonly kind: 'healing'; readonly agentId: string }
   | { readonly kind: 'request'; readonly operatorId: string }
   | { readonly kind: 'trust' | 'prekey' | 'epoch-report'; readonly agentId: string }
   | { readonly kind: 'negotiation'; readonly negotiationId: string }
@@ -47,6 +48,8 @@ export interface Subjects {
   step(layer: number, agentId: string): string;
   report(layer: number, agentId: string): string;
   capability(layer: number, agentId: string): string;
+  /** Actions that an agent of layer 7 asks for. */
+  healing(agentId: string): string;
   request(operatorId: string): string;
   /** Documents that an agent offers to everyone. */
   trust(agentId: string): string;
@@ -75,6 +78,7 @@ export interface SubjectPatterns {
   readonly step: string;
   readonly report: string;
   readonly capability: string;
+  readonly healing: string;
   readonly request: string;
   readonly trust: string;
   readonly prekey: string;
@@ -102,6 +106,7 @@ export function subjectsOf(mesh: string): Subjects {
     step: (layer, agentId) => `${prefix}step.${layerToken(layer)}.${agent(agentId)}`,
     report: (layer, agentId) => `${prefix}report.${layerToken(layer)}.${agent(agentId)}`,
     capability: (layer, agentId) => `${prefix}capability.${layerToken(layer)}.${agent(agentId)}`,
+    healing: (agentId) => `${prefix}healing.${agent(agentId)}`,
     request: (operatorId) => `${prefix}request.${agent(operatorId)}`,
     sagaEpoch: (channel) => `${prefix}saga.epoch.${agent(channel)}`,
     trust: (agentId) => `${prefix}trust.${agent(agentId)}`,
@@ -120,6 +125,7 @@ export function subjectsOf(mesh: string): Subjects {
       step: `${prefix}step.>`,
       report: `${prefix}report.>`,
       capability: `${prefix}capability.>`,
+      healing: `${prefix}healing.*`,
       request: `${prefix}request.>`,
       trust: `${prefix}trust.*`,
       prekey: `${prefix}prekey.*`,
@@ -148,6 +154,7 @@ export function streamSubjects(
       patterns.step,
       patterns.report,
       patterns.capability,
+      patterns.healing,
       patterns.request,
       patterns.signer,
       patterns.trust,
@@ -281,6 +288,7 @@ function parseTokens(tokens: readonly string[]): SubjectAddress | null {
   if (!agentIdPattern.test(second)) return null;
   if (first === 'trust' || first === 'prekey') return { kind: first, agentId: second };
   if (first === 'epoch') return { kind: 'epoch-report', agentId: second };
+  if (first === 'healing') return { kind: first, agentId: second };
   if (first === 'request') return { kind: 'request', operatorId: second };
   return first === 'query' || first === 'dead' ? { kind: first, agentId: second } : null;
 }

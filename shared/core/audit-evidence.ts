@@ -15,12 +15,14 @@ import type {
   StepReported,
 } from '#schemas/steps.ts';
 import type { SignedDocument } from '#schemas/document.ts';
+import type { HealingActionRequested } from '#schemas/healing.ts';
 import type { RotationEvent, SagaEntry, StepReport } from '#schemas/saga.ts';
 import { sameData } from './equality.ts';
 
 /** Bodies of the events that entries consume; others are known by name alone. */
 export type ConsumableBody =
   | { readonly type: 'rotation-requested'; readonly body: RotationRequested }
+  | { readonly type: 'healing-action-requested'; readonly body: HealingActionRequested }
   | { readonly type: 'plan-approved'; readonly body: PlanApproved }
   | { readonly type: 'execution-requested'; readonly body: ExecutionRequested }
   | { readonly type: 'rollback-requested'; readonly body: RollbackRequested }
@@ -68,8 +70,9 @@ export interface EvidenceContext {
   readonly isSigned: (document: SignedDocument<{ kind: string }>) => boolean;
   /** SHA3-256 of a document's body, hexadecimal. */
   readonly digestOf: (document: SignedDocument<{ kind: string }>) => string;
-  /** Digest of the saga's plan; undefined before its first entry. */
+  /** Digest of the saga's plan, and the event that asked for it; undefined before its first entry. */
   readonly planDigest: string | undefined;
+  readonly request: string | undefined;
   /** Times that the saga was locked out so far. */
   readonly lockouts: number;
   /** Whether a revocation of the agent was adopted before the entry. */
@@ -77,7 +80,10 @@ export interface EvidenceContext {
 }
 
 type RotationEntry = Extract<SagaEntry, { saga: 'rotation' }>;
-type OperatorEvent = Exclude<ConsumableBody['type'], 'step-reported' | 'rotation-requested'>;
+type OperatorEvent = Exclude<
+  ConsumableBody['type'],
+  'step-reported' | 'rotation-requested' | 'healing-action-requested'
+>;
 
 /** The facts of a report event, without what only its receiver needs. */
 export function reportFacts(body: StepReported): ReportFacts {
@@ -146,6 +152,8 @@ function restsOn(
     case 'recovery-approved':
     case 'execution-authorized':
     case 'recovery-authorized':
+      // A healing action asks for the plan and for its execution in one.
+      if (consumable?.type === 'healing-action-requested') return hash === context.request;
       return (
         consumable !== undefined && 'planId' in consumable.body && consumable.body.planId === sagaId
       );
@@ -169,7 +177,7 @@ function contentMisfit(entry: RotationEntry, context: EvidenceContext): Evidence
     case 'approval-recorded':
       return operatorMisfit(entry, context, 'plan-approved', event.operatorId);
     case 'execution-requested':
-      return operatorMisfit(entry, context, 'execution-requested', event.operatorId, false);
+      return executionMisfit(entry, context, event.operatorId);
     case 'dry-run-completed':
       return operatorMisfit(entry, context, 'execution-requested', event.operatorId, true);
     case 'rollback-requested':
@@ -211,10 +219,28 @@ function planMisfit(
     return misfit('CONSUMED_MISSING', 'the request of the plan is not consumed');
   }
   const request = context.leafOf(plan.body.request);
-  const asked = request?.consumable?.type === 'rotation-requested';
+  const asked =
+    request?.consumable?.type === 'rotation-requested' ||
+    request?.consumable?.type === 'healing-action-requested';
   return asked && request.senderId === plan.body.requested_by
     ? undefined
     : misfit('CONSUMED_DIFFERS', 'the request is not the one that the plan names');
+}
+
+/** Asked for by an operator, or by the healing action that the plan rests on. */
+function executionMisfit(
+  entry: RotationEntry,
+  context: EvidenceContext,
+  operatorId: string,
+): EvidenceMisfit | undefined {
+  const [hash, ...others] = entry.consumed;
+  const leaf = hash === undefined ? undefined : context.leafOf(hash);
+  if (leaf?.consumable?.type !== 'healing-action-requested') {
+    return operatorMisfit(entry, context, 'execution-requested', operatorId, false);
+  }
+  return others.length === 0 && hash === context.request && leaf.senderId === operatorId
+    ? undefined
+    : misfit('CONSUMED_DIFFERS', 'the healing action asked for another plan');
 }
 
 /** The entry names exactly one event of that type, by that operator, over this exact plan. */
@@ -231,7 +257,7 @@ function operatorMisfit(
     return misfit('CONSUMED_MISSING', `the entry rests on one ${type} event`);
   }
   const { consumable } = leaf;
-  if (consumable.type === 'step-reported' || consumable.type === 'rotation-requested') {
+  if (!('planId' in consumable.body)) {
     return misfit('CONSUMED_DIFFERS', `the consumed event is no ${type}`);
   }
   const { planId, planDigest } = consumable.body;

@@ -9,7 +9,6 @@
  */
 
 import type { RefusalCode } from '#schemas/errors.ts';
-import { eventTypes, isEventType } from '#schemas/events.ts';
 import type { SignedDocument } from '#schemas/document.ts';
 import type { RotationPhase, SagaEntry, SlotsEvent } from '#schemas/saga.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
@@ -26,11 +25,11 @@ import {
 import {
   consumedMisfit,
   evidenceMisfit,
-  reportFacts,
-  type ConsumableBody,
   type EvidenceCode,
   type KnownLeaf,
 } from './audit-evidence.ts';
+import { consumableOf, isBody } from './audit-bodies.ts';
+import { healingMisfit } from './audit-healing.ts';
 import { AuditedEpochs, type EpochCode } from './audit-epochs.ts';
 import type { OfferedKind } from './document-review.ts';
 import { sameMembers } from './equality.ts';
@@ -71,6 +70,8 @@ export type JudgementCode =
   | 'SLOTS_NOT_COMMANDED'
   /** A rotation goes on as if it held slots that the ledger does not give it. */
   | 'SLOTS_NOT_HELD'
+  /** A rotation for a healing action while another one runs, or soon after it. */
+  | 'HEALING_CONFLICT'
   | 'CONTENT_UNREADABLE'
   /** An `event-restored` that does not carry the leaf it names. */
   | 'RESTORED_UNKNOWN'
@@ -290,6 +291,7 @@ export class AuditJudge {
       isSigned,
       digestOf,
       planDigest: saga.state?.planDigest,
+      request: saga.state?.plan.body.request,
       lockouts: saga.state?.lockouts ?? 0,
       isRevoked,
     });
@@ -297,12 +299,20 @@ export class AuditJudge {
     if (saga.state === null) {
       if (event.type !== 'plan-drafted') return refused('SAGA_CHAIN', 'a saga begins with a plan');
       const { policy_digest: policyDigest, registry_digest: registry } = event.plan.body.basis;
-      if (policyFor(policyDigest) === undefined) {
+      const policy = policyFor(policyDigest);
+      if (policy === undefined) {
         return refused('POLICY_NOT_IN_FORCE', 'the plan rests on a policy that never was in force');
       }
       if (!isNotOlder('registry', registry, registry)) {
         return refused('REGISTRY_NOT_IN_FORCE', 'the plan rests on an unknown registry');
       }
+      const healing = healingMisfit(event.plan.body, {
+        leafOf: (leaf) => this.#leaves.get(leaf),
+        rotations: this.rotations(),
+        policy,
+        nowMs: event.atMs,
+      });
+      if (healing !== undefined) return refused('HEALING_CONFLICT', healing);
       const opening = { sagaId, planDigest: digestOf(event.plan), entryHash: hash };
       saga.state = beginRotation(opening, { index: 0, consumed, event });
       this.#sagas.set(sagaId, saga);
@@ -361,30 +371,6 @@ export class AuditJudge {
     });
   }
 }
-
-/** What later entries can take from an event. */
-function consumableOf(event: AuditEvent, body: unknown): ConsumableBody | undefined {
-  if (isBody('step-reported', event, body))
-    return { type: 'step-reported', body: reportFacts(body) };
-  if (isBody('rotation-requested', event, body)) return { type: 'rotation-requested', body };
-  if (isBody('plan-approved', event, body)) return { type: 'plan-approved', body };
-  if (isBody('execution-requested', event, body)) return { type: 'execution-requested', body };
-  if (isBody('rollback-requested', event, body)) return { type: 'rollback-requested', body };
-  if (isBody('recovery-requested', event, body)) return { type: 'recovery-requested', body };
-  if (isBody('recovery-approved', event, body)) return { type: 'recovery-approved', body };
-  return undefined;
-}
-
-/** Whether the event is of the type; its body has been checked against the type's schema. */
-function isBody<Name extends keyof typeof eventTypes>(
-  name: Name,
-  event: AuditEvent,
-  body: unknown,
-): body is BodyOf<Name> {
-  return isEventType(event.announced.type) && event.announced.type === name && body !== undefined;
-}
-
-type BodyOf<Name extends keyof typeof eventTypes> = import('#schemas/events.ts').EventBody<Name>;
 
 function refused(code: JudgementCode, reason: string): Judgement {
   return { verdict: 'refused', code, reason };

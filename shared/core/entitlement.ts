@@ -7,6 +7,7 @@
 
 import type { RefusalCode } from '#schemas/errors.ts';
 import { eventTypes, isEventType } from '#schemas/events.ts';
+import { healingLayer } from '#schemas/healing.ts';
 import type { Header } from '#schemas/frame.ts';
 import type { AgentKind } from '#schemas/trust.ts';
 
@@ -172,6 +173,8 @@ function ownsSubject(event: AnnouncedEvent, sender: AuditedSender, address: Addr
     case 'capability':
     case 'telemetry':
       return sender.agentId === address.agentId && sender.layer === address.layer;
+    case 'healing':
+      return sender.agentId === address.agentId && sender.layer === healingLayer;
     case 'request':
       return sender.agentId === address.operatorId;
     case 'signer-log':

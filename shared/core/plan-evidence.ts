@@ -1,5 +1,5 @@
 /**
- * Whether a plan may be stated: an operator asked for exactly this, it is whole in itself, it rests on
+ * Whether a plan may be stated: an operator, or layer 7 by a healing action, asked for exactly this, it is whole in itself, it rests on
  * the documents in force, it names every member of its slots, every key's algorithm is allowed, and nothing in it is laxer than the policy
  * (ORCH-8002, 8003, 8004, 8008, 8015).
  */
@@ -8,8 +8,10 @@ import type { OrchCode } from '#schemas/errors.ts';
 import type { RotationPlanBody } from '#schemas/plan.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import type { RegistryBody } from '#schemas/registry.ts';
+import type { RotationRequested } from '#schemas/steps.ts';
 import { factorShortfall } from './approvals.ts';
 import { sameData, sameMembers } from './equality.ts';
+import { isHealingRequest, requestOfClaim } from './healing.ts';
 import { instantMs } from './instant.ts';
 import { planFaults } from './plan-faults.ts';
 import { memberShortfall, type LayerAgent } from './plan-members.ts';
@@ -53,23 +55,35 @@ function requestShortfall(
   { evidence, policy }: PlanCheck,
 ): PlanShortfall | undefined {
   const event = evidence.find(({ hash }) => hash === plan.request);
-  if (event?.type !== 'rotation-requested' || event.senderKind !== 'operator') {
-    return refuse('ORCH-8015', 'no operator asked for this plan');
+  const body = requestIn(event);
+  if (event === undefined || body === undefined) {
+    return refuse('ORCH-8015', 'nobody who may has asked for this plan');
   }
-  const { body, senderId } = event;
+  const { senderId } = event;
   const isMatching =
     senderId === plan.requested_by &&
     body.rotationType === plan.rotation_type &&
     body.reason === plan.reason &&
     sameMembers([...new Set(body.layers)], plan.affected_layers);
-  if (!isMatching) return refuse('ORCH-8015', 'the plan is not what the operator asked for');
-  const factors = factorShortfall(operatorOf(event), plan.affected_layers, policy);
+  if (!isMatching) return refuse('ORCH-8015', 'the plan is not what was asked for');
+  // Second factors are asked of operators. Whoever approves what layer 7 asked for needs them too.
+  const factors = isHealingRequest(event)
+    ? undefined
+    : factorShortfall(operatorOf(event), plan.affected_layers, policy);
   if (factors !== undefined) return refuse('ORCH-8015', factors);
   const window = windowOf(plan);
   const isInside =
     window.startMs >= (body.windowStartMs ?? 0) &&
     window.endMs <= (body.windowEndMs ?? window.endMs);
   return isInside ? undefined : refuse('ORCH-8004', 'outside of the window that was asked for');
+}
+
+/** An operator's request, or what a healing action of layer 7 amounts to. */
+function requestIn(event: VerifiedEvent | undefined): RotationRequested | undefined {
+  if (isHealingRequest(event)) return requestOfClaim(event.body.claim);
+  return event?.type === 'rotation-requested' && event.senderKind === 'operator'
+    ? event.body
+    : undefined;
 }
 
 function basisShortfall(

@@ -45,6 +45,8 @@ export interface PlanningInput {
   readonly requestHash: string;
   /** Who asked, and when by the request's own time. */
   readonly requester: OperatorFactors;
+  /** Layer 7 asked, by a healing action: second factors are asked of operators alone. */
+  readonly isHealing?: boolean;
   readonly requestedAtMs: number;
   readonly planId: string;
   readonly mesh: string;
@@ -67,7 +69,8 @@ export function planRotation(input: PlanningInput): { plan: RotationPlanBody } |
   const unknown = layers.find((layer) => !layerNumbers.includes(layer));
   if (unknown !== undefined) return refuse('ORCH-8007', `there is no layer ${unknown}`);
   if (layers.length === 0) return refuse('ORCH-8004', 'no layer is named');
-  const factors = factorShortfall(input.requester, layers, input.policy);
+  const factors =
+    input.isHealing === true ? undefined : factorShortfall(input.requester, layers, input.policy);
   if (factors !== undefined) return refuse('ORCH-8015', factors);
   const sequence = sequenceLayers(layers, layerDependencies, preferredSequence);
   if (!sequence.ok) {

@@ -19,6 +19,7 @@ import type { EnrolmentBody, AgentKind } from '#schemas/trust.ts';
 import { factorShortfall, recoveryApprovalsRequired } from './approvals.ts';
 import { instantMs } from './instant.ts';
 import { commitShortfall } from './commit-evidence.ts';
+import { isHealingRequest } from './healing.ts';
 import { planShortfall } from './plan-evidence.ts';
 import type { DocumentDigests, LayerAgent } from './planner.ts';
 import {
@@ -113,15 +114,23 @@ function authorizationRefusal(body: RotationAuthorizationBody, check: StatementC
   if (!areProven || body.approvals.length !== approvals.size) {
     return refuse('ORCH-8015', 'the approvals named are not those that were given');
   }
-  const isRequested = evidence.some(
-    (event) =>
-      event.type === 'execution-requested' &&
-      event.senderKind === 'operator' &&
-      event.body.planDigest === planDigest &&
-      !event.body.dryRun &&
-      hasFactors(event, bound.plan, policy),
+  // A healing action asks for the execution too: approved as the policy wants, it does not wait.
+  const isHealing = evidence.some(
+    (event) => event.hash === plan.request && isHealingRequest(event),
   );
-  return isRequested ? undefined : refuse('ORCH-8015', 'no operator asked for the execution');
+  const isRequested =
+    isHealing ||
+    evidence.some(
+      (event) =>
+        event.type === 'execution-requested' &&
+        event.senderKind === 'operator' &&
+        event.body.planDigest === planDigest &&
+        !event.body.dryRun &&
+        hasFactors(event, bound.plan, policy),
+    );
+  return isRequested
+    ? undefined
+    : refuse('ORCH-8015', 'nobody who may has asked for the execution');
 }
 
 function commitRefusal(body: RotationCommitBody, check: StatementCheck): Found {

@@ -60,6 +60,7 @@ const asksForNew: ReadonlySet<string> = new Set<EventTypeName>([
   'recovery-requested',
   'recovery-approved',
   'epoch-rotation-requested',
+  'healing-action-requested',
   'negotiation-requested',
   'negotiation-opened',
   'algorithms-advertised',

@@ -34,6 +34,8 @@ describe('who may publish', () => {
     [subjects.report(4, 'layer-4'), ['auditor', 'layer-4']],
     [subjects.report(4, 'layer-4-b'), ['auditor']],
     [subjects.capability(4, 'layer-4'), ['layer-4']],
+    [subjects.healing('layer-4'), ['auditor']],
+    [subjects.healing('healer'), ['auditor']],
     [subjects.request('op-1'), ['auditor', 'op-1']],
     [subjects.request('op-2'), ['auditor']],
     [subjects.signerLog(), ['signer']],
@@ -62,6 +64,11 @@ describe('who may publish', () => {
     ],
   ])('%s: %j', (subject, who) => {
     expect(whoMay(subject)).toEqual(who);
+  });
+
+  it('is layer 7 for the actions that it asks for, each agent for its own', () => {
+    expect(may(healer, subjects.healing('healer'))).toBe(true);
+    expect(may(healer, subjects.healing('layer-4'))).toBe(false);
   });
 
   it('is each layer agent for its own telemetry, and the readers for all of it', () => {

@@ -24,6 +24,7 @@ export const subjectsByType: Readonly<Record<keyof typeof eventTypes, string>> =
   'step-commanded': 'step.<layer>.<agent>',
   'step-reported': 'report.<layer>.<agent>',
   'capability-advertised': 'capability.<layer>.<agent>',
+  'healing-action-requested': 'healing.<agent>',
   'receipts-issued': 'audit.verdict, audit.receipt',
   'checkpoint-issued': 'audit.checkpoint',
   'event-restored': 'that of the event put back',

@@ -59,10 +59,11 @@ test('every documented subject is one, and its sender may publish there', () => 
     const { senders } = eventTypes[type as keyof typeof eventTypes];
     for (const text of texts.split(', ')) {
       for (const kind of senders) {
+        const layer = type === 'healing-action-requested' ? 7 : 1;
         const principal: BusPrincipal = {
           id: kind === 'layer' ? 'identity-a' : kind,
           kind,
-          ...(kind === 'layer' ? { layer: 1 } : {}),
+          ...(kind === 'layer' ? { layer } : {}),
         };
         const target = type === 'step-commanded' ? 'identity-a' : principal.id;
         const subject =

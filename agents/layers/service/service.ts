@@ -42,9 +42,9 @@ export interface ServicePorts {
   readonly clock: Clock;
   readonly log: Log;
   /** Client of another layer's service. @throws ServiceError PEER_UNKNOWN where none is configured */
-  peer(layer: LayerNumber): ServiceClient;
+  readonly peer: (layer: LayerNumber) => ServiceClient;
   /** Absolute path of a path in the configuration. */
-  resolve(relative: string): string;
+  readonly resolve: (relative: string) => string;
 }
 
 export type OpenService = (ports: ServicePorts) => Promise<LayerService>;

@@ -61,6 +61,16 @@ export class StoreKey {
     });
   }
 
+  /** 32 bytes for another purpose, to be wiped by the caller; they do not lead back to this key. */
+  derive(purpose: string): Uint8Array {
+    return this.#crypto.hkdfSha256({
+      ikm: this.#key.reveal(),
+      salt: utf8('gyre/v1/store-derived'),
+      info: utf8(purpose),
+      outputBytes: keyBytes,
+    });
+  }
+
   wipe(): void {
     this.#key.wipe();
   }

@@ -1,0 +1,183 @@
+/**
+ * Logging in: a challenge, its signature by the user's key, and a second factor where the policy asks
+ * for one; then a session token. Whoever does not exist and whoever signs wrongly get the same answer
+ * after the same work. Only proved attempts use a challenge up, count against a user or reach the disk.
+ *
+ * The same request a moment later, because the answer was lost, gets the same session: the same id and
+ * the same end. Anything else on a used challenge is refused.
+ */
+
+import { loginContext, sessionToken, type Challenge, type Session } from '#schemas/identity.ts';
+import type { SessionRequest } from '#schemas/identity.ts';
+import type { ServiceSettings } from '#schemas/service.ts';
+import { judgeFactor, type FactorState } from '#shared/core/second-factor.ts';
+import { concat, fromBase64Url, samePublicBytes, toBase64Url, utf8 } from '#shared/crypto/bytes.ts';
+import type { VerifyKey } from '#shared/crypto/key-handle.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Clock } from '#shared/runtime/ports.ts';
+import { Refused } from '../service/http-app.ts';
+import type { SigningCode, TokenSigner } from '../service/token-signer.ts';
+import type { Challenges, TakenChallenge } from './challenges.ts';
+import type { IdentityStore, User } from './identity-store.ts';
+import { totpStepOf } from './totp.ts';
+
+/** What a login is refused with, and the HTTP status. */
+export const loginStatus = {
+  CHALLENGE_INVALID: 401,
+  CHALLENGE_EXPIRED: 401,
+  CHALLENGE_USED: 401,
+  LOGIN_REFUSED: 401,
+  SECOND_FACTOR_REQUIRED: 401,
+  SECOND_FACTOR_INVALID: 401,
+  SECOND_FACTOR_LOCKED: 429,
+} as const;
+export type LoginCode = keyof typeof loginStatus | SigningCode;
+
+export const sessionMs = { min: 60_000, max: 900_000 } as const;
+/** An answer is lost and asked for again within that time, or not at all. */
+const repeatedWithinMs = 2_000;
+
+const context = utf8(loginContext);
+
+export interface LoginPorts {
+  readonly crypto: CryptoProvider;
+  readonly clock: Clock;
+  readonly store: IdentityStore;
+  readonly challenges: Challenges;
+  readonly signer: TokenSigner;
+  settings(): ServiceSettings;
+}
+
+interface Granted {
+  readonly tokenId: string;
+  readonly atMs: number;
+  readonly isMultiFactor: boolean;
+}
+
+export class Login {
+  /** Sessions since the start. */
+  sessions = 0;
+  readonly #ports: LoginPorts;
+  /** Verifies nothing; stands in for the key of whoever does not exist. */
+  readonly #nobody: Uint8Array;
+
+  constructor(ports: LoginPorts) {
+    this.#ports = ports;
+    const { crypto } = ports;
+    const key = crypto.importSigningSeed(crypto.randomBytes(32));
+    this.#nobody = key.publicKey.raw;
+    key.wipe();
+  }
+
+  challenge(subject: string): Challenge {
+    return this.#ports.challenges.give(subject, this.#ports.clock.nowMs());
+  }
+
+  /** @throws Refused with a `LoginCode`, OVERLOADED; AdapterError */
+  async session(request: SessionRequest): Promise<Session> {
+    const { challenges, clock, signer } = this.#ports;
+    const challenge = challenges.take(request.challengeId);
+    if (challenge === undefined) throw refused('CHALLENGE_INVALID', 'no challenge of this service');
+    if (clock.nowMs() >= challenge.expiresAtMs) {
+      throw refused('CHALLENGE_EXPIRED', 'the challenge is over: ask for another');
+    }
+    await this.#requireSignature(challenge, request.signature);
+    // Nothing is used up where no session can be given.
+    signer.primary();
+    const granted = this.#grant(challenge, request);
+    return await this.#sessionOf(challenge.subject, granted);
+  }
+
+  async #requireSignature(challenge: TakenChallenge, text: string): Promise<void> {
+    const { crypto, store } = this.#ports;
+    const user = store.user(challenge.subject);
+    const signature = fromBase64Url(text) ?? new Uint8Array();
+    const key: VerifyKey = crypto.importVerifyKey(user?.publicKey ?? this.#nobody);
+    const holds = await crypto.verifyAsync(key, { message: challenge.nonce, context, signature });
+    // The user may have gone, or got another key, while the signature was looked at.
+    const now = store.user(challenge.subject);
+    const isStill = now !== undefined && samePublicBytes(now.publicKey, key.raw);
+    if (!holds || !isStill) throw refused('LOGIN_REFUSED', 'no such user, or not by the user');
+  }
+
+  /** In one go, without a pause: two requests with one challenge or one code cannot both pass. */
+  #grant(challenge: TakenChallenge, { signature, otp }: SessionRequest): Granted {
+    const { crypto, clock, store, settings } = this.#ports;
+    const nowMs = clock.nowMs();
+    const proof = crypto.sha3_256(concat(utf8(signature), utf8(`.${otp ?? ''}`)));
+    const used = store.usedChallenge(challenge.nonce);
+    if (used !== undefined) {
+      const isRepeated =
+        samePublicBytes(used.proof, proof) && nowMs - used.usedAtMs <= repeatedWithinMs;
+      if (!isRepeated || used.tokenId === null) {
+        throw refused('CHALLENGE_USED', 'the challenge is used: ask for another');
+      }
+      return { tokenId: used.tokenId, atMs: used.usedAtMs, isMultiFactor: used.isMultiFactor };
+    }
+    if (store.isFull(nowMs)) {
+      throw new Refused('OVERLOADED', 'too many logins in a minute', { retryable: true });
+    }
+    const user = store.user(challenge.subject);
+    if (user === undefined) throw refused('LOGIN_REFUSED', 'no such user, or not by the user');
+    if (otp === undefined && settings().mfaRequired) {
+      throw refused('SECOND_FACTOR_REQUIRED', 'a code of the second factor is asked for');
+    }
+    const { outcome, state } =
+      otp === undefined
+        ? { outcome: 'accepted' as const, state: user.factor }
+        : this.#judged(user, otp, nowMs);
+    const isIn = outcome === 'accepted';
+    const tokenId = isIn ? toBase64Url(crypto.randomBytes(16)) : null;
+    const isMultiFactor = otp !== undefined;
+    const { nonce, expiresAtMs } = challenge;
+    const kept = { nonce, expiresAtMs, proof, usedAtMs: nowMs, tokenId, isMultiFactor };
+    store.use(kept, user.subject, state);
+    if (tokenId !== null) return { tokenId, atMs: nowMs, isMultiFactor };
+    throw outcome === 'locked'
+      ? refused('SECOND_FACTOR_LOCKED', 'too many wrong codes: wait')
+      : refused('SECOND_FACTOR_INVALID', 'not the code of now, or used already');
+  }
+
+  /** Without an enrolled secret every code is wrong. */
+  #judged(user: User, otp: string, nowMs: number): ReturnType<typeof judgeFactor> {
+    const secret = this.#ports.store.totpSecret(user.subject);
+    try {
+      const step = secret === undefined ? undefined : totpStepOf(secret, otp, nowMs);
+      return judgeFactor(user.factor satisfies FactorState, { nowMs, step });
+    } finally {
+      secret?.fill(0);
+    }
+  }
+
+  async #sessionOf(subject: string, granted: Granted): Promise<Session> {
+    const { signer, settings } = this.#ports;
+    const lifetimeMs = sessionLifetimeMs(settings());
+    const iat = Math.floor(granted.atMs / 1_000);
+    const exp = Math.floor((granted.atMs + lifetimeMs) / 1_000);
+    const claims = {
+      iss: sessionToken.issuer,
+      sub: subject,
+      aud: sessionToken.audience,
+      iat,
+      nbf: iat,
+      exp,
+      jti: granted.tokenId,
+      amr: granted.isMultiFactor ? ['pop', 'otp', 'mfa'] : ['pop'],
+    };
+    const [token = ''] = await signer.sign([claims], exp * 1_000);
+    this.sessions += 1;
+    return { token, expiresAtMs: exp * 1_000 };
+  }
+}
+
+/**
+ * A session lasts as long as the policy lets the old keys live on, so that none holds up a retirement:
+ * a quarter of an hour at the most, and a minute at the least.
+ */
+export function sessionLifetimeMs({ overlapMs }: ServiceSettings): number {
+  return Math.min(sessionMs.max, Math.max(sessionMs.min, overlapMs));
+}
+
+function refused(code: LoginCode, reason: string): Refused {
+  return new Refused<LoginCode>(code, reason);
+}

@@ -1,0 +1,73 @@
+/**
+ * A key of layer 2 carries the word of layer 1 that it is one: a certificate under an identity key.
+ * Signed bytes are the canonical JSON (RFC 8785) of the body; ML-DSA-87 with a context of its own
+ * (FIPS 204 section 5.2), so that no other signature of an identity key passes for one.
+ */
+
+import type { CapabilityKeys } from '#schemas/authorization.ts';
+import type { AkpKey, IdentityKey, KeyCertificate, KeyCertificateBody } from '#schemas/identity.ts';
+import { fromBase64Url, toBase64Url, toHex, utf8 } from '#shared/crypto/bytes.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { documentBytes, documentContext } from '#shared/crypto/signed-document.ts';
+import { signWith, type OpenKey } from '../embedded/key-kinds.ts';
+
+const context = utf8(documentContext('key_certificate'));
+
+/** A certificate by an identity key that is open for the moment. */
+export function signCertificate(
+  crypto: CryptoProvider,
+  key: OpenKey,
+  body: KeyCertificateBody,
+): KeyCertificate {
+  const signature = signWith(crypto, key, { message: documentBytes(body), context });
+  return { body, signature: toBase64Url(signature) };
+}
+
+/** Whether one of the identity keys signed it. The time is not looked at. */
+export function isSignedByIdentity(
+  crypto: CryptoProvider,
+  certificate: KeyCertificate,
+  identityKeys: readonly IdentityKey[],
+): boolean {
+  const { body } = certificate;
+  const issuer = identityKeys.find(({ keyId }) => keyId === body.issuer_key_id);
+  const publicKey = fromBase64Url(issuer?.publicKey ?? '');
+  const signature = fromBase64Url(certificate.signature);
+  if (publicKey === undefined || signature === undefined) return false;
+  if (!isNamedAs(crypto, publicKey, body.issuer_key_id)) return false;
+  const message = documentBytes(body);
+  const key = crypto.importVerifyKey(publicKey);
+  return crypto.verify(key, { message, context, signature });
+}
+
+export function isInTime({ body }: KeyCertificate, nowMs: number): boolean {
+  return body.issued_at_ms <= nowMs && nowMs < body.expires_at_ms;
+}
+
+/**
+ * The capability keys that count: those whose certificate by one of layer 1's identity keys holds now.
+ * For whoever verifies capabilities without asking layer 2; a nonce's second use only layer 2 notices.
+ */
+export function certifiedKeys(
+  crypto: CryptoProvider,
+  offered: CapabilityKeys,
+  trusted: { readonly identityKeys: readonly IdentityKey[]; readonly nowMs: number },
+): AkpKey[] {
+  const { identityKeys, nowMs } = trusted;
+  return offered.keys.filter(({ kid, pub }) => {
+    const publicKey = fromBase64Url(pub);
+    if (publicKey === undefined || !isNamedAs(crypto, publicKey, kid)) return false;
+    return offered.certificates.some(
+      (certificate) =>
+        certificate.body.subject_slot === '2/capability-signature' &&
+        certificate.body.subject_key_id === kid &&
+        isInTime(certificate, nowMs) &&
+        isSignedByIdentity(crypto, certificate, identityKeys),
+    );
+  });
+}
+
+/** Whether a key is an ML-DSA-87 key of this id. */
+export function isNamedAs(crypto: CryptoProvider, publicKey: Uint8Array, keyId: string): boolean {
+  return publicKey.length === 2_592 && toHex(crypto.sha3_256(publicKey)) === keyId;
+}

@@ -83,6 +83,8 @@ export const AgentConfig = StrictObject({
   heartbeatMs: Type.Optional(IntegerRange({ min: 100, max: 60_000 })),
   /** Signer only. */
   token: Type.Optional(TokenConfig),
+  /** Signer only: names and addresses of servers that it certifies; none, and it is no authority. */
+  certificateNames: Type.Optional(List(Text(253), { itemsMin: 1, itemsMax: 64 })),
   /** Orchestrators: silence after which another one's saga is taken over. */
   takeoverMs: Type.Optional(DurationMs(600_000)),
   /** Auditor: checkpoint after so many new leaves, or so long after the last one. */

@@ -57,6 +57,19 @@ export const SignStatement = StrictObject({
 });
 export type SignStatement = Static<typeof SignStatement>;
 
+/** One certificate or request in DER; with an ML-DSA-87 key and signature it has about 7.5 KB. */
+export const CertificateDer = BytesMax(16 * 1024);
+
+/** A request for a server's certificate, which the signer judges by its own configuration and policy. */
+export const IssueCertificate = StrictObject({
+  ...named('issue-certificate'),
+  /** PKCS#10: names and public key, signed by the key. */
+  request: CertificateDer,
+  /** How long it shall be valid from now on: at most what the policy allows for the key. */
+  validMs: DurationMs(),
+});
+export type IssueCertificate = Static<typeof IssueCertificate>;
+
 export const Query = Type.Union([
   /* to orchestrators */
   StrictObject({ ...named('mesh-status') }),
@@ -116,6 +129,9 @@ export const Query = Type.Union([
   /* to the signer */
   StrictObject({ ...named('signer-describe') }),
   SignStatement,
+  IssueCertificate,
+  /** Certificates of the authority whose key the signer holds, for those who have to know a server. */
+  StrictObject({ ...named('certificate-roots') }),
 ]);
 export type Query = Static<typeof Query>;
 export type QueryName = Query['ask'];
@@ -142,6 +158,19 @@ export const SignerDescription = StrictObject({
   lockouts: Type.Optional(LockoutsShown),
 });
 export type SignerDescription = Static<typeof SignerDescription>;
+
+/** Answer to `issue-certificate`: the server's certificate first, the roots apart. */
+export const CertificateIssued = StrictObject({
+  chain: List(CertificateDer, { itemsMin: 1, itemsMax: 4 }),
+  roots: List(CertificateDer, { itemsMin: 1, itemsMax: 4 }),
+});
+export type CertificateIssued = Static<typeof CertificateIssued>;
+
+/** Answer to `certificate-roots`. */
+export const CertificateRoots = StrictObject({
+  roots: List(CertificateDer, { itemsMin: 1, itemsMax: 4 }),
+});
+export type CertificateRoots = Static<typeof CertificateRoots>;
 
 /** Answer to `trust-documents`: signed documents as UTF-8 JSON, in an order in which they hold. */
 export const TrustDocuments = StrictObject({

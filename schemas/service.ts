@@ -26,6 +26,8 @@ const Listen = StrictObject({
   host: Text(253),
   /** 0 lets the system choose; the service's `listening` file then tells. */
   port: IntegerRange({ min: 0, max: 65_535 }),
+  /** By which clients call it, and which its certificate has to name; `host` unless told. */
+  names: Type.Optional(List(Text(253), { itemsMin: 1, itemsMax: 16 })),
 });
 
 /** Paths are relative to the folder of the file. */
@@ -103,6 +105,9 @@ const UsageCounts = List(
   { itemsMax: 64 },
 );
 
+/** One certificate or request in DER, at most 11 KB of it. */
+const CertificateText = Base64Url(15_000);
+
 const Metrics = Type.Record(Type.String({ pattern: '^[a-z][a-z0-9-]{0,63}$' }), Type.Number());
 
 /**
@@ -133,6 +138,21 @@ export const serviceControls = {
     answer: StrictObject({}),
   },
   configure: { request: ServiceSettings, answer: StrictObject({}) },
+  /* Services whose keys are certified: what they ask of an authority, and what it gave. */
+  'certificate-request': {
+    request: StrictObject(versionFields),
+    /** PKCS#10 in DER; absent where the key has a certificate of an authority with time before it. */
+    answer: StrictObject({ request: Type.Optional(CertificateText) }),
+  },
+  'install-certificate': {
+    request: StrictObject({
+      ...versionFields,
+      /** The server's certificate first. */
+      chain: List(CertificateText, { itemsMin: 1, itemsMax: 2 }),
+      roots: List(CertificateText, { itemsMin: 1, itemsMax: 2 }),
+    }),
+    answer: StrictObject({}),
+  },
   'take-counts': { request: StrictObject({}), answer: UsageCounts },
   measure: { request: StrictObject({}), answer: Metrics },
 } as const;

@@ -4,6 +4,7 @@ import type { TokenConfig } from '#schemas/config.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { BootError, bootAgent, runAgent } from '#shared/runtime/boot.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
+import { CertificateOffice } from './certificate-office.ts';
 import { CheckpointMemory } from './checkpoint-memory.ts';
 import { EpochRecord } from './epoch-record.ts';
 import { EpochVault } from './epoch-vault.ts';
@@ -39,6 +40,12 @@ runAgent(async () => {
   const { mesh } = agent.trust;
   const vault = await EpochVault.open({ disk, mesh, token, record, log });
   (await vault.archiveKey(() => crypto.randomBytes(32))).fill(0);
+  const isLockedOut = (agentId: string): boolean => agent.trustDesk.isLockedOut(agentId);
+  const { certificateNames: names } = config;
+  const certificates =
+    names === undefined
+      ? undefined
+      : await CertificateOffice.open({ ...agent, token, database, isLockedOut, names });
   const signer = new Signer({
     ...agent,
     agentId: config.agentId,
@@ -46,7 +53,8 @@ runAgent(async () => {
     token,
     checkpoints: new CheckpointMemory(database, crypto),
     epochRecord: record,
-    isLockedOut: (agentId) => agent.trustDesk.isLockedOut(agentId),
+    isLockedOut,
+    ...(certificates === undefined ? {} : { certificates }),
     secrets: {
       keyring: agent.keyring,
       known: agent.epochs.announcements,

@@ -7,7 +7,7 @@
 
 import type { Disclosure } from '#schemas/frame.ts';
 import type { OrchCode } from '#schemas/errors.ts';
-import type { Query, SignStatement } from '#schemas/queries.ts';
+import type { IssueCertificate, Query, SignStatement } from '#schemas/queries.ts';
 import type { RoleName } from '#schemas/trust.ts';
 import type { Bus, BusMessage, Subscription } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
@@ -26,6 +26,7 @@ import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
+import type { CertificateNote, CertificateOffice } from './certificate-office.ts';
 import type { CheckpointMemory } from './checkpoint-memory.ts';
 import { EpochOffice } from './epoch-office.ts';
 import type { EpochRecord } from './epoch-record.ts';
@@ -44,6 +45,8 @@ export interface SignerPorts {
   readonly token: Token;
   readonly checkpoints: CheckpointMemory;
   readonly epochRecord: EpochRecord;
+  /** Absent where the signer is no certificate authority. */
+  readonly certificates?: CertificateOffice;
   /** The secrets that it gives to those who ask, by its vault. */
   readonly secrets?: Pick<GivingPorts, 'keyring' | 'known'> & {
     /** An orchestrator begins, or shows old prekeys: it may not find this agent's on the bus any more. */
@@ -61,7 +64,17 @@ export interface SignerPorts {
 const receiptsReread = 4096;
 
 type Statement = SignStatement['statement'];
+/** What stands in the signer's record. */
+type Recorded = Statement['kind'] | 'certificate' | 'certificate-authority';
 type Refusal = { readonly code: OrchCode; readonly reason: string };
+
+/** What is said of a statement or certificate in the signer's record. */
+interface Entry {
+  readonly digest: string;
+  readonly requester: string;
+  readonly refusal?: Refusal;
+  readonly certificate?: CertificateNote;
+}
 
 const roleOf: Readonly<Record<Statement['kind'], KeyRole & RoleName>> = {
   rotation_plan: 'orchestration',
@@ -73,11 +86,23 @@ const roleOf: Readonly<Record<Statement['kind'], KeyRole & RoleName>> = {
   epoch_announcement: 'orchestration',
 };
 
+const noSecretYet: Answer = {
+  ok: false,
+  code: 'ORCH-8013',
+  reason: 'the signer has no secret of its channel yet',
+};
+const noAuthority: Answer = {
+  ok: false,
+  code: 'ORCH-8012',
+  reason: 'this signer is no certificate authority',
+};
+
 export class Signer {
   readonly #ports: SignerPorts;
   readonly #epochs: EpochOffice;
   #receipts: Subscription | undefined;
   #drain: OutboxDrain | undefined;
+  #root: Promise<Uint8Array> | undefined;
 
   constructor(ports: SignerPorts) {
     this.#ports = ports;
@@ -119,7 +144,9 @@ export class Signer {
 
   async #answer(query: Query, asker: Enrolled): Promise<Answer> {
     if (query.ask === 'signer-describe') return { ok: true, result: await this.#describe() };
-    if (query.ask === 'sign-statement') return this.#signOnRecord(query, asker);
+    if (query.ask === 'sign-statement') return this.#onRecord(() => this.#sign(query, asker));
+    if (query.ask === 'issue-certificate') return this.#onRecord(() => this.#certify(query, asker));
+    if (query.ask === 'certificate-roots') return this.#onRecord(() => this.#roots());
     if (query.ask === 'epoch-secrets') return this.#give(query, asker);
     return { ok: false, code: 'ORCH-8012', reason: 'not a question for a signer' };
   }
@@ -136,48 +163,88 @@ export class Signer {
   }
 
   /** No record, no answer: what cannot be written down is not given out. */
-  async #signOnRecord(request: SignStatement, asker: Enrolled): Promise<Answer> {
+  async #onRecord(work: () => Promise<Answer>): Promise<Answer> {
     try {
-      return await this.#sign(request, asker);
+      return await work();
     } catch (error) {
+      const { log } = this.#ports;
+      if (error instanceof TokenError) {
+        log.error({ code: error.code }, error.message);
+        return { ok: false, code: 'ORCH-8013', reason: `the token failed (${error.code})` };
+      }
       if (!(error instanceof OutboxError)) throw error;
-      this.#ports.log.error({ code: error.code }, error.message);
+      log.error({ code: error.code }, error.message);
       return { ok: false, code: 'ORCH-8013', reason: `the signer cannot keep its record` };
     }
   }
 
+  /** A server's certificate, judged by the office and recorded before it is given out. */
+  async #certify(request: IssueCertificate, asker: Enrolled): Promise<Answer> {
+    const { certificates, crypto } = this.#ports;
+    if (certificates === undefined) return noAuthority;
+    if (!this.#canRecord('certificate')) return noSecretYet;
+    const { agentId: requester } = asker;
+    const verdict = certificates.judge(request, asker);
+    if (verdict.status === 'refused') {
+      const { code, reason } = verdict;
+      const digest = toHex(crypto.sha3_256(request.request));
+      this.#record('certificate', { digest, requester, refusal: { code, reason } });
+      return { ok: false, code, reason };
+    }
+    const root = await this.#authority(certificates);
+    const { certificate, note } = await certificates.certify(verdict.opened, request.validMs);
+    if (!this.#canRecord('certificate')) return noSecretYet;
+    const digest = toHex(crypto.sha3_256(certificate));
+    this.#record('certificate', { digest, requester, certificate: note });
+    return { ok: true, result: { chain: [certificate], roots: [root] } };
+  }
+
+  async #roots(): Promise<Answer> {
+    const { certificates } = this.#ports;
+    if (certificates === undefined) return noAuthority;
+    if (!this.#canRecord('certificate')) return noSecretYet;
+    return { ok: true, result: { roots: [await this.#authority(certificates)] } };
+  }
+
+  /** The authority's own certificate, made and recorded when it is needed first. */
+  async #authority(certificates: CertificateOffice): Promise<Uint8Array> {
+    const known = certificates.root();
+    if (known !== undefined) return known;
+    this.#root ??= this.#makeAuthority(certificates).finally(() => {
+      this.#root = undefined;
+    });
+    return this.#root;
+  }
+
+  async #makeAuthority(certificates: CertificateOffice): Promise<Uint8Array> {
+    const { agentId: requester, crypto } = this.#ports;
+    const { certificate, note } = await certificates.newRoot();
+    const digest = toHex(crypto.sha3_256(certificate));
+    this.#record('certificate-authority', { digest, requester, certificate: note });
+    certificates.keepRoot(certificate);
+    return certificate;
+  }
+
   async #sign(request: SignStatement, asker: Enrolled): Promise<Answer> {
-    const { crypto, log } = this.#ports;
+    const { crypto } = this.#ports;
     const { statement } = request;
     // What cannot be recorded is not signed: it comes and goes with the channel's secret.
-    if (!this.#canRecord(statement)) {
-      return {
-        ok: false,
-        code: 'ORCH-8013',
-        reason: 'the signer has no secret of its channel yet',
-      };
-    }
+    if (!this.#canRecord(statement.kind)) return noSecretYet;
     const digest = documentDigest(crypto, statement);
     const refusal = this.#refusalOf(request, asker);
     if (refusal !== undefined) {
-      this.#record(statement, { digest, requester: asker.agentId, refusal });
+      this.#record(statement.kind, { digest, requester: asker.agentId, refusal });
       return { ok: false, ...refusal };
     }
     const role = roleOf[statement.kind];
     // Before the signature exists, so that no second head is checked against an older one meanwhile.
     if (statement.kind === 'audit_checkpoint') this.#ports.checkpoints.remember(statement);
-    try {
-      const document = await signDocument(statement, [this.#roleSigner(role)]);
-      if (!this.#canRecord(statement)) {
-        return { ok: false, code: 'ORCH-8013', reason: 'the signer ends' };
-      }
-      this.#record(statement, { digest, requester: asker.agentId });
-      return { ok: true, result: document };
-    } catch (error) {
-      if (!(error instanceof TokenError)) throw error;
-      log.error({ code: error.code, statement: statement.kind }, error.message);
-      return { ok: false, code: 'ORCH-8013', reason: `the token failed (${error.code})` };
+    const document = await signDocument(statement, [this.#roleSigner(role)]);
+    if (!this.#canRecord(statement.kind)) {
+      return { ok: false, code: 'ORCH-8013', reason: 'the signer ends' };
     }
+    this.#record(statement.kind, { digest, requester: asker.agentId });
+    return { ok: true, result: document };
   }
 
   /** Why the statement is not signed, or undefined. */
@@ -292,19 +359,16 @@ export class Signer {
   }
 
   /** Whether the record of a statement can be sealed: not before a first epoch, nor at the very end. */
-  #canRecord({ kind }: Statement): boolean {
+  #canRecord(kind: Recorded): boolean {
     const { secrets } = this.#ports;
     const isKnown = secrets?.keyring.currentEpoch('saga') !== undefined;
     return kind === 'epoch_announcement' || secrets === undefined || isKnown;
   }
 
-  #record(
-    statement: Statement,
-    entry: { readonly digest: string; readonly requester: string; readonly refusal?: Refusal },
-  ): void {
+  #record(kind: Recorded, entry: Entry): void {
     const { agentId, exchange, outbox, subjects, log } = this.#ports;
-    const isOfEpochs = statement.kind === 'epoch_announcement';
-    const { digest, requester, refusal } = entry;
+    const isOfEpochs = kind === 'epoch_announcement';
+    const { digest, requester, refusal, certificate } = entry;
     const event = exchange.seal({
       type: 'statement-signed',
       subject: subjects.signerLog(),
@@ -313,10 +377,11 @@ export class Signer {
       // A chain of its own: what it publishes by itself among the notices may be undecided.
       ...(isOfEpochs ? { audience: agentId } : {}),
       body: {
-        statement: statement.kind.replaceAll('_', '-'),
+        statement: kind.replaceAll('_', '-'),
         digest,
         requester,
         verdict: refusal === undefined ? 'signed' : 'refused',
+        ...(certificate === undefined ? {} : { certificate }),
         ...(refusal === undefined ? {} : refusal),
       },
     });
@@ -326,7 +391,6 @@ export class Signer {
       exchange.renew();
       throw error;
     }
-    if (refusal !== undefined)
-      log.warn({ statement: statement.kind, requester, ...refusal }, 'refused');
+    if (refusal !== undefined) log.warn({ statement: kind, requester, ...refusal }, 'refused');
   }
 }

@@ -59,6 +59,7 @@ export const fuzzed: Readonly<Record<string, readonly string[]>> = {
     'unwrapBytes',
     'verifyAuditFile',
   ],
+  'certificates.test.ts': ['openCertificateRequest', 'readCertificate'],
   'key-service.test.ts': [
     'inputOf',
     'isKeyServiceCode',

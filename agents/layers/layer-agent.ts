@@ -5,6 +5,7 @@
  * (invariants 7, 8). A command that comes again gets its report again, and has no second effect.
  */
 
+import type { HealingActionRequested } from '#schemas/healing.ts';
 import type { CapabilityAdvertised, StepCommanded, StepReported } from '#schemas/steps.ts';
 import type { LayerInspection, Query } from '#schemas/queries.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
@@ -140,6 +141,18 @@ export class LayerAgent {
     if (fault === undefined) return inspection;
     const reason = reasonOf(`${fault.code}: ${fault.message}`);
     return { ...inspection, ready: false, reason };
+  }
+
+  /**
+   * Asks for a healing action (layer 7), through the outbox like a report: durable when it returns.
+   * @throws AdapterError, OutboxError
+   */
+  requestHealing(body: HealingActionRequested): void {
+    const { exchange, layer, store, outbox, trust } = this.#ports;
+    const type = 'healing-action-requested';
+    const subject = subjectsOf(trust.mesh).healing(exchange.agentId);
+    const sealed = () => exchange.seal({ type, subject, channel: `layer-${layer}`, body });
+    this.#store(() => store.recordReport(() => outbox.enqueue(sealed())));
   }
 
   async #step(command: StepCommanded): Promise<void> {

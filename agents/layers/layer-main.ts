@@ -5,6 +5,7 @@
  */
 
 import type { DatabaseSync } from 'node:sqlite';
+import type { HealingActionRequested } from '#schemas/healing.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { invariant } from '#shared/crypto/errors.ts';
@@ -28,6 +29,17 @@ export interface LayerProcess {
   readonly layer: LayerNumber;
   readonly openAdapter: (options: Omit<EmbeddedOptions, 'layer'>) => EmbeddedAdapter;
   readonly configPath: string | undefined;
+  /** What runs beside the agent, where a layer has such a thing: it may ask for healing. */
+  readonly beside?: (
+    booted: BootedAgent,
+    request: (body: HealingActionRequested) => void,
+  ) => Promise<Beside>;
+}
+
+interface Beside {
+  /** Joins what the agent measures. */
+  measure(): Readonly<Record<string, number>>;
+  stop(): Promise<void>;
 }
 
 /** How long an old key counts as used after its last use, unless the configuration says otherwise. */
@@ -43,7 +55,7 @@ export function runLayerAgent(processOf: LayerProcess): void {
   runAgent(() => startLayerAgent(processOf));
 }
 
-async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess) {
+async function startLayerAgent({ layer, openAdapter, configPath, beside }: LayerProcess) {
   if (configPath === undefined) {
     throw new BootError('CONFIG_UNREADABLE', 'no configuration file was named', 'name one');
   }
@@ -85,11 +97,14 @@ async function startLayerAgent({ layer, openAdapter, configPath }: LayerProcess)
   await booted.epochs.ready();
   await outbox.start();
   await agent.start();
-  const telemetry = startTelemetry(booted, keys, layer);
+  const besides = await beside?.(booted, (body) => agent.requestHealing(body));
+  const measure = async () => ({ ...(await keys.measure()), ...besides?.measure() });
+  const telemetry = startTelemetry(booted, { ...keys, measure }, layer);
   log.info({ layer, adapter: adapter.name }, 'the layer agent is ready');
   return {
     stop: async (): Promise<void> => {
       await booted.notices.stop();
+      await besides?.stop();
       await agent.stop();
       await telemetry.stop();
       await outbox.stop();

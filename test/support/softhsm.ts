@@ -1,15 +1,12 @@
 /**
- * Throw-away SoftHSM2 tokens for tests: each in a temporary folder of its own, gone afterwards. They are
- * copies of one that is initialised once in a process, with its wrapping key, as it was before it was
- * opened. Tests that need one ask `softHsm` first, and a machine without it says so loudly instead of
+ * Throw-away SoftHSM2 tokens for tests: each in a temporary folder of its own, gone afterwards. Who
+ * needs many has copies of one, as it was before it was opened. Tests that need one ask `softHsm` first, and a machine without it says so loudly instead of
  * passing in silence.
  */
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-
-import { afterAll } from 'vitest';
 
 import {
   findSoftHsmLibrary,
@@ -37,32 +34,29 @@ if ('missing' in softHsm) {
 }
 
 export interface SoftHsmChoices {
+  readonly label?: string;
   readonly libraryPath?: string;
   readonly env?: Readonly<Record<string, string>>;
-  /** Another name is another wrapping key. */
+  /** Copies of one name are initialised once, and have one wrapping key. */
   readonly copyOf?: string;
 }
 
 /** A fresh token with its wrapping key. Fails if SoftHSM2 is not available. */
 export async function makeSoftHsmToken(options: SoftHsmChoices = {}): Promise<SoftHsmForTest> {
   if ('missing' in softHsm) throw new Error(softHsm.missing);
-  const name = options.copyOf ?? 'first';
-  const initialised = templates.get(name) ?? initialise(softHsm.libraryPath);
-  templates.set(name, initialised);
-  const template = await initialised;
+  const { libraryPath } = softHsm;
+  const label = options.label ?? 'gyre-test';
   const dir = await mkdtemp(join(tmpdir(), 'gyre-softhsm-'));
-  await cp(template, dir, { recursive: true });
-  const configuration = join(dir, 'softhsm2.conf');
-  const text = await readFile(configuration, 'utf8');
-  await writeFile(configuration, text.replaceAll(template, dir));
+  if (options.copyOf === undefined) await initialise(dir, label, libraryPath);
+  else await copy(`${options.copyOf} ${label}`, dir, { label, libraryPath });
   return {
     options: {
-      libraryPath: options.libraryPath ?? softHsm.libraryPath,
+      libraryPath: options.libraryPath ?? libraryPath,
       label,
       directory: join(dir, 'keys'),
       pin: () => Buffer.from(pin),
       env: {
-        SOFTHSM2_CONF: configuration,
+        SOFTHSM2_CONF: join(dir, configuration),
         // More than half of what starting a child takes is reading its files.
         NODE_COMPILE_CACHE: compileCacheDirectory,
         ...options.env,
@@ -74,17 +68,33 @@ export async function makeSoftHsmToken(options: SoftHsmChoices = {}): Promise<So
   };
 }
 
-const label = 'gyre-test';
-const pin = 'test-pin-4711';
-/** Folders of tokens that nobody opened yet. */
-const templates = new Map<string, Promise<string>>();
-afterAll(async () => {
-  for (const dir of templates.values()) await rm(await dir, { recursive: true, force: true });
-  templates.clear();
-});
+/** For `afterAll` of those who made copies. */
+export async function removeOriginals(): Promise<void> {
+  for (const dir of originals.values()) await rm(await dir, { recursive: true, force: true });
+  originals.clear();
+}
 
-async function initialise(libraryPath: string): Promise<string> {
-  const dir = await mkdtemp(join(tmpdir(), 'gyre-softhsm-'));
+const pin = 'test-pin-4711';
+const configuration = 'softhsm2.conf';
+/** Folders of tokens that nobody opened. */
+const originals = new Map<string, Promise<string>>();
+
+async function copy(
+  name: string,
+  dir: string,
+  { label, libraryPath }: { readonly label: string; readonly libraryPath: string },
+): Promise<void> {
+  const made =
+    originals.get(name) ??
+    mkdtemp(join(tmpdir(), 'gyre-softhsm-')).then((own) => initialise(own, label, libraryPath));
+  originals.set(name, made);
+  const original = await made;
+  await cp(original, dir, { recursive: true });
+  const text = await readFile(join(original, configuration), 'utf8');
+  await writeFile(join(dir, configuration), text.replaceAll(original, dir));
+}
+
+async function initialise(dir: string, label: string, libraryPath: string): Promise<string> {
   await initialiseSoftHsmToken({
     dir,
     label,

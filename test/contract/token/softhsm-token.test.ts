@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 
 import {
   initialiseSoftHsmToken,
@@ -15,7 +15,7 @@ import {
 } from '#agents/signer/token/pkcs11-provisioning.ts';
 import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
 
-import { makeSoftHsmToken, softHsm } from '../../support/softhsm.ts';
+import { makeSoftHsmToken, removeOriginals, softHsm } from '../../support/softhsm.ts';
 import type { SoftHsmForTest } from '../../support/softhsm.ts';
 import { expectCode, tokenContract } from './suite.ts';
 import type { TokenBackend } from './suite.ts';
@@ -32,7 +32,7 @@ async function makeSoftHsmBackend(copyOf = 'first'): Promise<TokenBackend> {
 }
 
 async function freshToken(): Promise<SoftHsmForTest> {
-  const token = await makeSoftHsmToken();
+  const token = await makeSoftHsmToken({ copyOf: 'first' });
   onTestFinished(token.remove);
   return token;
 }
@@ -60,6 +60,8 @@ async function onSession(token: SoftHsmForTest, statements: string): Promise<voi
     env: { ...token.options.env },
   });
 }
+
+afterAll(removeOriginals);
 
 describe.runIf('libraryPath' in softHsm)('SoftHSM2 token', () => {
   tokenContract(() => makeSoftHsmBackend());

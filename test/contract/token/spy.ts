@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { makeSoftHsmToken, softHsm } from '../../support/softhsm.ts';
+import { makeSoftHsmToken, removeOriginals, softHsm } from '../../support/softhsm.ts';
 import type { SoftHsmForTest } from '../../support/softhsm.ts';
 
 export interface SpiedToken extends SoftHsmForTest {
@@ -22,9 +22,10 @@ export interface SpiedToken extends SoftHsmForTest {
 
 const folder = mkdtempSync(join(tmpdir(), 'gyre-spy-'));
 
-/** Takes the library and its notes away; for `afterAll`. */
-export function removeSpy(): void {
+/** Takes the library, its notes and the original of the tokens away; for `afterAll`. */
+export async function removeSpy(): Promise<void> {
   rmSync(folder, { recursive: true, force: true });
+  await removeOriginals();
 }
 
 /** The compiled library, null (said loudly) where it cannot be made. */
@@ -34,6 +35,7 @@ export async function makeSpiedToken(): Promise<SpiedToken> {
   if (spyLibraryPath === null || 'missing' in softHsm) throw new Error('no spy library');
   const spyDir = mkdtempSync(join(folder, 'token-'));
   const token = await makeSoftHsmToken({
+    copyOf: 'spied',
     libraryPath: spyLibraryPath,
     env: { GYRE_SPY_DIR: spyDir, GYRE_SPY_REAL: softHsm.libraryPath },
   });

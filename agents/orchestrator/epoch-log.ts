@@ -28,8 +28,12 @@ export interface EntryFacts {
   readonly keepers: readonly string[];
 }
 
+type Acceptance = Omit<Extract<EpochEvent, { type: 'epoch-accepted' }>, 'type'>;
+
 export class EpochLog {
   readonly channel: string;
+  /** By agent, its newest that came before the announcement: the two are followed side by side. */
+  readonly #early = new Map<string, Acceptance>();
   state: EpochState;
   /** Sequence of the last message on the subject, whatever it holds. */
   lastSequence = 0;
@@ -54,15 +58,15 @@ export class EpochLog {
     if (event.type === 'epoch-announced') {
       this.author = facts.author;
       this.pendingSequence = facts.sequence;
+      this.#takeEarly(policy);
     } else if (event.type !== 'epoch-closed') this.pendingSequence = undefined;
     if (activeEpoch(this.state)?.epoch !== before) this.messages = 0;
     return undefined;
   }
 
-  accepted(
-    acceptance: Omit<Extract<EpochEvent, { type: 'epoch-accepted' }>, 'type'>,
-    policy: PolicyBody,
-  ): EpochRejection | undefined {
+  /** One of an epoch that is not announced yet counts once it is. */
+  accepted(acceptance: Acceptance, policy: PolicyBody): EpochRejection | undefined {
+    if (acceptance.epoch > this.state.highest) this.#early.set(acceptance.agentId, acceptance);
     return this.#step({ type: 'epoch-accepted', ...acceptance }, policy);
   }
 
@@ -74,6 +78,14 @@ export class EpochLog {
   /** A message of the channel went by. */
   count(epoch: number): void {
     if (activeEpoch(this.state)?.epoch === epoch) this.messages += 1;
+  }
+
+  #takeEarly(policy: PolicyBody): void {
+    for (const [agentId, acceptance] of this.#early) {
+      if (acceptance.epoch > this.state.highest) continue;
+      this.#early.delete(agentId);
+      this.#step({ type: 'epoch-accepted', ...acceptance }, policy);
+    }
   }
 
   #step(event: EpochEvent, { policies }: PolicyBody): EpochRejection | undefined {

@@ -1,0 +1,113 @@
+/** What layer 4 may be asked on its service socket, by other services and with a capability. */
+
+import { randomUUID } from 'node:crypto';
+import { Base64Url, IntegerRange, StrictObject, Type, compile } from '#schemas/primitives.ts';
+import { fromBase64Url, toBase64Url } from '#shared/crypto/bytes.ts';
+import {
+  capabilityStatus,
+  requireCapability,
+  type CapabilityCode,
+  type CapabilityDesk,
+} from '../service/capability-check.ts';
+import { bodyOf, Refused, serviceApp, type ServiceApp } from '../service/http-app.ts';
+import type { Log } from '#shared/runtime/ports.ts';
+import type { DataKeyStore } from './data-key-store.ts';
+import type { DataKeys } from './data-keys.ts';
+import { objectStatus, type ObjectCode, type Objects } from './objects.ts';
+
+/** Of a plaintext, in bytes. */
+export const plaintextBytesMax = 128 * 1024;
+const plaintextCharsMax = Math.ceil((plaintextBytesMax * 4) / 3);
+const bodyBytesMax = 2 * plaintextBytesMax;
+const scope = 'encryption:use';
+/** Belongs to no subject: the services of the mesh. */
+const internalOwner = '';
+
+/** ASCII, so that every language has the same bytes for it. */
+const ObjectId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._~:/@-]{0,127}$' });
+const ContextText = Type.String({ pattern: '^[ -~]{0,512}$' });
+const bound = { objectId: ObjectId, context: ContextText };
+
+const checks = {
+  dataKey: compile(StrictObject(bound)),
+  encrypt: compile(
+    StrictObject({
+      objectId: Type.Optional(ObjectId),
+      context: ContextText,
+      /** Unpadded base64url; empty for an empty object. */
+      plaintext: Type.String({ pattern: '^[A-Za-z0-9_-]*$', maxLength: plaintextCharsMax }),
+      keyBits: Type.Optional(IntegerRange({ min: 128, max: 256 })),
+    }),
+  ),
+  decrypt: compile(StrictObject({ ...bound, ciphertext: Base64Url(plaintextCharsMax + 256) })),
+  objectId: compile(StrictObject({ objectId: ObjectId })),
+};
+
+export interface EncryptionRoutesOptions {
+  readonly dataKeys: DataKeys;
+  readonly store: DataKeyStore;
+  readonly objects: Objects;
+  readonly desk: CapabilityDesk;
+  readonly health: () => unknown;
+  readonly log: Log;
+}
+
+export function encryptionRoutes(options: EncryptionRoutesOptions): ServiceApp {
+  const { dataKeys, store, objects, desk, health, log } = options;
+  const status = { ...capabilityStatus, ...objectStatus };
+  const service = serviceApp<CapabilityCode | ObjectCode>({ log, status, bodyBytesMax });
+  const { app } = service;
+  app.get('/v1/health', (context) => context.json(health()));
+  app.post('/internal/v1/data-keys', async (context) => {
+    const object = { owner: internalOwner, ...(await bodyOf(context, checks.dataKey)) };
+    objects.requireStrength(256);
+    const { key, kekVersion } = await dataKeys.make(object);
+    return context.json({ objectId: object.objectId, key: revealed(key), kekVersion });
+  });
+  app.post('/internal/v1/data-keys/open', async (context) => {
+    const object = { owner: internalOwner, ...(await bodyOf(context, checks.dataKey)) };
+    const { key, kekVersion } = await dataKeys.open(object);
+    return context.json({ objectId: object.objectId, key: revealed(key), kekVersion });
+  });
+  app.delete('/internal/v1/data-keys/:objectId{.+}', (context) => {
+    const name = { objectId: context.req.param('objectId') };
+    if (!checks.objectId.check(name)) throw new Refused('REQUEST_MALFORMED', 'no such name');
+    store.shred({ owner: internalOwner, ...name });
+    return context.json({});
+  });
+  app.post('/v1/objects/encrypt', async (context) => {
+    const { subject } = await requireCapability(context, desk, scope);
+    const asked = await bodyOf(context, checks.encrypt);
+    const { objectId = randomUUID(), keyBits } = asked;
+    const object = { owner: ownerOf(subject), objectId, context: asked.context };
+    const plaintext = bytesOf(asked.plaintext);
+    const { sealed, kekVersion } = await objects.encrypt(object, plaintext, keyBits);
+    return context.json({ objectId, ciphertext: toBase64Url(sealed), kekVersion });
+  });
+  app.post('/v1/objects/decrypt', async (context) => {
+    const { subject } = await requireCapability(context, desk, scope);
+    const asked = await bodyOf(context, checks.decrypt);
+    const { objectId } = asked;
+    const object = { owner: ownerOf(subject), objectId, context: asked.context };
+    const plaintext = await objects.decrypt(object, bytesOf(asked.ciphertext));
+    return context.json({ objectId, plaintext: toBase64Url(plaintext) });
+  });
+  return service;
+}
+
+/** Never that of the services. */
+function ownerOf(subject: string): string {
+  return `subject:${subject}`;
+}
+
+function revealed(key: Uint8Array): string {
+  const text = toBase64Url(key);
+  key.fill(0);
+  return text;
+}
+
+function bytesOf(text: string): Uint8Array {
+  const bytes = fromBase64Url(text);
+  if (bytes !== undefined) return bytes;
+  throw new Refused('REQUEST_MALFORMED', 'a field is not base64url');
+}

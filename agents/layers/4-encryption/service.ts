@@ -1,0 +1,165 @@
+/**
+ * The service of layer 4: root KEK, KEK and single-use data keys, each wrapped by the one above it. It
+ * serves data keys to the other services, and encrypts and decrypts whole objects for whoever has a
+ * capability. Turning the KEK wraps data keys anew in the background, turning the root KEK the shares
+ * of the KEK; no data is touched, and a key goes only when nothing is under it any more.
+ */
+
+import { AdapterError } from '../adapter.ts';
+import { openDatabase } from '../sqlite.ts';
+import { BackgroundWork } from '../service/background-work.ts';
+import { healthOf, metricsOf } from '../service/health.ts';
+import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
+import { KeptSettings } from '../service/kept-settings.ts';
+import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
+import { layer, openAdapter } from './adapter.ts';
+import { DataKeyStore } from './data-key-store.ts';
+import { DataKeys } from './data-keys.ts';
+import { KekShares, kekSlot } from './kek-shares.ts';
+import { Objects } from './objects.ts';
+import { EmbeddedRootKey, rootSlot } from './root-key.ts';
+import { encryptionRoutes } from './routes.ts';
+
+const recentUseMsDefault = 1_000;
+const audience = 'encryption';
+const databaseName = 'data-keys.db';
+
+/** @throws AdapterError */
+export const openService: OpenService = async (ports) => {
+  const { disk, crypto, clock, config } = ports;
+  const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
+  const keys = openAdapter({ disk, crypto, clock, usageWindowMs });
+  const settings = KeptSettings.open(disk);
+  const database = openDatabase(disk, databaseName);
+  try {
+    const root = new EmbeddedRootKey(keys, crypto, clock);
+    const shares = new KekShares({ database, store: keys.store, crypto, root });
+    const store = new DataKeyStore(database);
+    const dataKeys = new DataKeys({ keys, store, shares, crypto, clock });
+    const objects = new Objects({ dataKeys, store, settings, crypto });
+    await shares.reconcile();
+    return serviceOf({ ports, keys, settings, shares, store, dataKeys, objects });
+  } catch (error) {
+    database.close();
+    keys.close();
+    throw error;
+  }
+};
+
+interface Parts {
+  readonly ports: ServicePorts;
+  readonly keys: ReturnType<typeof openAdapter>;
+  readonly settings: KeptSettings;
+  readonly shares: KekShares;
+  readonly store: DataKeyStore;
+  readonly dataKeys: DataKeys;
+  readonly objects: Objects;
+}
+
+function serviceOf(parts: Parts): LayerService {
+  const { ports, keys, settings, shares, store, dataKeys, objects } = parts;
+  const { clock, log } = ports;
+  const work = {
+    shares: new BackgroundWork({
+      name: 'wrap shares anew',
+      clock,
+      log,
+      batch: () => shares.rewrapBatch(),
+    }),
+    dataKeys: new BackgroundWork({
+      name: 'wrap data keys anew',
+      clock,
+      log,
+      batch: () => dataKeys.rewrapBatch(),
+    }),
+  };
+  const { app, refusals } = encryptionRoutes({
+    dataKeys,
+    store,
+    objects,
+    desk: { authorization: () => ports.peer(2), audience },
+    health: () => healthOf(layer, keys, settings),
+    log,
+  });
+  const wake = async (): Promise<void> => {
+    work.shares.wake();
+    work.dataKeys.wake();
+  };
+  return {
+    adapter: new HookedAdapter('encryption-service', keys, {
+      [rootSlot]: rootHooks(parts, wake),
+      [kekSlot]: kekHooks(parts, wake),
+    }),
+    routes: app,
+    configure: async (told) => settings.adopt(told),
+    measure: () =>
+      metricsOf(
+        {
+          objects: store.count(),
+          'objects-to-rewrap': dataKeys.waiting(),
+          'objects-rewrapped': dataKeys.rewrapped,
+          'objects-damaged': store.countDamaged(),
+          'policy-version': settings.current.policyVersion,
+        },
+        refusals,
+      ),
+    takeCounts: () => keys.usage.takeCounts(),
+    start: async () => {
+      work.shares.start();
+      work.dataKeys.start();
+    },
+    stop: async () => {
+      await work.shares.stop();
+      await work.dataKeys.stop();
+      shares.close();
+      store.close();
+      keys.close();
+    },
+  };
+}
+
+function rootHooks({ shares }: Parts, wake: () => Promise<void>): SlotHooks {
+  return {
+    activated: wake,
+    verify: async () =>
+      (await shares.areWhole())
+        ? { ok: true }
+        : { ok: false, reason: `not every share of ${kekSlot} opens` },
+    rolledBack: wake,
+    users: async (version) => shares.under(version),
+    retiring: async (version) =>
+      refuseUsed(rootSlot, version, { users: shares.under(version), are: 'KEKs' }),
+  };
+}
+
+function kekHooks({ keys, shares, store, dataKeys }: Parts, wake: () => Promise<void>): SlotHooks {
+  return {
+    prepared: (version) => shares.ensure(version),
+    activated: wake,
+    verify: async (version) =>
+      (await dataKeys.probe(version))
+        ? { ok: true }
+        : { ok: false, reason: `a data key under version ${version} of ${kekSlot} does not open` },
+    rolledBack: async () => {
+      await shares.reconcile();
+      await wake();
+    },
+    users: async (version) => store.countUnder(version),
+    retiring: async (version) => {
+      refuseUsed(kekSlot, version, { users: store.countUnder(version), are: 'objects' });
+      // The key store refuses to destroy a primary key, but only after this.
+      if (keys.store.primary(kekSlot)?.version !== version) shares.forget(version);
+    },
+  };
+}
+
+/** A key that something is under is never destroyed, whoever asks. @throws AdapterError */
+function refuseUsed(
+  slot: string,
+  version: number,
+  { users, are }: { readonly users: number; readonly are: string },
+): void {
+  if (users === 0) return;
+  const what = `${users} ${are} are still under version ${version} of ${slot}`;
+  throw new AdapterError('STATE_CONFLICT', what, { retryable: true });
+}

@@ -6,7 +6,7 @@ import type { RegistryBody } from '#schemas/registry.ts';
 import type { RevocationBody, RootBody } from '#schemas/trust.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';
 import { localSigner, signDocument, type AnchorSigner } from '#shared/crypto/signed-document.ts';
-import { crypto, type World } from './world.ts';
+import type { World } from './world.ts';
 
 export const operatorIds = ['op-1', 'op-2'] as const;
 
@@ -28,7 +28,7 @@ export async function signedBy<Body extends { readonly kind: string }>(
 ): Promise<SignedDocument<Body>> {
   return signDocument(
     body,
-    names.map((name) => localSigner(crypto, keyOf(world, name))),
+    names.map((name) => localSigner(world.crypto, keyOf(world, name))),
   );
 }
 
@@ -49,13 +49,14 @@ export function rootAfter(world: World, change: (body: RootBody) => void = () =>
 }
 
 export async function signedRoot(
+  world: World,
   body: RootBody,
   keys: readonly SigningKey[],
   anchors: readonly AnchorSigner[],
 ): Promise<SignedDocument<RootBody>> {
   return signDocument(
     body,
-    keys.map((key) => localSigner(crypto, key)),
+    keys.map((key) => localSigner(world.crypto, key)),
     anchors,
   );
 }

@@ -30,7 +30,7 @@ export async function amended<Body extends Amendable>(
   const keys = signers.map((id) => {
     const key = world.keys.get(id);
     if (key === undefined) throw new Error(`no key for ${id}`);
-    return localSigner(crypto, key);
+    return localSigner(world.crypto, key);
   });
   const anchors = draft.kind === 'root' ? [...world.anchors.values()] : [];
   return (await signDocument(draft, keys, anchors)) as OfferedDocument;
@@ -42,7 +42,7 @@ export async function revocationOf(world: World, agentId: string): Promise<Offer
   const keys = ['op-1', 'op-2'].map((id) => {
     const key = world.keys.get(id);
     if (key === undefined) throw new Error(`no key for ${id}`);
-    return localSigner(crypto, key);
+    return localSigner(world.crypto, key);
   });
   const body = {
     kind: 'revocation' as const,

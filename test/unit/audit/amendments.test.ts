@@ -68,7 +68,7 @@ async function amendRoot(): Promise<void> {
     }
   });
   const operators = ['op-1', 'op-2'].map((id) => keyOf(world, id));
-  const root = await signedRoot(body, operators, [...world.anchors.values()]);
+  const root = await signedRoot(world, body, operators, [...world.anchors.values()]);
   await offer('root', root);
 }
 

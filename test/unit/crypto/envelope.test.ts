@@ -178,20 +178,22 @@ describe('a sealed event', () => {
 describe('changed bytes', () => {
   const sealed = sealIt();
 
-  test.each([0x01, 0xff])(
-    'every byte of a frame, changed by XOR %d, is refused',
-    (mask) => {
-      const codes = new Map<string, number>();
-      for (let at = 0; at < sealed.frame.length; at += 1) {
-        const result = outcome(sealed.frame.with(at, (sealed.frame[at] ?? 0) ^ mask));
-        codes.set(result, (codes.get(result) ?? 0) + 1);
-      }
-      expect(codes.get('accepted')).toBeUndefined();
-      expect(codes.get('verify SIGNATURE_INVALID')).toBeGreaterThan(sealBytes);
-      expect([...codes.values()].reduce((sum, count) => sum + count)).toBe(sealed.frame.length);
-    },
-    60_000,
-  );
+  // Inside of the seal every sixteenth byte: OpenSSL's own tests are for the others.
+  test.each([0x01, 0xff])('a byte of a frame, changed by XOR %d, is refused', (mask) => {
+    const { seal: sealOf } = parsed(sealed.frame).parts;
+    const from = Buffer.from(sealed.frame).indexOf(sealOf) + 32;
+    const to = from + sealBytes - 64;
+    const codes = new Map<string, number>();
+    let tried = 0;
+    for (let at = 0; at < sealed.frame.length; at += at >= from && at < to ? 16 : 1) {
+      const result = outcome(sealed.frame.with(at, (sealed.frame[at] ?? 0) ^ mask));
+      codes.set(result, (codes.get(result) ?? 0) + 1);
+      tried += 1;
+    }
+    expect(codes.get('accepted')).toBeUndefined();
+    expect(codes.get('verify SIGNATURE_INVALID')).toBeGreaterThan(sealBytes / 16);
+    expect([...codes.values()].reduce((sum, count) => sum + count)).toBe(tried);
+  });
 
   test('a frame cut short or with bytes behind it', () => {
     for (const length of [0, 1, 100, sealed.frame.length - 1]) {

@@ -19,7 +19,7 @@ import type { LayerInspection } from '#schemas/queries.ts';
 import type { BusMessage } from '#shared/bus/bus.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
-import { crypto, quiet, type World } from '../../support/world.ts';
+import { quiet, type World } from '../../support/world.ts';
 
 /** Memory, where there is such a folder: these tests end processes, not machines. */
 const scratch = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
@@ -83,7 +83,7 @@ export class Actor {
   /** A new process on the same disk; the one before is gone without a word. */
   begin(between: Between = {}): void {
     this.#close?.();
-    const { clock, trust } = this.#world;
+    const { clock, crypto, trust } = this.#world;
     const disk = new SystemDisk(this.#folder);
     this.adapter = EmbeddedAdapter.open({
       layer: this.layer,

@@ -13,7 +13,8 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import { planRotation } from '#shared/core/planner.ts';
 import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
-import { crypto, makeWorld, type World } from '../../support/world.ts';
+import { makeCheapWorld } from '../../support/cheap-world.ts';
+import { makeWorld, type World } from '../../support/world.ts';
 import { message, type Actor, type Addressee, type Member, type Report } from './actor.ts';
 
 export interface CommandChoices {
@@ -57,7 +58,7 @@ export class Director {
     this.world = world;
     this.planId = planId;
     this.plan = plan;
-    this.planDigest = documentDigest(crypto, plan.body);
+    this.planDigest = documentDigest(world.crypto, plan.body);
     this.#orchestrator = world.principal('orchestrator-a');
     this.#auditor = world.principal('auditor');
     this.approval = this.approve('op-2');
@@ -291,9 +292,16 @@ export async function signed<Body extends { readonly kind: string }>(
 ) {
   const key = world.keys.get(role);
   if (key === undefined) throw new Error(`no key for ${role}`);
-  return await signDocument(body, [localSigner(crypto, key)]);
+  return await signDocument(body, [localSigner(world.crypto, key)]);
 }
 
+const times = { soakMs: 0, overlapMs: 0 };
+
 export async function stageWorld(): Promise<World> {
-  return await makeWorld({ times: { soakMs: 0, overlapMs: 0 } });
+  return await makeWorld({ times });
+}
+
+/** Under the simulator's cryptography, for tests about anything else. */
+export async function cheapStageWorld(): Promise<World> {
+  return await makeCheapWorld({ times });
 }

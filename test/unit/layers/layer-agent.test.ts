@@ -1,10 +1,13 @@
-/** Steps of a rotation at one owner and one verifier: the way forward, the way back, and fences. */
+/**
+ * Steps of a rotation at one owner and one verifier: the way forward, the way back, and fences. The
+ * cryptography is the simulator's.
+ */
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { AdapterError } from '#agents/layers/adapter.ts';
 import type { World } from '../../support/world.ts';
 import { Actor, standingIn } from './actor.ts';
-import { Director, stageWorld } from './director.ts';
+import { Director, cheapStageWorld } from './director.ts';
 
 const token = '1/session-token';
 const identity = '1/identity-signature';
@@ -16,7 +19,7 @@ let director: Director;
 let rotations = 0;
 
 beforeAll(async () => {
-  world = await stageWorld();
+  world = await cheapStageWorld();
 });
 
 beforeEach(async () => {

@@ -1,14 +1,14 @@
 /**
  * The power goes at every point of every step: before and after the intent, before and after the
  * effect, inside the transaction of the outcome, and after it. The agent comes back on the same disk,
- * the bus delivers the message again, and the step has happened once.
+ * the bus delivers the message again, and the step has happened once. The cryptography is the simulator's.
  */
 import { beforeAll, describe, expect, test } from 'vitest';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
 import type { StepOperation } from '#schemas/saga.ts';
 import type { World } from '../../support/world.ts';
 import { Actor, standingIn, type Between } from './actor.ts';
-import { Director, stageWorld } from './director.ts';
+import { Director, cheapStageWorld } from './director.ts';
 
 class PowerCut extends Error {}
 
@@ -125,7 +125,7 @@ let world: World;
 let rotations = 0;
 
 beforeAll(async () => {
-  world = await stageWorld();
+  world = await cheapStageWorld();
 });
 
 describe.each(ways)('$operation at the $actor', ({ operation, before, actor: role, states }) => {

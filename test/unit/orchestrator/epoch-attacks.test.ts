@@ -1,6 +1,7 @@
 /**
  * What a stolen orchestrator could do with announcements that the signer stated for it: use up numbers and
- * prekeys so that nobody could rekey without it. Signer, orchestrators and members count alike.
+ * prekeys so that nobody could rekey without it. Signer, orchestrators and members count alike. The
+ * thief breaks no cryptography, which is the simulator's.
  */
 
 import { DatabaseSync } from 'node:sqlite';
@@ -18,7 +19,6 @@ import {
 } from '#shared/crypto/epoch-capsule.ts';
 import { amended } from '../../support/documents.ts';
 import { EpochWorld } from '../../support/epoch-world.ts';
-import { crypto } from '../../support/world.ts';
 
 const running = ['signer', 'auditor', 'orchestrator-a', 'orchestrator-b', 'identity-a'];
 const enrolled = members.filter(({ id, kind }) => running.includes(id) || kind === 'operator');
@@ -33,11 +33,11 @@ afterEach(async () => {
 });
 
 async function started(): Promise<EpochRecord> {
-  world = await EpochWorld.make({ members: enrolled });
+  world = await EpochWorld.makeCheap({ members: enrolled });
   await world.start(...running);
   await inUse(1);
   const { bus, exchange } = world.actor('signer');
-  const { trust, clock } = world.world;
+  const { trust, clock, crypto } = world.world;
   const record = new EpochRecord(new DatabaseSync(':memory:'));
   const { subjects } = world;
   const isLockedOut = () => false;
@@ -63,7 +63,7 @@ async function made(
   agentId: string,
   change: (capsule: EpochCapsule) => EpochCapsule = (same) => same,
 ) {
-  const { trust, mesh } = world.world;
+  const { trust, mesh, crypto } = world.world;
   const name = { mesh, channel: 'mesh', epoch };
   const secret = crypto.randomBytes(32);
   const prekey = world.prekeyOf(agentId, 'mesh');
@@ -104,7 +104,7 @@ describe('a stolen orchestrator', () => {
     expect(logOf('orchestrator-b').state.highest).toBe(65);
     await world.rekey('mesh');
     await inUse(66);
-  }, 20_000);
+  });
 
   it('announces what everyone refuses to hear, and the numbers go on above that', async () => {
     const record = await started();
@@ -114,7 +114,7 @@ describe('a stolen orchestrator', () => {
     await world.until('the signer counts it', () => record.highest('mesh') === 65);
     await world.until('its channels are rekeyed', () => logOf('orchestrator-b').state.highest > 65);
     expect(record.isUsed(ahead.capsule.prekeyId)).toBe(false);
-  }, 20_000);
+  });
 
   it('uses up no prekey by capsules that the signer did not see', async () => {
     const record = await started();
@@ -147,7 +147,7 @@ describe('a stolen orchestrator', () => {
       );
       expect(record.isUsed(world.prekeyOf(agentId, 'mesh').prekeyId)).toBe(false);
     }
-  }, 20_000);
+  });
 });
 
 describe('an activation by a stolen orchestrator', () => {
@@ -169,7 +169,7 @@ describe('an activation by a stolen orchestrator', () => {
     await world.until('it is given up', () => world.entriesOf('mesh').includes('epoch-abandoned'));
     expect(logOf('orchestrator-b').state.epochs).toMatchObject([{ epoch: 1, standing: 'active' }]);
     for (const id of running) expect(world.actor(id).keyring.currentEpoch('mesh')).toBe(1);
-  }, 20_000);
+  });
 });
 
 describe('orchestrators that start again', () => {

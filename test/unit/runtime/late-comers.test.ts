@@ -1,7 +1,7 @@
 /**
  * Who comes late while somebody who may write what is kept on the bus hides, replaces or re-orders it:
  * the newest state in the end, by what operators signed and nobody's order, and what was taken away put
- * back by the next orchestrator that looks.
+ * back by the next orchestrator that looks. The cryptography is the simulator's.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -29,7 +29,8 @@ import {
 } from '../../support/amendments.ts';
 import { keysOf } from '../../support/ceremony.ts';
 import { bytesOf } from '../../support/documents.ts';
-import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
+import { makeCheapWorld } from '../../support/cheap-world.ts';
+import { quiet, type World } from '../../support/world.ts';
 
 let world: World;
 let directory: string;
@@ -45,11 +46,7 @@ let newest: OfferedDocument;
 /** Two after the one in force. */
 let third: SignedDocument<RootBody>;
 
-const operators = [newKey(), newKey()];
-
-function newKey(): SigningKey {
-  return crypto.importSigningSeed(crypto.randomBytes(32));
-}
+let operators: readonly SigningKey[];
 
 function successorOf(upholds: RootBody['upholds'], version = 2): Promise<SignedDocument<RootBody>> {
   const body = rootAfter(world, (draft) => {
@@ -60,11 +57,13 @@ function successorOf(upholds: RootBody['upholds'], version = 2): Promise<SignedD
     if (upholds !== undefined) draft.upholds = upholds;
   });
   const keys = [keyOf(world, 'op-1'), keyOf(world, 'op-2')];
-  return signedRoot(body, keys, [...world.anchors.values()]);
+  return signedRoot(world, body, keys, [...world.anchors.values()]);
 }
 
 beforeAll(async () => {
-  world = await makeWorld();
+  world = await makeCheapWorld();
+  const { crypto } = world;
+  operators = [1, 2].map(() => crypto.importSigningSeed(crypto.randomBytes(32)));
   policy = await signedBy(world, policyAfter(world));
   revocation = await signedBy(world, revocationOf(world, 'phi-a'));
   const before = world.newTrust();
@@ -78,7 +77,7 @@ beforeAll(async () => {
     policyAfter(world, (body) => (body.version = 3)),
     operators.map((key) => localSigner(crypto, key)),
   );
-}, 60_000);
+});
 
 beforeEach(() => {
   directory = mkdtempSync(path.join(tmpdir(), 'gyre-late-'));
@@ -112,6 +111,7 @@ interface Open {
 }
 
 function open(agentId = 'identity-a', options: Partial<TrustStoreOptions> = {}): Open {
+  const { crypto } = world;
   const trust = world.newTrust();
   const disk = new SystemDisk(mkdtempSync(path.join(directory, `${agentId}-`)));
   const store = TrustStore.open({ disk, crypto, trust, ...options });
@@ -158,7 +158,7 @@ describe('what is kept for late comers', () => {
     const late = open();
     await late.desk.catchUp();
     expect(standing(late)).toEqual([2, 3, true]);
-    expect(late.trust.policyOf(documentDigest(crypto, policy.body))).toBeDefined();
+    expect(late.trust.policyOf(documentDigest(world.crypto, policy.body))).toBeDefined();
   });
 
   it('may be hidden until a root is adopted: what that root names is taken by its word', async () => {
@@ -197,7 +197,7 @@ describe('what is kept for late comers', () => {
     const honest = open('orchestrator-a');
     expect(await honest.desk.learn([bytesOf(policy)], 'op-1')).toBeUndefined();
     const bucket = busOf('orchestrator-b').bucket('gyre_trust');
-    const key = `policy.2.${documentDigest(crypto, policy.body)}`;
+    const key = `policy.2.${documentDigest(world.crypto, policy.body)}`;
     await expect.poll(() => bucket.get(key)).not.toBeNull();
     const kept = await bucket.get(key);
     await bucket.put(key, new Uint8Array([1]), kept?.revision ?? 0);
@@ -218,6 +218,7 @@ it('who has no room for another document adopts none, blames nobody and starts a
   expect(await full.desk.learn([bytesOf(policy)], 'op-1')).toBeUndefined();
   expect(standing(full)).toEqual([1, 1, true]);
   expect(full.desk.lockouts()).toEqual([]);
+  const { crypto } = world;
   const trust = world.newTrust();
   expect(TrustStore.open({ disk, crypto, trust, documentsMax: 1 }).documents).toHaveLength(1);
 });

@@ -92,10 +92,7 @@ function sessionHooks(
     activated: async () => signer.prune(),
     rolledBack: async () => signer.prune(),
     users: async (version) => ledger.users(sessionSlot, version),
-    retiring: async (version) => {
-      signer.prune();
-      ledger.forget(sessionSlot, version);
-    },
+    retiring: async () => signer.prune(),
     verify: async (version) => await tried(keys, signer, version, clock.nowMs()),
   };
 }

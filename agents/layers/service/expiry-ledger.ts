@@ -43,8 +43,11 @@ export class ExpiryLedger {
   /** @throws AdapterError STORE_FAILED, DISK_FULL */
   static open(options: ExpiryLedgerOptions): ExpiryLedger {
     const ledger = new ExpiryLedger(options);
-    const { database } = options;
-    transact(database, 'the expiries cannot be used', () => database.exec(schema));
+    const { database, clock } = options;
+    transact(database, 'the expiries cannot be used', () => {
+      database.exec(schema);
+      database.prepare('DELETE FROM expiries WHERE until_ms <= ?').run(clock.nowMs());
+    });
     const rows = translated('the expiries cannot be read', () =>
       database.prepare('SELECT slot, version, until_ms FROM expiries').all(),
     );
@@ -76,15 +79,6 @@ export class ExpiryLedger {
     this.#prune(entry);
     const known = [...entry.bySecond.values()].reduce((sum, count) => sum + count, 0);
     return known + (entry.earlierUntilMs > this.#options.clock.nowMs() ? 1 : 0);
-  }
-
-  /** The key is gone. @throws AdapterError */
-  forget(slot: string, version: number): void {
-    const { database } = this.#options;
-    translated('the expiries were not kept', () =>
-      database.prepare('DELETE FROM expiries WHERE slot = ? AND version = ?').run(slot, version),
-    );
-    this.#entries.delete(nameOf(slot, version));
   }
 
   #entryOf(slot: string, version: number): Entry {

@@ -24,7 +24,7 @@ import {
 } from '../adapter.ts';
 import type { UsageCount } from '../embedded/key-usage.ts';
 import { controlPath } from './control-routes.ts';
-import { ServiceError, type ServiceClient } from './service-client.ts';
+import { ServiceError, type ServiceAnswer, type ServiceRequest } from './service-client.ts';
 
 const answers = {
   describe: compile(serviceControls.describe.answer),
@@ -39,21 +39,28 @@ const answers = {
   metrics: compile(serviceControls.measure.answer),
 };
 
+/** What carries the operations: a service's control socket, or a program for each. */
+export interface ControlChannel {
+  /** @throws ServiceError */
+  ask(request: ServiceRequest): Promise<ServiceAnswer>;
+  close(): void;
+}
+
 type Description = Static<typeof serviceControls.describe.answer>;
 
 export class RemoteAdapter implements LayerAdapter {
   readonly name: string;
-  readonly #client: ServiceClient;
+  readonly #client: ControlChannel;
   readonly #fingerprint: string;
 
-  private constructor(client: ServiceClient, described: Description) {
+  private constructor(client: ControlChannel, described: Description) {
     this.#client = client;
     this.name = described.name;
     this.#fingerprint = described.fingerprint;
   }
 
   /** @throws AdapterError SYSTEM_UNREACHABLE while the service is down */
-  static async connect(client: ServiceClient): Promise<RemoteAdapter> {
+  static async connect(client: ControlChannel): Promise<RemoteAdapter> {
     return new RemoteAdapter(client, await ask(client, 'describe', {}, answers.describe));
   }
 
@@ -122,7 +129,7 @@ export class RemoteAdapter implements LayerAdapter {
 }
 
 async function ask<Answer>(
-  client: ServiceClient,
+  client: ControlChannel,
   control: ServiceControl,
   body: unknown,
   check: { check(value: unknown): value is Answer },
@@ -136,7 +143,7 @@ async function ask<Answer>(
   throw new AdapterError('SYSTEM_UNREACHABLE', `the service answers ${control} in another form`);
 }
 
-async function answerOf(client: ServiceClient, control: ServiceControl, body: unknown) {
+async function answerOf(client: ControlChannel, control: ServiceControl, body: unknown) {
   try {
     return await client.ask({ method: 'POST', path: controlPath(control), body });
   } catch (cause) {

@@ -1,0 +1,100 @@
+/**
+ * Anything that can be turned by programs, attached without a line of TypeScript: for each operation of
+ * the adapter one program is run, which reads `{ "operation": "prepare", "slot": …, "version": … }`
+ * and prints the answer, in the forms of the control socket (`serviceControls`). It exits with 0, or
+ * prints `{ "error": { "code", "reason", "retryable" } }` and exits with another code.
+ *
+ * `inspect`, `prepare`, `activate`, `verify`, `rollback` and `retire` have to be there. To any other
+ * operation a program may answer OPERATION_UNKNOWN; then a cautious default holds.
+ */
+
+import { serviceControlNames, serviceProblemCheck, type ServiceControl } from '#schemas/service.ts';
+import { lengthPrefixed, toHex, utf8 } from '#shared/crypto/bytes.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { controlPath } from '../service/control-routes.ts';
+import type { ControlChannel } from '../service/remote-adapter.ts';
+import {
+  ServiceError,
+  type ServiceAnswer,
+  type ServiceRequest,
+} from '../service/service-client.ts';
+import { runProgram, type ProgramSpec } from './program.ts';
+
+export interface CommandChannelOptions extends ProgramSpec {
+  readonly crypto: CryptoProvider;
+}
+
+const operations = new Map(serviceControlNames.map((name) => [controlPath(name), name]));
+
+export class CommandChannel implements ControlChannel {
+  readonly #options: CommandChannelOptions;
+  /** One program at a time: what is attached need not stand two at once. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: CommandChannelOptions) {
+    this.#options = options;
+  }
+
+  /** @throws ServiceError UNREACHABLE, TIMEOUT, ANSWER_MALFORMED */
+  async ask({ path, body }: ServiceRequest): Promise<ServiceAnswer> {
+    const operation = operations.get(path);
+    if (operation === undefined) throw new ServiceError('PEER_UNKNOWN', 'no such operation');
+    const run = (): Promise<ServiceAnswer> => this.#run(operation, body);
+    const turn = this.#turn.then(run, run);
+    this.#turn = turn.catch(() => undefined);
+    return await turn;
+  }
+
+  close(): void {
+    // Programs end by themselves, or by their time limit.
+  }
+
+  async #run(operation: ServiceControl, body: unknown): Promise<ServiceAnswer> {
+    const asked = typeof body === 'object' && body !== null ? body : {};
+    const outcome = await runProgram(this.#options, JSON.stringify({ operation, ...asked }));
+    if (outcome.status === 'failed') {
+      const code = outcome.code === 'TIMEOUT' ? 'TIMEOUT' : 'UNREACHABLE';
+      throw new ServiceError(code, `${this.#options.program} did not answer: ${outcome.code}`);
+    }
+    const answer = parsed(outcome.output);
+    if (serviceProblemCheck.check(answer)) {
+      const { code, reason, retryable } = answer.error;
+      const standard = code === 'OPERATION_UNKNOWN' ? this.#standard(operation) : undefined;
+      if (standard !== undefined) return { status: 'done', body: standard };
+      return { status: 'refused', code, reason, retryable: retryable ?? false };
+    }
+    if (outcome.exitCode === 0) return { status: 'done', body: answer };
+    const what = `${this.#options.program} ended with exit code ${outcome.exitCode} and no reason`;
+    throw new ServiceError('UNREACHABLE', what);
+  }
+
+  /** What holds where the program knows no answer. */
+  #standard(operation: ServiceControl): unknown {
+    const { crypto, program, arguments: words = [] } = this.#options;
+    switch (operation) {
+      case 'describe': {
+        const parts = ['command-1', program, ...words].map(utf8);
+        return { name: 'command', fingerprint: toHex(crypto.sha3_256(lengthPrefixed(...parts))) };
+      }
+      case 'uses-lately':
+        return { uses: 0 };
+      case 'samples':
+        return { operations: 0, failures: 0, latencyPercent: 100 };
+      case 'take-counts':
+        return [];
+      case 'measure':
+      case 'configure':
+        return {};
+      default:
+        return undefined;
+    }
+  }
+}
+
+function parsed(output: string): unknown {
+  try {
+    return JSON.parse(output === '' ? '{}' : output);
+  } catch (error) {
+    throw new ServiceError('ANSWER_MALFORMED', 'the program printed no JSON', error);
+  }
+}

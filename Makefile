@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test vectors-long fuzz chaos chaos-tests chaos-containers sim sim-planted sim-million sim-matrix check bench ci
+.PHONY: help setup demo test walks vectors-long fuzz chaos chaos-tests chaos-containers sim sim-planted sim-million sim-matrix check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -25,6 +25,10 @@ demo: setup ## bring up a mesh, turn the keys of seven layers, make one rotation
 test: setup ## run the tests (all but the long runs, test/**/*.long.test.ts)
 	@echo "test: $$(node --version), $$($(found) && $$GYRE_NATS_SERVER --version)"
 	@$(found) && exec vitest run
+
+walks: setup ## take the long walks on live meshes (test/e2e, long runs)
+	@echo "walks: a minute or two"
+	@$(found) && exec vitest run --config vitest.long.config.ts test/e2e
 
 vectors-long: setup ## check the test vectors that take minutes (ML-DSA-87 over 10,000 keys, SLH-DSA)
 	@echo "vectors-long: some minutes, ten on a busy machine"

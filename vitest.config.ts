@@ -8,6 +8,7 @@
  * slower than usual; they measure nothing.
  */
 import { configDefaults, defineConfig } from 'vitest/config';
+import { patienceMs } from './test/support/patience.ts';
 
 const long = 'test/**/*.long.test.ts';
 const meshes = ['test/mesh/**/*.test.ts', 'test/e2e/**/*.test.ts', 'test/chaos/**/*.test.ts'];
@@ -66,6 +67,7 @@ export default defineConfig({
           maxWorkers: 2,
           testTimeout: 180_000,
           hookTimeout: 180_000,
+          expect: { poll: { timeout: patienceMs } },
           sequence: { groupOrder: 1 },
         },
       },

@@ -11,6 +11,8 @@ export interface RotationTimes {
   readonly soakMs: number;
   /** How long old keys stay valid for verification and decryption after the commit. */
   readonly overlapMs: number;
+  /** How long an attempt of a step may take; 3 seconds unless told. */
+  readonly stepTimeoutMs?: number;
 }
 
 /** Of a development mesh: nothing to watch, and old keys go soon. */
@@ -80,11 +82,11 @@ export function policyBody(
   };
 }
 
-function rotationRules({ soakMs, overlapMs }: RotationTimes): RotationRules {
+function rotationRules({ soakMs, overlapMs, stepTimeoutMs = 3000 }: RotationTimes): RotationRules {
   return {
     approvals: { scheduled: 1, emergency: 1, policy_change: 1, recovery: 1 },
     plan_valid_ms: dayMs,
-    step_timeout_ms: 3000,
+    step_timeout_ms: stepTimeoutMs,
     step_attempts_max: 3,
     rollback_attempts_max: 5,
     soak_ms: soakMs,

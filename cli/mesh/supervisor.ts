@@ -37,7 +37,8 @@ export interface SupervisorOptions {
   readonly onProgress: (line: string) => void;
 }
 
-const readyTimeoutMs = 30_000;
+/** A busy machine starts a dozen processes in minutes; whoever ends meanwhile is told of at once. */
+const readyTimeoutMs = 120_000;
 const graceMs = 3_000;
 const logBytesMax = 16 * 1024 * 1024;
 const natsId = 'nats-server';

@@ -4,13 +4,14 @@
  */
 
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'vitest';
 import { checks, type RotationDetails } from '#cli/answers.ts';
 import { memberFiles } from '#cli/mesh/layout.ts';
 import { approveRotation, planRotation, showRotation } from '#cli/rotation/actions.ts';
 import { parseLayers } from '#cli/rotation/arguments.ts';
 import type { OperatorSession } from '#cli/operator-session.ts';
 import { gyreJson, runGyre, type GyreRun } from '../support/gyre.ts';
+import { until } from '../support/patience.ts';
 import { TestMesh, type TestMeshOptions } from '../support/mesh.ts';
 
 export interface Plan {
@@ -26,8 +27,13 @@ export interface Told {
   readonly hint: string;
 }
 
-const timeoutMs = 120_000;
 const resting = ['committed', 'retiring', 'retired', 'rolled_back', 'locked_out'];
+
+/** It says what is wrong and what to do about it. */
+export function expectHelp({ hint, reason }: Told): void {
+  expect(reason).not.toBe('');
+  expect(hint).not.toBe('');
+}
 
 /** A mesh on SoftHSM2 where it is found, else on the file token, and it says which. */
 export async function liveMesh(options: TestMeshOptions = {}): Promise<Drive> {
@@ -45,20 +51,21 @@ export class Drive {
   }
 
   gyre(...args: string[]): Promise<GyreRun> {
-    return runGyre([...args, '--dir', this.mesh.layout.root], { timeoutMs });
+    return runGyre([...args, '--dir', this.mesh.layout.root]);
   }
 
   async json<Shape>(...args: string[]): Promise<Shape> {
-    const run = await gyreJson<Shape>([...args, '--dir', this.mesh.layout.root], { timeoutMs });
+    const run = await gyreJson<Shape>([...args, '--dir', this.mesh.layout.root]);
     return run.document;
   }
 
   /** For a command that must fail: what it says. */
   async told(...args: string[]): Promise<Told> {
-    const { code, document } = await gyreJson<{ error?: Omit<Told, 'exit'> }>(
-      [...args, '--dir', this.mesh.layout.root],
-      { timeoutMs },
-    );
+    const { code, document } = await gyreJson<{ error?: Omit<Told, 'exit'> }>([
+      ...args,
+      '--dir',
+      this.mesh.layout.root,
+    ]);
     if (document.error === undefined) throw new Error(`gyre ${args.join(' ')} did not fail`);
     return { exit: code, ...document.error };
   }
@@ -83,7 +90,7 @@ export class Drive {
   /** Executes and calls `onLine` for each line of progress. */
   execute(planId: string, onLine: (line: string) => void = () => undefined): Promise<GyreRun> {
     const args = ['rotation', 'execute', planId, '--dir', this.mesh.layout.root];
-    return runGyre(args, { onProgress: onLine, timeoutMs });
+    return runGyre(args, { onProgress: onLine });
   }
 
   /** Executes and does something once, as soon as the first layer is activated. */
@@ -100,15 +107,12 @@ export class Drive {
   /** Versions of the primary keys, by slot. */
   async versions(): Promise<Map<string, number>> {
     return this.as('op-1', async (op) => {
-      for (let tries = 0; tries < 80; tries += 1) {
+      const look = async () => {
         const { layers } = await op.askOrchestrator({ ask: 'keys-list' }, checks.keysList);
-        const slots = layers.flatMap((layer) => layer.slots);
-        if (slots.length === 14) {
-          return new Map(slots.map(({ slot, version }) => [slot, version]));
-        }
-        await sleep(250);
-      }
-      throw new Error('not all layer agents answer');
+        return layers.flatMap((layer) => layer.slots);
+      };
+      const slots = await until(look, ({ length }) => length === 14, 'all layer agents answer');
+      return new Map(slots.map(({ slot, version }) => [slot, version]));
     });
   }
 
@@ -119,12 +123,8 @@ export class Drive {
   /** The phase in which a rotation comes to rest. */
   async settled(planId: string): Promise<string> {
     return this.as('op-1', async (op) => {
-      for (let tries = 0; tries < 120; tries += 1) {
-        const { phase } = await showRotation(op, planId);
-        if (resting.includes(phase)) return phase;
-        await sleep(250);
-      }
-      throw new Error(`${planId} does not come to rest`);
+      const look = async () => (await showRotation(op, planId)).phase;
+      return until(look, (phase) => resting.includes(phase), `${planId} comes to rest`);
     });
   }
 
@@ -134,7 +134,7 @@ export class Drive {
     const { rootDigest } = this.mesh.mesh;
     const exported = await this.gyre('audit', 'export', '--out', file);
     if (exported.code !== 0) throw new Error(`no export: ${exported.stderr}`);
-    return runGyre(['audit', 'verify', file, '--root', rootDigest], { timeoutMs });
+    return runGyre(['audit', 'verify', file, '--root', rootDigest]);
   }
 
   /** Stops and removes the mesh; nothing of it may be left running. */

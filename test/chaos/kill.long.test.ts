@@ -5,18 +5,19 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { liveMesh, type Drive } from './drive.ts';
+import { hangMs } from '../support/patience.ts';
 
 let drive: Drive;
 
 beforeAll(async () => {
   drive = await liveMesh();
-}, 90_000);
+}, hangMs);
 
 afterAll(async () => {
   await drive.mesh.remove();
   const left = drive.mesh.running();
   if (left.length > 0) throw new Error(`processes are left: ${left.join(' ')}`);
-}, 60_000);
+}, hangMs);
 
 async function expectSurvival(kill: () => unknown): Promise<void> {
   const before = await drive.versions();
@@ -36,20 +37,28 @@ describe('kill -9 in the middle of a rotation', () => {
     async (victim) => {
       await expectSurvival(() => drive.mesh.kill(victim));
     },
-    120_000,
+    hangMs,
   );
 
-  it("of the signer's token process", async () => {
-    if (drive.mesh.mesh.token !== 'softhsm') {
-      console.warn('NOT TESTED: the file token has no process of its own');
-      return;
-    }
-    const pid = await drive.mesh.tokenChildPid();
-    await expectSurvival(() => process.kill(pid, 'SIGKILL'));
-  }, 120_000);
+  it(
+    "of the signer's token process",
+    async () => {
+      if (drive.mesh.mesh.token !== 'softhsm') {
+        console.warn('NOT TESTED: the file token has no process of its own');
+        return;
+      }
+      const pid = await drive.mesh.tokenChildPid();
+      await expectSurvival(() => process.kill(pid, 'SIGKILL'));
+    },
+    hangMs,
+  );
 
-  it('and the audit of it all verifies, offline', async () => {
-    const verdict = await drive.verifyAudit();
-    expect(verdict.code, verdict.stdout + verdict.stderr).toBe(0);
-  }, 120_000);
+  it(
+    'and the audit of it all verifies, offline',
+    async () => {
+      const verdict = await drive.verifyAudit();
+      expect(verdict.code, verdict.stdout + verdict.stderr).toBe(0);
+    },
+    hangMs,
+  );
 });

@@ -9,13 +9,13 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { memberFiles } from '#cli/mesh/layout.ts';
 import {
   MeshWalk,
-  slowMs,
   type Fault,
   type Rotation,
   type Standing,
   type WalkStatus,
 } from '../support/mesh-walk.ts';
 import { familyOf } from '../support/processes.ts';
+import { hangMs } from '../support/patience.ts';
 
 const kinds = ['root', 'registry', 'policy'] as const;
 /** Phases before a commit is decided, once the execution is authorized. */
@@ -52,9 +52,9 @@ describe('an agile mesh, by the command line', () => {
     walk = await MeshWalk.begin('agility');
     for (const kind of kinds) next[kind] = walk.file(`${kind}-2.json`);
   });
-  afterAll(() => walk.end(), slowMs);
+  afterAll(() => walk.end(), hangMs);
 
-  test('1. up makes a mesh whose rotations soak', { timeout: slowMs }, async () => {
+  test('1. up makes a mesh whose rotations soak', { timeout: hangMs }, async () => {
     const up = await walk.done<{ rootDigest: string; supervisorPid: number }>(
       'up',
       '--detach',
@@ -68,7 +68,7 @@ describe('an agile mesh, by the command line', () => {
     expect(await walk.status()).toMatchObject({ healthy: true, lockouts: [] });
   });
 
-  test('2. documents, algorithms, epochs and telemetry answer', { timeout: slowMs }, async () => {
+  test('2. documents, algorithms, epochs and telemetry answer', { timeout: hangMs }, async () => {
     const look = async (kind: (typeof kinds)[number]): Promise<void> => {
       const shown = await walk.done<Standing & { document: { body: { kind: string } } }>(
         kind,
@@ -98,7 +98,7 @@ describe('an agile mesh, by the command line', () => {
     expect(heard.agents).toMatchObject([{ agentId: 'phi-a', heartbeat: {} }]);
   });
 
-  test('3. two live agents agree, and the audit says the same', { timeout: slowMs }, async () => {
+  test('3. two live agents agree, and the audit says the same', { timeout: hangMs }, async () => {
     negotiation = await walk.done<Negotiation>(
       'negotiate',
       'identity-a',
@@ -116,7 +116,7 @@ describe('an agile mesh, by the command line', () => {
     expect(refused).toMatchObject({ code: 1, document: { error: { code: 'ORCH-8012' } } });
   });
 
-  test('4. without the mesh an export gives the same result', { timeout: slowMs }, async () => {
+  test('4. without the mesh an export gives the same result', { timeout: hangMs }, async () => {
     const { negotiationId } = negotiation;
     const file = walk.file('mesh.audit');
     await walk.done('audit', 'export', '--out', file);
@@ -146,7 +146,7 @@ describe('an agile mesh, by the command line', () => {
     expect(refused.document.reason).toContain('the audit does not hold');
   });
 
-  test('5. successors of all documents are signed offline', { timeout: slowMs }, async () => {
+  test('5. successors of all documents are signed offline', { timeout: hangMs }, async () => {
     const change = ['--set', 'policies.rotation.soak_ms=2000'];
     const proposed = await Promise.all([
       walk.done<Standing>('policy', 'propose', ...change, '--out', next.policy),
@@ -177,7 +177,7 @@ describe('an agile mesh, by the command line', () => {
 
   test(
     '6. they come into force while a rotation runs, and it ends',
-    { timeout: slowMs },
+    { timeout: hangMs },
     async () => {
       await walk.done('up', '--detach');
       const planId = await walk.approvedPlan('1,4');
@@ -196,7 +196,7 @@ describe('an agile mesh, by the command line', () => {
 
   test(
     '7. secrets are renewed and a root follows while the next one runs',
-    { timeout: slowMs },
+    { timeout: hangMs },
     async () => {
       const planId = await walk.approvedPlan('2,5');
       const { run, result } = await walk.executeWith(planId, async () => {
@@ -222,7 +222,7 @@ describe('an agile mesh, by the command line', () => {
     },
   );
 
-  test('8. every agent has them, and works by them', { timeout: slowMs }, async () => {
+  test('8. every agent has them, and works by them', { timeout: hangMs }, async () => {
     const { mesh } = await walk.status();
     if (!mesh.ok) throw new Error(mesh.reason);
     const { documents } = mesh.value;
@@ -246,7 +246,7 @@ describe('an agile mesh, by the command line', () => {
 
   test(
     '9. a stored copy that was altered is refused, and moving it away leads back',
-    { timeout: slowMs },
+    { timeout: hangMs },
     async () => {
       const file = walk.trustFile('phi-a');
       const text = await readFile(file, 'utf8');
@@ -294,7 +294,7 @@ describe('an agile mesh, by the command line', () => {
     },
   );
 
-  test('10. the audit of it all verifies', { timeout: slowMs }, async () => {
+  test('10. the audit of it all verifies', { timeout: hangMs }, async () => {
     const file = walk.file('all.audit');
     await walk.done('audit', 'export', '--out', file);
     const verdict = await walk.json<Record<string, unknown>>(

@@ -10,12 +10,12 @@ import { provisionMesh } from '#cli/mesh/provisioning.ts';
 import { requireSoftHsm, toolEnvironment } from '#cli/mesh/tools.ts';
 import { gyreJson, runGyre } from '../support/gyre.ts';
 import { processes } from '../support/processes.ts';
+import { hangMs } from '../support/patience.ts';
 
 interface Fault {
   readonly error: { readonly code: string; readonly reason: string; readonly hint: string };
 }
 
-const slow = 120_000;
 let folder = '';
 
 beforeEach(async () => {
@@ -24,7 +24,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await runGyre(['down', '--dir', join(folder, 'mesh')]);
   await rm(folder, { recursive: true, force: true });
-}, slow);
+}, hangMs);
 
 async function up(args: readonly string[] = [], environment: Record<string, string> = {}) {
   const run = await gyreJson<Fault>(['up', '--detach', '--dir', join(folder, 'mesh'), ...args], {
@@ -107,7 +107,7 @@ describe('before anything is made', () => {
   });
 });
 
-test('a folder that holds something else is left as it is', { timeout: slow }, async () => {
+test('a folder that holds something else is left as it is', { timeout: hangMs }, async () => {
   await mkdir(join(folder, 'mesh'));
   await writeFile(join(folder, 'mesh', 'thesis.txt'), 'mine');
   expect(await up()).toMatchObject({ code: 'DIRECTORY_TAKEN' });
@@ -117,7 +117,7 @@ test('a folder that holds something else is left as it is', { timeout: slow }, a
 
 test(
   'a wrong PIN is tried once, stops everything, and can be corrected',
-  { timeout: slow },
+  { timeout: hangMs },
   async () => {
     await madeMesh();
     const layout = layoutOf(join(folder, 'mesh'));

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { gyreJson, runGyre } from '../support/gyre.ts';
 import { familyOf, leftOf, type ProcessLine } from '../support/processes.ts';
+import { hangMs } from '../support/patience.ts';
 
 interface Fault {
   readonly error: { readonly code: string; readonly reason: string; readonly hint: string };
@@ -22,7 +23,6 @@ interface Rotation {
 }
 
 const environment = { GYRE_DIR: '' };
-const slow = 120_000;
 
 describe('a walk through the command line', () => {
   let folder = '';
@@ -42,7 +42,7 @@ describe('a walk through the command line', () => {
   afterAll(async () => {
     await gyre('down');
     await rm(folder, { recursive: true, force: true });
-  }, slow);
+  }, hangMs);
 
   test('1. without a mesh, commands say how to make one', async () => {
     const { code, document } = await json<Fault>('status');
@@ -53,7 +53,7 @@ describe('a walk through the command line', () => {
 
   test(
     '2. up makes a mesh, starts it and returns when it is ready',
-    { timeout: slow },
+    { timeout: hangMs },
     async () => {
       const up = await json<{ rootDigest: string; created: boolean; supervisorPid: number }>(
         'up',
@@ -96,7 +96,7 @@ describe('a walk through the command line', () => {
     expect(document.error.reason).toContain('layer 9');
   });
 
-  test('6. a plan names all slots of its layers', { timeout: slow }, async () => {
+  test('6. a plan names all slots of its layers', { timeout: hangMs }, async () => {
     before = (await json<{ keys: Key[] }>('keys', 'list')).document.keys;
     const plan = await json<Rotation>('rotation', 'plan', '--layers', '1-7');
     expect(plan.code).toBe(0);
@@ -128,7 +128,7 @@ describe('a walk through the command line', () => {
     expect((await json<{ keys: Key[] }>('keys', 'list')).document.keys).toEqual(before);
   });
 
-  test('10. execute turns every key and shows it as it happens', { timeout: slow }, async () => {
+  test('10. execute turns every key and shows it as it happens', { timeout: hangMs }, async () => {
     const run = await json<Rotation>('rotation', 'execute', planId);
     expect(run.code).toBe(0);
     expect(run.stderr).toContain('layer 7 self-healing: verify done');
@@ -144,7 +144,7 @@ describe('a walk through the command line', () => {
     expect(watched.stdout).toContain('retired');
   });
 
-  test('11. the audit verifies with the mesh, and without it', { timeout: slow }, async () => {
+  test('11. the audit verifies with the mesh, and without it', { timeout: hangMs }, async () => {
     const file = join(folder, 'mesh.audit');
     expect(await gyre('audit', 'verify', '--root', rootDigest)).toMatchObject({ code: 0 });
     expect(await gyre('audit', 'export', '--out', file)).toMatchObject({ code: 0 });
@@ -165,7 +165,7 @@ describe('a walk through the command line', () => {
 
   test(
     '12. a stopped mesh is unreachable, and starts again with its keys',
-    { timeout: slow },
+    { timeout: hangMs },
     async () => {
       expect(await gyre('status')).toMatchObject({ code: 5 });
       expect(await gyre('down')).toMatchObject({ code: 0 });

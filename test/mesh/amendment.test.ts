@@ -134,7 +134,7 @@ it('a document that is kept and was never offered is offered by the auditor', as
   expect(mesh.trustOf('orchestrator-a').policy.version).toBe(2);
   gate.resolve();
   await expect
-    .poll(async () => (await mesh.plan([1]).catch(() => undefined))?.phase, { timeout: 20_000 })
+    .poll(async () => (await mesh.plan([1]).catch(() => undefined))?.phase)
     .toBe('validated');
 });
 
@@ -145,9 +145,7 @@ it('expired documents begin nothing, and what runs ends', async () => {
   });
   await adopt(mesh, 'op-1', soon);
   await expect
-    .poll(() => mesh.trustOf('orchestrator-a').staleness(mesh.world.clock.nowMs()), {
-      timeout: 5_000,
-    })
+    .poll(() => mesh.trustOf('orchestrator-a').staleness(mesh.world.clock.nowMs()))
     .toEqual(['policy']);
   const body = { requestId: 'late', rotationType: 'scheduled', layers: [2], reason: 'test' };
   expect(await mesh.request('op-1', 'rotation-requested', body)).toMatchObject({

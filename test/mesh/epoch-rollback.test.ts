@@ -11,7 +11,7 @@ import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 
 const enrolled = members.filter(({ id, kind }) => kind !== 'layer' || id === 'identity-a');
 const orchestrators = ['orchestrator-a', 'orchestrator-b'];
-const patience = { timeout: 60_000, interval: 100 };
+const patience = { interval: 100 };
 /** More than clocks may differ by: what is asked for from here on is no older wish. */
 const laterMs = 60_000;
 
@@ -57,7 +57,7 @@ it('to its beginning: the prekeys that are published then count', async () => {
   const second = await rekeyed(first);
   const third = await rekeyed(second);
   expect(await rekeyed(third)).toBeGreaterThan(third);
-}, 120_000);
+});
 
 it('to before a rekeying, for orchestrators that know of none', async () => {
   mesh = await InMemoryMesh.start({ hasEpochs: true, members: enrolled });
@@ -68,4 +68,4 @@ it('to before a rekeying, for orchestrators that know of none', async () => {
   await Promise.all(orchestrators.map((id) => mesh.startAgent(id)));
   const next = await rekeyed(above);
   expect(await rekeyed(next)).toBeGreaterThan(next);
-}, 120_000);
+});

@@ -91,7 +91,7 @@ async function furtherBy(count: number, before: readonly EpochStatus[]): Promise
     });
   };
   await expect
-    .poll(() => mesh.running().filter((id) => !isThere(id)), { timeout: 40_000, interval: 50 })
+    .poll(() => mesh.running().filter((id) => !isThere(id)), { interval: 50 })
     .toEqual([]);
 }
 

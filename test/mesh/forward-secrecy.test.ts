@@ -285,7 +285,7 @@ describe.each([
       if (channel !== archiveChannel) expect(said(records, secret, frames)).toBe('');
     }
     expect(standsIn(allFiles(), [Buffer.from(secretWords)])).toBe(false);
-  }, 150_000);
+  });
 });
 
 async function readLog(): Promise<LogRecord[]> {

@@ -32,9 +32,7 @@ function offer(thief: Principal, document: Uint8Array<ArrayBuffer>) {
 
 function locked(agentId: string): Promise<void> {
   return expect
-    .poll(() => mesh.running().every((id) => mesh.deskOf(id).isLockedOut(agentId)), {
-      timeout: 10_000,
-    })
+    .poll(() => mesh.running().every((id) => mesh.deskOf(id).isLockedOut(agentId)))
     .toBe(true);
 }
 
@@ -109,9 +107,6 @@ it('who offers what is old, expired, of another role or no document is locked ou
             .deskOf('signer')
             .lockouts()
             .find(({ sender }) => sender === id)?.code,
-        {
-          timeout: 5_000,
-        },
       )
       .toBe(code);
   }
@@ -133,7 +128,7 @@ it('a locked-out operator asks for nothing new, and a rotation that runs by his 
   await offer(thief, new Uint8Array([1, 2, 3]));
   await locked('op-1');
   for (const whom of ['auditor', 'signer', 'phi-a'] as const) {
-    await expect.poll(() => lockedOutBy(whom), { timeout: 10_000 }).toContain('op-1');
+    await expect.poll(() => lockedOutBy(whom)).toContain('op-1');
   }
   await mesh.until(plan.planId, [...ended]);
   const subject = subjectsOf(mesh.world.mesh).request('op-1');

@@ -60,7 +60,7 @@ async function standing(operation: Operation, phase: RotationPhase) {
 async function revoke(running: InMemoryMesh, agentId: string): Promise<void> {
   await running.offer('op-1', bytesOf(await revocationOf(running.world, agentId)));
   const know = () => running.running().every((id) => running.trustOf(id).isRevoked(agentId));
-  await expect.poll(know, { timeout: 5_000 }).toBe(true);
+  await expect.poll(know).toBe(true);
 }
 
 async function stateOf(running: InMemoryMesh, planId: string): Promise<RotationState> {

@@ -9,6 +9,7 @@ import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { crypto, type World } from './world.ts';
+import { patienceMs } from './patience.ts';
 
 const dayMs = 24 * 3_600_000;
 
@@ -90,7 +91,7 @@ export async function adopt(
 ): Promise<void> {
   await mesh.offer(operatorId, bytesOf(document));
   const digest = documentDigest(crypto, document.body);
-  const deadlineMs = Date.now() + 10_000;
+  const deadlineMs = Date.now() + patienceMs;
   const holds = (agentId: string): boolean => {
     const { root, registry, policy } = mesh.trustOf(agentId).highest();
     return [root, registry, policy].some((newest) => newest.digest === digest);

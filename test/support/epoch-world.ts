@@ -25,6 +25,7 @@ import type { AnyReceivedEvent, Answer, Exchange } from '#shared/runtime/exchang
 import { Notices } from '#shared/runtime/notices.ts';
 import { makeCheapWorld } from './cheap-world.ts';
 import { makeWorld, quiet, type World, type WorldOptions } from './world.ts';
+import { patienceMs } from './patience.ts';
 
 export interface Actor {
   readonly agentId: string;
@@ -114,7 +115,7 @@ export class EpochWorld {
   }
 
   /** Waits for something that the actors bring about. */
-  async until(what: string, isSo: () => boolean, timeoutMs = 10_000): Promise<void> {
+  async until(what: string, isSo: () => boolean, timeoutMs = patienceMs / 3): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (!isSo()) {
       if (performance.now() > deadlineMs) throw new Error(`it never came to be: ${what}`);

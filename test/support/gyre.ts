@@ -4,6 +4,7 @@
  */
 import { spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
+import { patienceMs } from './patience.ts';
 
 export interface GyreRun {
   readonly code: number;
@@ -21,10 +22,9 @@ export interface GyreOptions {
 
 export const projectRoot = resolve(import.meta.dirname, '../..');
 const binary = join(projectRoot, 'bin', 'gyre');
-const timeoutDefaultMs = 60_000;
 
 export function runGyre(args: readonly string[], options: GyreOptions = {}): Promise<GyreRun> {
-  const { onProgress, environment = {}, timeoutMs = timeoutDefaultMs } = options;
+  const { onProgress, environment = {}, timeoutMs = patienceMs } = options;
   const startedMs = performance.now();
   const child = spawn(binary, [...args], {
     stdio: ['ignore', 'pipe', 'pipe'],

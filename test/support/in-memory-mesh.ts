@@ -10,6 +10,7 @@ import path from 'node:path';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { Query } from '#schemas/queries.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
+import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { noticesSecret, StaticKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
@@ -40,12 +41,15 @@ import {
   type World,
   type WorldOptions,
 } from './world.ts';
+import { patienceMs } from './patience.ts';
 
 export interface MeshOptions extends WorldOptions, AgentChoices {
   /** Secrets of channels are drawn, renewed and wiped as in production; else they are fixed. */
   readonly hasEpochs?: boolean;
   /** Wraps the signer's token: a fake with behaviour, to make it fail. */
   readonly tokenOf?: (token: Token) => Token;
+  /** Wraps what an agent has of the bus, to see what it does. */
+  readonly busOf?: (agentId: string, bus: Bus) => Bus;
   /** Enrolled, but not started with the others. */
   readonly absent?: readonly string[];
 }
@@ -148,7 +152,7 @@ export class InMemoryMesh {
       log: quiet,
       trust: world.newTrust(),
       signingKey,
-      bus: world.bus(agentId),
+      bus: this.#options.busOf?.(agentId, world.bus(agentId)) ?? world.bus(agentId),
       keyring: hasEpochs ? new EpochKeyring(crypto, world.mesh) : world.keyring(agentId),
     };
   }
@@ -268,7 +272,7 @@ export class InMemoryMesh {
 
   /** Waits until the rotation is in one of the phases. */
   async until(planId: string, phases: readonly RotationPhase[]): Promise<RotationView> {
-    const deadlineMs = Date.now() + 30_000;
+    const deadlineMs = Date.now() + patienceMs;
     for (let view = await this.show(planId); ;) {
       if (phases.includes(view.phase)) return view;
       if (Date.now() > deadlineMs) throw new Error(`${planId} stays ${view.phase}`);

@@ -9,8 +9,10 @@ import { layoutOf, memberFiles, type MeshLayout } from '#cli/mesh/layout.ts';
 import { requireMesh, type MeshFile } from '#cli/mesh/mesh-file.ts';
 import { agents } from '#cli/mesh/members.ts';
 import { readProcesses } from '#cli/mesh/supervisor-record.ts';
-import type { Status } from '#cli/status/collect.ts';
+import { OperatorSession } from '#cli/operator-session.ts';
+import { collectStatus, isHealthy, type Status } from '#cli/status/collect.ts';
 import { gyreJson, runGyre, type GyreOptions, type GyreRun } from './gyre.ts';
+import { patienceMs, until } from './patience.ts';
 
 export interface Fault {
   readonly error: { readonly code: string; readonly reason: string; readonly hint: string };
@@ -26,11 +28,6 @@ export interface Rotation {
   readonly phase: string;
 }
 export type WalkStatus = Status & { readonly healthy: boolean };
-
-/** What a whole mesh takes to start, or to turn its keys, on a busy machine. */
-export const slowMs = 120_000;
-const patienceMs = 60_000;
-const pollMs = 100;
 
 export class MeshWalk {
   readonly folder: string;
@@ -50,11 +47,11 @@ export class MeshWalk {
   }
 
   gyre(args: readonly string[], options: GyreOptions = {}): Promise<GyreRun> {
-    return runGyre([...args, '--dir', this.layout.root], { timeoutMs: slowMs, ...options });
+    return runGyre([...args, '--dir', this.layout.root], { ...options });
   }
 
   json<Shape>(...args: string[]) {
-    const options = { environment: { GYRE_DIR: '' }, timeoutMs: slowMs };
+    const options = { environment: { GYRE_DIR: '' } };
     return gyreJson<Shape>([...args, '--dir', this.layout.root], options);
   }
 
@@ -71,8 +68,17 @@ export class MeshWalk {
     return await this.done<Standing>(kind, 'sign', file, '--as', 'op-2');
   }
 
+  /** What `gyre status` shows, without the start of a process. */
   async status(): Promise<WalkStatus> {
-    return (await this.json<WalkStatus>('status')).document;
+    const [mesh, operatorId] = [await this.mesh(), 'op-1'];
+    const { layout } = this;
+    const session = await OperatorSession.open({ layout, mesh, operatorId, timeoutMs: patienceMs });
+    try {
+      const status = await collectStatus(session, layout, mesh);
+      return { healthy: isHealthy(status), ...status };
+    } finally {
+      await session.close();
+    }
   }
 
   /** Asks for the status until it is as wanted. */
@@ -151,23 +157,6 @@ export class MeshWalk {
   async end(): Promise<void> {
     await this.gyre(['down']);
     await rm(this.folder, { recursive: true, force: true });
-  }
-}
-
-/** Looks until it is as wanted, for a minute at the most. */
-async function until<Value>(
-  look: () => Promise<Value>,
-  wanted: (value: Value) => boolean,
-  what: string,
-): Promise<Value> {
-  const deadlineMs = performance.now() + patienceMs;
-  for (;;) {
-    const value = await look();
-    if (wanted(value)) return value;
-    if (performance.now() > deadlineMs) {
-      throw new Error(`not in time: ${what}: ${JSON.stringify(value)}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
   }
 }
 

@@ -12,11 +12,12 @@ import { freePort } from '#cli/mesh/ports.ts';
 import { provisionMesh } from '#cli/mesh/provisioning.ts';
 import { startDetached } from '#cli/mesh/start.ts';
 import { stopMesh } from '#cli/mesh/stop.ts';
-import { readProcesses } from '#cli/mesh/supervisor-record.ts';
+import { readProcesses, runningSupervisor } from '#cli/mesh/supervisor-record.ts';
 import { OperatorSession } from '#cli/operator-session.ts';
 import { developmentTimes, type RotationTimes } from '#cli/mesh/policy-body.ts';
 import { requireSoftHsm, toolEnvironment } from '#cli/mesh/tools.ts';
 import { familyOf, processes } from './processes.ts';
+import { patienceMs } from './patience.ts';
 
 export interface TestMeshOptions {
   readonly token?: TokenKind;
@@ -24,10 +25,6 @@ export interface TestMeshOptions {
   /** Called with the mesh that is made and not started. */
   readonly prepare?: (layout: MeshLayout) => Promise<void>;
 }
-
-const stopTimeoutMs = 20_000;
-const sessionTimeoutMs = 60_000;
-const waitTimeoutMs = 30_000;
 
 export class TestMesh {
   readonly folder: string;
@@ -76,7 +73,7 @@ export class TestMesh {
   /** An operator on the bus; the caller closes it. */
   session(operatorId = 'op-1'): Promise<OperatorSession> {
     const { layout, mesh } = this;
-    return OperatorSession.open({ layout, mesh, operatorId, timeoutMs: sessionTimeoutMs });
+    return OperatorSession.open({ layout, mesh, operatorId, timeoutMs: patienceMs });
   }
 
   /** Pid of an agent, or of `nats-server`, now. */
@@ -101,12 +98,13 @@ export class TestMesh {
 
   /** Until `id` runs and is ready under another pid than `before`. */
   async restarted(id: string, before: number): Promise<void> {
-    const deadlineMs = performance.now() + waitTimeoutMs;
+    const deadlineMs = performance.now() + patienceMs;
     for (;;) {
       const record = (await readProcesses(this.layout)).find((process) => process.id === id);
       const isBack = record?.pid !== null && record?.pid !== before && record?.ready === true;
       if (isBack) return;
       if (performance.now() > deadlineMs) throw new Error(`${id} did not come back`);
+      if ((await runningSupervisor(this.layout)) === null) throw new Error('the mesh has ended');
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
   }
@@ -119,7 +117,7 @@ export class TestMesh {
   }
 
   async stop(): Promise<void> {
-    await stopMesh(this.layout, stopTimeoutMs);
+    await stopMesh(this.layout, patienceMs);
   }
 
   async remove(): Promise<void> {

@@ -20,6 +20,7 @@ import { renderServerConfig } from '#shared/bus/server-config.ts';
 import { provisionPlan } from '#shared/bus/streams.ts';
 import type { BusPrincipal, ProvisionPlan } from '#shared/bus/streams.ts';
 import { inboxPrefix } from '#shared/bus/subjects.ts';
+import { patienceMs } from './patience.ts';
 
 export interface NatsForTestOptions {
   readonly mesh: string;
@@ -50,7 +51,6 @@ export interface NatsForTest {
 }
 
 const streamBytesMax = { GYRE_CONTROL: 256 << 20, GYRE_AUDIT: 64 << 20, GYRE_DEAD: 16 << 20 };
-const startMsMax = 10_000;
 
 /** Kills the server when descriptor 3 closes: on request, and however the test process ends. */
 const guardScript = `
@@ -150,7 +150,7 @@ class TestServer implements NatsForTest {
     const guard = spawn('/bin/sh', args, { stdio: ['ignore', log, log, 'pipe'] });
     closeSync(log);
     this.#guard = guard;
-    const deadlineMs = performance.now() + startMsMax;
+    const deadlineMs = performance.now() + patienceMs;
     while (!(await listens(this.port))) {
       if (guard.exitCode !== null || performance.now() > deadlineMs) {
         const said = readFileSync(join(this.folder, 'server.log'), 'utf8');

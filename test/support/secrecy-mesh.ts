@@ -27,6 +27,7 @@ import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { crypto, makeWorld, quiet, type World } from './world.ts';
+import { patienceMs } from './patience.ts';
 
 export interface SecretMember {
   readonly agentId: string;
@@ -36,7 +37,7 @@ export interface SecretMember {
 }
 
 /** Longer than the signer is waited for (`epoch_accept_ms`, four times). */
-const patienceMs = 25_000;
+const memberPatienceMs = 25_000;
 
 export class SecrecyMesh {
   readonly world: World;
@@ -71,7 +72,7 @@ export class SecrecyMesh {
     const begun = agentIds.map((id) => mesh.#begin(id));
     if (slowMs > 0) {
       await mesh.until('an announcement', () => mesh.traffic.some(isEpochEntry));
-      mesh.pass(patienceMs);
+      mesh.pass(memberPatienceMs);
     }
     await Promise.all(begun);
     await mesh.until('first epochs', () => mesh.isBeyond(new Map()));
@@ -124,7 +125,7 @@ export class SecrecyMesh {
     for (const driver of this.#drivers) driver.sagasAreRead(() => []);
   }
 
-  async until(what: string, isSo: () => boolean, timeoutMs = 60_000): Promise<void> {
+  async until(what: string, isSo: () => boolean, timeoutMs = patienceMs): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs;
     while (!isSo()) {
       if (performance.now() > deadlineMs) throw new Error(`it never came to be: ${what}`);

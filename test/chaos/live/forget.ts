@@ -8,24 +8,13 @@ import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checks, type RotationDetails } from '#cli/answers.ts';
 import type { AuditHead } from '#schemas/queries.ts';
-import { Administrator } from './administrator.ts';
-import { liveMesh, type Drive } from './drive.ts';
+import { Administrator } from '../administrator.ts';
+import { drive } from './mesh.ts';
+import { hangMs } from '../../support/patience.ts';
 
-const slow = 60_000;
 const orchestrators = ['orchestrator-a', 'orchestrator-b'] as const;
 
-let drive: Drive;
 let administrator: Administrator;
-
-beforeAll(async () => {
-  drive = await liveMesh();
-  administrator = await Administrator.of(drive.mesh);
-}, 90_000);
-
-afterAll(async () => {
-  await administrator.close();
-  await drive.end();
-}, slow);
 
 /** What each orchestrator knows of a rotation at rest, asked of each by name. */
 async function stories(planId: string): Promise<RotationDetails[]> {
@@ -59,9 +48,14 @@ async function survives(harm: () => Promise<unknown>): Promise<string> {
 }
 
 describe('a control stream that forgets in the middle of a rotation', () => {
+  beforeAll(async () => {
+    administrator = await Administrator.of(drive.mesh);
+  });
+  afterAll(() => administrator.close());
+
   let planId = '';
 
-  it('is noticed and put back, and the rotation ends', { timeout: slow }, async () => {
+  it('is noticed and put back, and the rotation ends', { timeout: hangMs }, async () => {
     const { last } = await administrator.boundsOf('GYRE_CONTROL');
     planId = await survives(() => administrator.truncate('GYRE_CONTROL'));
     const { first } = await administrator.boundsOf('GYRE_CONTROL');
@@ -72,7 +66,7 @@ describe('a control stream that forgets in the middle of a rotation', () => {
     expect(log).toContain('event put back');
   });
 
-  it('changes no decision, whoever reads it anew', { timeout: slow }, async () => {
+  it('changes no decision, whoever reads it anew', { timeout: hangMs }, async () => {
     const [one, other] = await stories(planId);
     expect(one).toBeDefined();
     expect(other).toEqual(one);
@@ -93,7 +87,7 @@ describe('a control stream that forgets in the middle of a rotation', () => {
     }
   });
 
-  it('is noticed when nobody was there to see it', { timeout: slow }, async () => {
+  it('is noticed when nobody was there to see it', { timeout: hangMs }, async () => {
     const watchers = ['auditor', ...orchestrators] as const;
     await survives(async () => {
       const pids = await Promise.all(watchers.map((id) => drive.mesh.pidOf(id)));
@@ -105,7 +99,7 @@ describe('a control stream that forgets in the middle of a rotation', () => {
     expect((await auditHead()).restored).toBeGreaterThan(0);
   });
 
-  it('leaves an audit that verifies, offline', { timeout: slow }, async () => {
+  it('leaves an audit that verifies, offline', { timeout: hangMs }, async () => {
     const verdict = await drive.verifyAudit();
     expect(verdict.code, verdict.stdout + verdict.stderr).toBe(0);
   });

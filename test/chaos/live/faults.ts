@@ -3,29 +3,17 @@
  * script can use, a code, and what to do about it, and leaves everything as it was. What can be wrong
  * before there is a mesh is in `cli-faults.test.ts`.
  */
-import { readFile, readdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { memberFiles } from '#cli/mesh/layout.ts';
-import { runningSupervisor } from '#cli/mesh/supervisor-record.ts';
-import { liveMesh, type Drive, type Plan, type Told } from '../chaos/drive.ts';
+import { describe, expect, it } from 'vitest';
+import { expectHelp, type Drive, type Plan, type Told } from '../drive.ts';
+import { drive } from './mesh.ts';
+import { hangMs } from '../../support/patience.ts';
 
 interface Rotations {
   readonly rotations: readonly { readonly planId: string; readonly phase: string }[];
 }
 
-const slow = 60_000;
-const soakMs = 500;
 const unknown = 'rot-0123456789abcdef';
-
-let drive: Drive;
-
-beforeAll(async () => {
-  drive = await liveMesh({ times: { soakMs } });
-}, 90_000);
-
-afterAll(() => drive.end(), slow);
 
 /** Stops a process without ending it, as a machine that hangs does. */
 async function asleep<Result>(ids: readonly string[], work: () => Promise<Result>) {
@@ -41,13 +29,8 @@ async function asleep<Result>(ids: readonly string[], work: () => Promise<Result
 const phases = async () =>
   (await drive.json<Rotations>('rotation', 'list')).rotations.map(({ phase }) => phase);
 
-function expectHelp({ hint, reason }: Told): void {
-  expect(reason).not.toBe('');
-  expect(hint).not.toBe('');
-}
-
 describe('a layer agent that is not there', () => {
-  it('refuses the plan, names the agent, and leaves no plan', { timeout: slow }, async () => {
+  it('refuses the plan, names the agent, and leaves no plan', { timeout: hangMs }, async () => {
     const before = await phases();
     const told = await asleep(['network-a'], () =>
       drive.told('rotation', 'plan', '--layers', '1-7'),
@@ -58,7 +41,7 @@ describe('a layer agent that is not there', () => {
     expect(await phases()).toEqual(before);
   });
 
-  it('refuses the execution of a plan that others made', { timeout: slow }, async () => {
+  it('refuses the execution of a plan that others made', { timeout: hangMs }, async () => {
     const versions = await drive.versions();
     const { planId } = await drive.approvedPlan('3');
     const told = await asleep(['network-a'], () => drive.told('rotation', 'execute', planId));
@@ -74,7 +57,7 @@ describe('a layer agent that is not there', () => {
 describe('a plan that is not there', () => {
   it.each([['approve', '--as', 'op-2'], ['execute'], ['rollback'], ['recover']])(
     'cannot be used: %s',
-    { timeout: slow },
+    { timeout: hangMs },
     async (command, ...more) => {
       const told = await drive.told('rotation', command, unknown, ...more);
       expect(told).toMatchObject({ exit: 1, code: 'ORCH-8004' });
@@ -87,7 +70,7 @@ describe('a plan that is not there', () => {
 describe('what is done twice, or too late', () => {
   let plan: Plan;
 
-  it('a second approval by the same operator is refused', { timeout: slow }, async () => {
+  it('a second approval by the same operator is refused', { timeout: hangMs }, async () => {
     plan = await drive.approvedPlan('1,4');
     const told = await drive.told('rotation', 'approve', plan.planId, '--as', 'op-2');
     expect(told).toMatchObject({ exit: 6, code: 'ORCH-8015' });
@@ -96,7 +79,7 @@ describe('what is done twice, or too late', () => {
     expect((await drive.show(plan.planId)).state.approvals).toHaveLength(1);
   });
 
-  it('a second execution is refused, also while the first runs', { timeout: slow }, async () => {
+  it('a second execution is refused, also while the first runs', { timeout: hangMs }, async () => {
     let second: Promise<Told> | undefined;
     const first = await drive.execute(plan.planId, (line) => {
       if (line.includes('activate done')) {
@@ -112,7 +95,7 @@ describe('what is done twice, or too late', () => {
     expect(timeline.filter(({ event }) => event === 'commit-decided')).toHaveLength(1);
   });
 
-  it('a rollback after the commit is refused', { timeout: slow }, async () => {
+  it('a rollback after the commit is refused', { timeout: hangMs }, async () => {
     const versions = await drive.versions();
     const told = await drive.told('rotation', 'rollback', plan.planId);
     expect(told).toMatchObject({ exit: 1, code: 'ORCH-8005' });
@@ -121,7 +104,7 @@ describe('what is done twice, or too late', () => {
     expect(await drive.versions()).toEqual(versions);
   });
 
-  it('a rollback before it goes back: execute ends with 7', { timeout: slow }, async () => {
+  it('a rollback before it goes back: execute ends with 7', { timeout: hangMs }, async () => {
     const versions = await drive.versions();
     const { planId } = await drive.approvedPlan('2,5');
     const pid = await drive.mesh.pidOf('database-a');
@@ -150,7 +133,7 @@ describe('a mesh that does not answer', () => {
   it.each([
     ['its nats-server hangs', ['nats-server']],
     ['its orchestrators hang', ['orchestrator-a', 'orchestrator-b']],
-  ])('%s: unreachable, exit 5', { timeout: slow }, async (_, ids) => {
+  ])('%s: unreachable, exit 5', { timeout: hangMs }, async (_, ids) => {
     const told = await asleep(ids, () =>
       drive.told('rotation', 'plan', '--layers', '1', '--timeout', '3000'),
     );
@@ -158,49 +141,3 @@ describe('a mesh that does not answer', () => {
     expectHelp(told);
   });
 });
-
-describe('a mesh directory that somebody changed', () => {
-  const files = [
-    ['a signature in the trust bundle', 'TRUST_REFUSED', ['trust', 'bundle.json']],
-    [
-      'a byte of an identity seed',
-      'NOT_ENROLLED',
-      ['agents', 'database-a', memberFiles.identitySeed],
-    ],
-  ] as const;
-
-  let before: readonly string[] = [];
-
-  beforeAll(async () => {
-    await drive.mesh.stop();
-    before = await entries();
-  }, slow);
-
-  it.each(files)('%s: nothing starts (%s)', { timeout: slow }, async (_, code, names) => {
-    const file = join(drive.mesh.layout.root, ...names);
-    const original = await readFile(file);
-    await writeFile(file, withOneChange(original));
-    const told = await drive.told('up', '--detach');
-    await writeFile(file, original);
-    expect(told).toMatchObject({ exit: 1, code });
-    expectHelp(told);
-    expect(drive.mesh.running()).toEqual([]);
-    expect(await runningSupervisor(drive.mesh.layout)).toBeNull();
-    expect(await entries()).toEqual(before);
-  });
-});
-
-/** What lies in the mesh directory, but for what its processes write while they run. */
-async function entries(): Promise<string[]> {
-  const names = await readdir(drive.mesh.layout.root, { recursive: true });
-  return names.filter((name) => !/^logs|^nats|^run|-(?:wal|shm)$/.test(name)).toSorted();
-}
-
-/** The last letter or byte that carries something is another one. */
-function withOneChange(bytes: Buffer): Buffer {
-  const changed = Buffer.from(bytes);
-  const at = changed.lastIndexOf('"signature"') + 40;
-  if (at < 40) changed[changed.length - 1] = (changed.at(-1) ?? 0) ^ 1;
-  else changed[at] = changed[at] === 65 ? 66 : 65;
-  return changed;
-}

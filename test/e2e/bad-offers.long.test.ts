@@ -8,12 +8,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Thief } from '../chaos/thief.ts';
 import {
   MeshWalk,
-  slowMs,
   type Fault,
   type Rotation,
   type Standing,
   type WalkStatus,
 } from '../support/mesh-walk.ts';
+import { hangMs } from '../support/patience.ts';
 
 const lockoutMs = 900_000;
 const offersMax = 400;
@@ -85,9 +85,9 @@ describe('bad offers', () => {
   afterAll(async () => {
     for (const thief of thieves) await thief.close();
     await walk.end();
-  }, slowMs);
+  }, hangMs);
 
-  test('1. a mesh under its second policy and registry', { timeout: slowMs }, async () => {
+  test('1. a mesh under its second policy and registry', { timeout: hangMs }, async () => {
     ({ rootDigest } = await walk.done<{ rootDigest: string }>('up', '--detach', '--soak', '1000'));
     const { document } = await walk.done<{ document: object }>('policy', 'show');
     older = Buffer.from(JSON.stringify(document));
@@ -104,7 +104,7 @@ describe('bad offers', () => {
 
   test(
     '2. a rotation commits during a flood of wrongly signed ones',
-    { timeout: slowMs },
+    { timeout: hangMs },
     async () => {
       const planId = await walk.approvedPlan('1,4');
       approved = await walk.approvedPlan('7');
@@ -135,7 +135,7 @@ describe('bad offers', () => {
     },
   );
 
-  test('3. older and expired ones of both have their codes', { timeout: slowMs }, async () => {
+  test('3. older and expired ones of both have their codes', { timeout: hangMs }, async () => {
     const operator = await thiefOf('op-2', 'operator');
     expect(await operator.offer(older)).toBe(true);
     await lockedOut('op-2', 'ORCH-8011');
@@ -161,7 +161,7 @@ describe('bad offers', () => {
     expect(shown.stdout).toContain(`op-2 until ${new Date(until).toISOString()} (ORCH-8011`);
   });
 
-  test('4. who is locked out is told so at once', { timeout: slowMs }, async () => {
+  test('4. who is locked out is told so at once', { timeout: hangMs }, async () => {
     const expected = lockouts.find(({ sender }) => sender === 'op-2')?.untilMs ?? 0;
     const asked = [
       ['rotation', 'approve', waiting],
@@ -187,7 +187,7 @@ describe('bad offers', () => {
 
   test(
     '5. it lasts over restarts of an orchestrator and of an agent',
-    { timeout: slowMs },
+    { timeout: hangMs },
     async () => {
       await restarted('orchestrator-a');
       await restarted('identity-a');
@@ -203,7 +203,7 @@ describe('bad offers', () => {
 
   test(
     '6. a stopped mesh does not start on an altered copy, and says how to',
-    { timeout: slowMs },
+    { timeout: hangMs },
     async () => {
       await walk.done('down');
       const file = walk.trustFile('encryption-a');
@@ -219,7 +219,7 @@ describe('bad offers', () => {
     },
   );
 
-  test('7. after it all, everything is as it was', { timeout: slowMs }, async () => {
+  test('7. after it all, everything is as it was', { timeout: hangMs }, async () => {
     const status = await walk.untilStatus(({ healthy }) => healthy, 'healthy');
     expectAsBefore(status.lockouts);
     expect(await inForce()).toMatchObject({ registry: { version: 2 }, policy: { version: 2 } });
@@ -235,7 +235,7 @@ describe('bad offers', () => {
     await walk.done<Standing>('policy', 'verify', walk.file('policy-2.json'));
   });
 
-  test('8. and the audit of it all verifies', { timeout: slowMs }, async () => {
+  test('8. and the audit of it all verifies', { timeout: hangMs }, async () => {
     const file = walk.file('all.audit');
     await walk.done('audit', 'export', '--out', file);
     const verdict = await walk.json<object>('audit', 'verify', file, '--root', rootDigest);

@@ -7,8 +7,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KeyClient } from '#agents/layers/key-client.ts';
-import { refuseEarlierPrimaries, refuseNewPrimaries } from '../demo/sabotage.ts';
-import { liveMesh, type Drive } from './drive.ts';
+import { refuseEarlierPrimaries, refuseNewPrimaries } from '../../demo/sabotage.ts';
+import { drive } from './mesh.ts';
+import { hangMs } from '../../support/patience.ts';
 
 interface Status {
   readonly mesh: {
@@ -19,10 +20,8 @@ interface Status {
   };
 }
 
-const slow = 60_000;
 const message = new TextEncoder().encode('a token of before the lockout');
 
-let drive: Drive;
 let keys: KeyClient;
 let before: Map<string, number>;
 let planId = '';
@@ -34,22 +33,20 @@ async function sign() {
   return outcome.status === 'done' ? outcome : outcome.code;
 }
 
-beforeAll(async () => {
-  drive = await liveMesh();
-  keys = new KeyClient(drive.mesh.layout.keyServiceSocket('identity-a'));
-  before = await drive.versions();
-  const made = await sign();
-  if (typeof made === 'string' || made.signature === undefined) throw new Error('no signature');
-  signed = { keyId: made.keyId, signature: made.signature };
-}, 90_000);
-
-afterAll(async () => {
-  keys.close();
-  await drive.end();
-}, slow);
-
 describe('a rollback made impossible', () => {
-  it('locks out: execute ends with 8 and says what to do', { timeout: slow }, async () => {
+  beforeAll(async () => {
+    keys = new KeyClient(drive.mesh.layout.keyServiceSocket('identity-a'));
+    before = await drive.versions();
+    const made = await sign();
+    if (typeof made === 'string' || made.signature === undefined) throw new Error('no signature');
+    signed = { keyId: made.keyId, signature: made.signature };
+  }, hangMs);
+
+  afterAll(async () => {
+    keys.close();
+  }, hangMs);
+
+  it('locks out: execute ends with 8 and says what to do', { timeout: hangMs }, async () => {
     ({ planId } = await drive.approvedPlan());
     // Layer 1 is activated first and goes back last; layer 7 is activated last.
     repair = [refuseNewPrimaries(drive.stateOf('self-healing-a'))];
@@ -60,7 +57,7 @@ describe('a rollback made impossible', () => {
     expect(run.stdout).toContain(`gyre rotation recover ${planId}`);
   });
 
-  it('is visible in show, list and status', { timeout: slow }, async () => {
+  it('is visible in show, list and status', { timeout: hangMs }, async () => {
     const { phase, state } = await drive.show(planId);
     expect(phase).toBe('locked_out');
     expect(state.lockout?.code).toBe('ORCH-8006');
@@ -84,7 +81,7 @@ describe('a rollback made impossible', () => {
     expect(verified).toMatchObject({ status: 'done', valid: true });
   });
 
-  it('outlives the cause, new plans and new orchestrators', { timeout: slow }, async () => {
+  it('outlives the cause, new plans and new orchestrators', { timeout: hangMs }, async () => {
     for (const undo of repair) undo();
     expect(await drive.told('rotation', 'plan', '--layers', '1')).toMatchObject({
       exit: 1,
@@ -101,7 +98,7 @@ describe('a rollback made impossible', () => {
     expect(await sign()).toBe('SLOT_FROZEN');
   });
 
-  it('is left only by a recovery that another operator approves', { timeout: slow }, async () => {
+  it('is left only by a recovery that another operator approves', { timeout: hangMs }, async () => {
     expect(
       await drive.told('rotation', 'recover', planId, '--approve', '--as', 'op-2'),
     ).toMatchObject({
@@ -119,10 +116,11 @@ describe('a rollback made impossible', () => {
     expect(await drive.versions()).toEqual(before);
   });
 
-  it('leaves slots that are used and turned as before', { timeout: slow }, async () => {
+  it('leaves slots that are used and turned as before', { timeout: hangMs }, async () => {
     expect(await sign()).toMatchObject({ status: 'done', keyId: signed.keyId });
     const next = await drive.approvedPlan();
-    expect(await drive.execute(next.planId)).toMatchObject({ code: 0 });
+    const run = await drive.execute(next.planId);
+    expect(run.code, run.stdout + run.stderr).toBe(0);
     const after = await drive.versions();
     expect([...after].filter(([slot, version]) => version <= (before.get(slot) ?? 0))).toEqual([]);
     const { keyId, signature } = signed;
@@ -130,7 +128,7 @@ describe('a rollback made impossible', () => {
     expect(verified).toMatchObject({ status: 'done', valid: true });
   });
 
-  it('and the audit of it all verifies, offline', { timeout: slow }, async () => {
+  it('and the audit of it all verifies, offline', { timeout: hangMs }, async () => {
     const verdict = await drive.verifyAudit();
     expect(verdict.code, verdict.stdout + verdict.stderr).toBe(0);
   });

@@ -1,0 +1,137 @@
+/** Anomalies in telemetry become one emergency rotation, under the policy's approvals of emergencies. */
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { HealingClaim } from '#schemas/healing.ts';
+import type { RotationPhase } from '#schemas/saga.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import { adopt, amended } from '../support/documents.ts';
+import { InMemoryMesh } from '../support/in-memory-mesh.ts';
+import { KeyLoad } from '../support/key-load.ts';
+import { crypto } from '../support/world.ts';
+
+interface Listed {
+  readonly planId: string;
+  readonly planDigest: string;
+  readonly phase: RotationPhase;
+  readonly rotationType: string;
+  readonly layers: number[];
+  readonly requestedBy: string;
+  readonly awaitsApprovals?: number;
+}
+
+let mesh: InMemoryMesh;
+let load: KeyLoad;
+
+const done = ['committed', 'retiring', 'retired'] as const;
+
+async function started(emergencyApprovals: number): Promise<void> {
+  load = new KeyLoad();
+  mesh = await InMemoryMesh.start({ heartbeatMs: 20, adapterOf: load.adapterOf });
+  const { policy } = mesh.world.trust;
+  const next = await amended(mesh.world, policy, (draft) => {
+    draft.policies.rotation.approvals.emergency = emergencyApprovals;
+  });
+  await adopt(mesh, 'op-1', next);
+  load.start({ turnMs: 20, usesPerTurn: 4 });
+  // So that what is usual has been learnt.
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
+}
+
+const rotations = async (): Promise<Listed[]> =>
+  (await mesh.ask({ ask: 'rotation-list' })) as Listed[];
+
+async function firstRotation(): Promise<Listed> {
+  const deadlineMs = Date.now() + 30_000;
+  for (;;) {
+    const [first] = await rotations();
+    if (first !== undefined) return first;
+    if (Date.now() > deadlineMs) throw new Error('nothing was asked for');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+afterEach(async () => {
+  load.stop();
+  await mesh.stop();
+});
+
+describe('where the policy wants no approvals of emergencies', () => {
+  beforeEach(() => started(0));
+
+  it('a storm over all layers is one rotation of all of them, at once', async () => {
+    load.fail([1, 2, 3, 4, 5, 6, 7], 0.6);
+    const { planId, rotationType, requestedBy } = await firstRotation();
+    expect([rotationType, requestedBy]).toEqual(['emergency', 'self-healing-a']);
+    expect(done).toContain((await mesh.until(planId, [...done, 'rolled_back'])).phase);
+    // The new keys fail as well: within the emergency time nothing is turned again.
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    const { layers } = (await firstRotation()) as Listed;
+    expect(await rotations()).toHaveLength(1);
+    expect(layers).toEqual([1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('an anomaly of identity turns what depends on it too, and nothing else', async () => {
+    load.fail([1], 0.6);
+    const { planId, layers } = await firstRotation();
+    expect(layers).toEqual([1, 2]);
+    load.heal();
+    expect(done).toContain((await mesh.until(planId, [...done, 'rolled_back'])).phase);
+    expect(await mesh.versions()).toMatchObject({
+      '1/identity-signature': 2,
+      '2/nonce-mac': 2,
+      '3/tls-certificate': 1,
+    });
+  });
+
+  it('a claim that no key of the slot signed is refused', async () => {
+    const claim: HealingClaim = {
+      actionId: 'heal-forged',
+      anomalies: [
+        {
+          agentId: 'phi-a',
+          layer: 6,
+          metric: 'failure-ratio',
+          rule: 'ratio',
+          observed: 1,
+          expected: 0,
+          threshold: 0.1,
+          samples: 1,
+          windowMs: 0,
+          atMs: mesh.world.clock.nowMs(),
+        },
+      ],
+      action: { kind: 'emergency-rotation', layers: [6], withDependants: true },
+    };
+    const signature = {
+      version: 1,
+      keyId: '0'.repeat(64),
+      publicKey: crypto.randomBytes(2592),
+      value: crypto.randomBytes(4627),
+    };
+    const subject = subjectsOf(mesh.world.mesh).healing('self-healing-a');
+    const sent = await mesh.principal('self-healing-a').publish({
+      type: 'healing-action-requested',
+      subject,
+      channel: 'layer-7',
+      body: { claim, signature },
+    });
+    const query = { ask: 'request-outcome', request: sent.hash, waitMs: 5_000 } as const;
+    expect(await mesh.ask(query)).toMatchObject({ status: 'refused', code: 'ORCH-8015' });
+    expect(await rotations()).toEqual([]);
+  });
+});
+
+describe('where the policy wants an approval', () => {
+  beforeEach(() => started(1));
+
+  it('the rotation waits for it, and then waits for nobody', async () => {
+    load.fail([6], 0.6);
+    const { planId } = await firstRotation();
+    const { planDigest } = await mesh.until(planId, ['validated']);
+    expect(await firstRotation()).toMatchObject({ phase: 'validated', awaitsApprovals: 1 });
+    load.heal();
+    const outcome = await mesh.request('op-2', 'plan-approved', { planId, planDigest });
+    expect(outcome).toMatchObject({ status: 'accepted' });
+    expect(done).toContain((await mesh.until(planId, [...done, 'rolled_back'])).phase);
+  });
+});

@@ -11,13 +11,13 @@ const timeout = 300_000;
 
 describe('requests of operators', () => {
   it('are answered as the model allows', { timeout }, async () => {
-    const { runs, told } = await holdRequests({ hasFaults: false, numRuns: 10 });
+    const { runs, told } = await holdRequests({ hasFaults: false, numRuns: 6 });
     expect(runs).toBeGreaterThan(0);
     expect(told['unknown'] ?? 0).toBe(0);
   });
 
   it('are so where something goes wrong', { timeout }, async () => {
-    const { runs } = await holdRequests({ hasFaults: true, numRuns: 5 });
+    const { runs } = await holdRequests({ hasFaults: true, numRuns: 3 });
     expect(runs).toBeGreaterThan(0);
   });
 });

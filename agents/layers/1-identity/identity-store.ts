@@ -113,7 +113,10 @@ export class IdentityStore {
       const lastStep = isSame ? (known?.factor.lastStep ?? 0) : 0;
       this.#run(
         `INSERT OR REPLACE INTO users (subject, public_key, totp, last_step) VALUES (?, ?, ?, ?)`,
-        ...[subject, publicKey, sealed, lastStep],
+        subject,
+        publicKey,
+        sealed,
+        lastStep,
       );
       return true;
     });
@@ -149,7 +152,10 @@ export class IdentityStore {
       );
       this.#run(
         'UPDATE users SET last_step = ?, failures = ?, locked_until_ms = ? WHERE subject = ?',
-        ...[factor.lastStep, factor.failures, factor.lockedUntilMs, subject],
+        factor.lastStep,
+        factor.failures,
+        factor.lockedUntilMs,
+        subject,
       );
     });
   }

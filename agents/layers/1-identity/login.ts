@@ -45,7 +45,7 @@ export interface LoginPorts {
   readonly store: IdentityStore;
   readonly challenges: Challenges;
   readonly signer: TokenSigner;
-  settings(): ServiceSettings;
+  readonly settings: () => ServiceSettings;
 }
 
 interface Granted {

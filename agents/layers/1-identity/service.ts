@@ -46,7 +46,11 @@ export const openService: OpenService = async (ports) => {
   const { type } = sessionToken;
   const signer = new TokenSigner({ keys, slot: sessionSlot, type, clock, ledger });
   const login = new Login({
-    ...{ crypto, clock, store, challenges, signer },
+    crypto,
+    clock,
+    store,
+    challenges,
+    signer,
     settings: () => settings.current,
   });
   const routes = identityRoutes({ log, crypto, keys, settings, login, certificates });

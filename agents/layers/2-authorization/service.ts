@@ -41,17 +41,34 @@ export const openService: OpenService = async (ports) => {
   const peer = () => ports.peer(1);
   const view = IdentityView.restore({ disk, crypto, clock, peer });
   const certification = Certification.restore({
-    ...{ database, keys, view, crypto, clock, log, peer },
+    database,
+    keys,
+    view,
+    crypto,
+    clock,
+    log,
+    peer,
   });
   const replays = ReplayStore.open(disk, { clock });
   const { type } = capabilityToken;
   const signer = new TokenSigner({ keys, slot: capabilitySlot, type, clock, ledger });
   const capabilities = new Capabilities({
-    ...{ keys, clock, view, certification, entitlements, replays, signer, ledger },
+    keys,
+    clock,
+    view,
+    certification,
+    entitlements,
+    replays,
+    signer,
+    ledger,
     nonces: new Nonces(keys, crypto),
   });
   const { app, refusals } = authorizationRoutes({
-    ...{ log, keys, settings, capabilities, certification },
+    log,
+    keys,
+    settings,
+    capabilities,
+    certification,
   });
   const hooks = capabilityHooks({ keys, signer, ledger, certification }, ports);
   return {

@@ -171,7 +171,10 @@ test('a full store of nonces refuses, and forgets none before its time', async (
   const spend = (first: number) =>
     store.spend({ id: new Uint8Array(16).fill(first), expiresAtMs: expiresAtMs + first });
   expect(await Promise.all([spend(1), spend(1), spend(2), spend(3)])).toEqual([
-    ...['fresh', 'replayed', 'fresh', 'full'],
+    'fresh',
+    'replayed',
+    'fresh',
+    'full',
   ]);
   expect(await spend(2)).toBe('replayed');
   await clock.advance(1_001);

@@ -58,7 +58,11 @@ export async function startIdentity(options: { log?: Log } = {}) {
   await clock.advance(1_700_000_000_000);
   const folder = serviceFolder();
   const identity = await RunningService.start({
-    ...{ layer: 1 as const, open: openIdentity, folder, clock, config: { recentUseMs: 0 } },
+    layer: 1 as const,
+    open: openIdentity,
+    folder,
+    clock,
+    config: { recentUseMs: 0 },
     ...options,
   });
   const body = { ...settings, overlapMs: 10 * sessionMs };
@@ -76,7 +80,10 @@ export async function startLayers(): Promise<Layers> {
   const authorization = await RunningService.start({
     layer: 2,
     open: openAuthorization,
-    ...{ folder, clock, log, config: { recentUseMs: 0 } },
+    folder,
+    clock,
+    log,
+    config: { recentUseMs: 0 },
   });
   const user = new TestUser('nora');
   await enrol(identity.control, user);
@@ -85,7 +92,11 @@ export async function startLayers(): Promise<Layers> {
   await done(control, 'PUT', '/v1/admin/subjects/nora', { roles: ['nurse'] });
   await until(clock, async () => (await certificatesOf(authorization)).length > 0);
   return {
-    ...{ clock, identity, authorization, user, lines },
+    clock,
+    identity,
+    authorization,
+    user,
+    lines,
     end: async () => {
       await authorization.stop();
       authorization.client.close();

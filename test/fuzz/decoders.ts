@@ -60,6 +60,12 @@ export const fuzzed: Readonly<Record<string, readonly string[]>> = {
     'verifyAuditFile',
   ],
   'certificates.test.ts': ['openCertificateRequest', 'readCertificate'],
+  'identity-services.test.ts': [
+    'certifiedKeys',
+    'checkToken',
+    'decodedToken',
+    'isSignedByIdentity',
+  ],
   'key-service.test.ts': [
     'inputOf',
     'isKeyServiceCode',

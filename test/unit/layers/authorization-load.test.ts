@@ -1,0 +1,97 @@
+/** Requests that never pause while every key of layers 1 and 2 is turned, taken back and retired. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { utf8 } from '#shared/crypto/bytes.ts';
+import {
+  capabilitiesFor,
+  codeOf,
+  done,
+  introspected,
+  login,
+  sessionMs,
+  settings,
+  startLayers,
+  until,
+  type Layers,
+} from './identity-world.ts';
+
+let layers: Layers;
+
+beforeAll(async () => {
+  layers = await startLayers();
+  // Without codes, which come once in half a minute.
+  const lax = { policyVersion: 2, policyDigest: '2'.repeat(64), mfaRequired: false };
+  const told = { ...settings, ...lax, overlapMs: sessionMs };
+  await done(layers.identity.control, 'POST', '/v1/control/configure', told);
+});
+afterAll(() => layers.end());
+
+test('turning every slot under load fails nobody', async () => {
+  const { identity, authorization, user, clock } = layers;
+  const failures: string[] = [];
+  let [requests, isOver] = [0, false];
+  const client = async (): Promise<void> => {
+    while (!isOver) {
+      const answer = await login(identity.client, user);
+      requests += 1;
+      if (answer.status === 'refused') {
+        failures.push(codeOf(answer));
+        continue;
+      }
+      const { token } = answer.body as { token: string };
+      try {
+        const tokens = await capabilitiesFor(layers, token, { count: 2 });
+        const codes = await Promise.all(tokens.map((each) => introspected(layers, each)));
+        failures.push(...codes.filter((code) => code !== 'ok'));
+        requests += 3;
+      } catch (error) {
+        failures.push(String(error));
+      }
+    }
+  };
+  const time = async (): Promise<void> => {
+    while (!isOver) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      await clock.advance(50);
+    }
+  };
+  const running = [client(), client(), time()];
+  const adapters = [await identity.adapter(), await authorization.adapter()];
+  for (const [slot, layer] of [
+    ['1/identity-signature', 0],
+    ['1/session-token', 0],
+    ['2/capability-signature', 1],
+    ['2/nonce-mac', 1],
+  ] as const) {
+    const adapter = adapters[layer];
+    await adapter?.prepare(slot, 2);
+    await adapter?.activate(slot, 2, utf8('one'));
+    await pass(20);
+    await adapter?.rollback(slot, 1);
+    await pass(20);
+    await adapter?.prepare(slot, 3);
+    await adapter?.activate(slot, 3, utf8('two'));
+    expect(await adapter?.verify(slot, 3)).toEqual({ ok: true });
+  }
+  isOver = true;
+  await Promise.all(running);
+  expect(failures).toEqual([]);
+  expect(requests).toBeGreaterThan(20);
+  await clock.advance(sessionMs);
+  for (const [adapter, slot] of [
+    [adapters[0], '1/session-token'],
+    [adapters[1], '2/capability-signature'],
+    [adapters[1], '2/nonce-mac'],
+    [adapters[0], '1/identity-signature'],
+  ] as const) {
+    for (const version of [1, 2]) {
+      await until(clock, async () => (await adapter?.usesLately(slot, version)) === 0);
+      await adapter?.retire(slot, version);
+    }
+  }
+  for (const adapter of adapters) adapter.close();
+});
+
+/** Requests that began before have time to meet what was changed. */
+async function pass(timeMs: number): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, timeMs));
+}

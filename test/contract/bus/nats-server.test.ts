@@ -142,7 +142,7 @@ describe('durability', () => {
       const outcome = await layer.publish({ ...message(report), messageId: `kill-${index}` });
       if (outcome.status === 'stored') acknowledged.push(outcome.sequence);
     });
-    await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(20));
+    await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(20), 12_000);
     await server.kill();
     await server.start();
     await Promise.all(publishing);

@@ -72,8 +72,10 @@ export function describePublishing(given: Given): void {
       const other = await given.get().connect('orchestrator-2');
       flaky.holdAnswers();
       const publishing = flaky.bus.publish({ ...message(saga), expectLastSubjectSequence: 0 });
-      await vi.waitFor(async () =>
-        expect(await other.lastMessage('GYRE_CONTROL', saga)).toMatchObject({ sequence: 1 }),
+      await vi.waitFor(
+        async () =>
+          expect(await other.lastMessage('GYRE_CONTROL', saga)).toMatchObject({ sequence: 1 }),
+        12_000,
       );
       await other.publish({ ...message(saga), expectLastSubjectSequence: 1 });
       await pause(400);

@@ -48,8 +48,12 @@ export async function expectCode(promise: Promise<unknown>, code: TokenErrorCode
 }
 
 export function tokenContract(make: () => Promise<TokenBackend>): void {
-  describe('that is open', () => openContract(make));
-  describe('that is closed', () => closedContract(make));
+  describe('that is open', () => {
+    openContract(make);
+  });
+  describe('that is closed', () => {
+    closedContract(make);
+  });
 }
 
 function openContract(make: () => Promise<TokenBackend>): void {

@@ -47,7 +47,7 @@ describe.runIf(spyLibraryPath !== null)('token child', () => {
     return events.flatMap((event) => (event.kind === 'child-lost' ? [event.reason] : []));
   }
 
-  const hanging = () => vi.waitUntil(() => hsm.calls().at(-1) === 'decrypt hangs', 5000);
+  const hanging = () => vi.waitUntil(() => hsm.calls().at(-1) === 'decrypt hangs', 20_000);
   const logins = () => hsm.calls().filter((call) => call === 'login').length;
 
   beforeEach(async () => {
@@ -185,7 +185,7 @@ describe.runIf(spyLibraryPath !== null)('token child', () => {
       await hanging();
     }
     parent.kill('SIGKILL');
-    await vi.waitUntil(() => !exists(pid), 5000);
+    await vi.waitUntil(() => !exists(pid), 20_000);
   });
 
   test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('%s does not end it', async (signal) => {

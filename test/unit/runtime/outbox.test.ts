@@ -19,6 +19,9 @@ const subjects = subjectsOf(mesh);
 const report = subjects.report(1, 'layer-1');
 const saga = subjects.sagaRotation('saga-1');
 
+/** A guard against what never comes. */
+const waitFor = (isSo: () => void) => vi.waitFor(isSo, { timeout: 20_000 });
+
 let folder: string;
 let clock: ManualClock;
 let broker: MemoryBroker;
@@ -90,14 +93,14 @@ describe('publishing', () => {
     const outbox = openOutbox();
     for (const name of names(30)) outbox.enqueue(message(name));
     const drain = outbox.drain(connect());
-    await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0));
+    await waitFor(() => expect(outbox.counts().unstored).toBe(0));
     expect(stored()).toEqual(names(30));
     expect(outbox.counts()).toEqual({ rows: 30, bytes: 240, unstored: 0 });
     expect(outbox.settle(names(29))).toBe(29);
     expect(outbox.settle(['m3', 'unknown'])).toBe(0);
     expect(outbox.counts()).toEqual({ rows: 1, bytes: 8, unstored: 0 });
     outbox.enqueue(message('later'));
-    await vi.waitFor(() => expect(stored()).toHaveLength(31));
+    await waitFor(() => expect(stored()).toHaveLength(31));
     outbox.settle(['m29', 'later']);
     expect(outbox.counts()).toEqual({ rows: 0, bytes: 0, unstored: 0 });
     await drain.stop();
@@ -109,7 +112,7 @@ describe('publishing', () => {
     const bus = connect();
     const publishing = vi.spyOn(bus, 'publish');
     const drain = outbox.drain(bus);
-    await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0));
+    await waitFor(() => expect(outbox.counts().unstored).toBe(0));
     outbox.settle(['m0']);
     const times: number[] = [];
     for (let second = 1; second <= 8; second++) {
@@ -129,12 +132,12 @@ describe('publishing', () => {
     const outbox = openOutbox({ republishAfterMs: 1_000 });
     outbox.enqueue(message('forgotten'));
     const drain = outbox.drain(connect());
-    await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0));
+    await waitFor(() => expect(outbox.counts().unstored).toBe(0));
     await connect('orchestrator-1').publish(message('other', saga));
     broker.truncate('GYRE_CONTROL');
     expect(stored()).toEqual(['', 'other']);
     await clock.advance(1_100);
-    await vi.waitFor(() => expect(stored()).toEqual(['', 'other', 'forgotten']));
+    await waitFor(() => expect(stored()).toEqual(['', 'other', 'forgotten']));
     await drain.stop();
   });
 
@@ -159,7 +162,7 @@ describe('publishing', () => {
     outbox.enqueue({ ...message('too-late', saga), expectLastSubjectSequence: 0 });
     outbox.enqueue({ ...message('in-time', saga), expectLastSubjectSequence: 1 });
     const drain = outbox.drain(bus);
-    await vi.waitFor(() => expect(outbox.counts()).toMatchObject({ rows: 1, unstored: 0 }));
+    await waitFor(() => expect(outbox.counts()).toMatchObject({ rows: 1, unstored: 0 }));
     expect(conflicts).toEqual([{ messageId: 'too-late', subject: saga, lastSequence: 1 }]);
     expect(stored()).toEqual(['first', 'in-time']);
     await drain.stop();
@@ -170,7 +173,7 @@ describe('publishing', () => {
     outbox.enqueue(message('not-mine', saga));
     outbox.enqueue(message('mine'));
     const drain = outbox.drain(connect());
-    await vi.waitFor(() => expect(stored()).toEqual(['mine']));
+    await waitFor(() => expect(stored()).toEqual(['mine']));
     expect(troubles.map(({ code }) => code)).toEqual(['BUS_DENIED']);
     expect(outbox.counts()).toMatchObject({ rows: 2, unstored: 1 });
     await drain.stop();
@@ -185,7 +188,7 @@ describe('publishing', () => {
     outbox.enqueue(message('waiting'));
     await drain.ended;
     const next = outbox.drain(connect());
-    await vi.waitFor(() => expect(stored()).toEqual(['waiting']));
+    await waitFor(() => expect(stored()).toEqual(['waiting']));
     await next.stop();
   });
 });
@@ -205,7 +208,7 @@ describe('transactions', () => {
     outbox.enqueue(message('done'));
     database.exec('COMMIT');
     await clock.advance(50);
-    await vi.waitFor(() => expect(stored()).toEqual(['done']));
+    await waitFor(() => expect(stored()).toEqual(['done']));
     expect(outbox.counts()).toEqual({ rows: 1, bytes: 8, unstored: 0 });
     expect(database.prepare('SELECT id FROM effects').all()).toEqual([{ id: 'done' }]);
     await drain.stop();
@@ -224,13 +227,13 @@ describe('crashes', () => {
     const first = openOutbox({ republishAfterMs: 60_000 });
     for (const name of names(5)) first.enqueue(message(name));
     const drain = first.drain(connect());
-    await vi.waitFor(() => expect(first.counts().unstored).toBe(0));
+    await waitFor(() => expect(first.counts().unstored).toBe(0));
     await drain.stop();
     for (const name of names(5, 5)) first.enqueue(message(name));
     const second = openOutbox({ republishAfterMs: 60_000 });
     expect(second.counts()).toEqual({ rows: 10, bytes: 80, unstored: 5 });
     const again = second.drain(connect());
-    await vi.waitFor(() => expect(stored()).toEqual(names(10)));
+    await waitFor(() => expect(stored()).toEqual(names(10)));
     second.settle(names(10));
     expect(second.counts()).toEqual({ rows: 0, bytes: 0, unstored: 0 });
     await again.stop();
@@ -242,7 +245,7 @@ describe('crashes', () => {
     await bus.publish(message('m0'));
     for (const name of names(3)) outbox.enqueue(message(name));
     const drain = outbox.drain(bus);
-    await vi.waitFor(() => expect(outbox.counts().unstored).toBe(0));
+    await waitFor(() => expect(outbox.counts().unstored).toBe(0));
     expect(stored()).toEqual(names(3));
     await drain.stop();
   });

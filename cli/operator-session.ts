@@ -50,7 +50,7 @@ export const longPollMs = 2_000;
 const lookTimeoutMs = 1_000;
 const retryPauseMs = 150;
 /** A bus that is there answers within this time, however long the command may wait. */
-const connectMsMax = 10_000;
+const connectMsMax = 30_000;
 const retriedCodes: ReadonlySet<string> = new Set([
   'BUS_TIMEOUT',
   'BUS_NO_RESPONDER',

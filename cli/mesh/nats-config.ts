@@ -15,7 +15,7 @@ import type { MeshFile } from './mesh-file.ts';
 
 type Enrolments = TrustBundle['enrolments'];
 
-const connectTimeoutMs = 5_000;
+const connectTimeoutMs = 30_000;
 
 export async function readBundle(layout: MeshLayout): Promise<TrustBundle> {
   const bundle = parsed(await readFile(layout.bundleFile, 'utf8'));

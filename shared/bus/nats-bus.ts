@@ -42,7 +42,7 @@ export interface NatsBusOptions {
   readonly principal: BusPrincipal;
   /** NKEY user seed in its text form (58 bytes of ASCII). Copied; the caller wipes its own. */
   readonly seed: Uint8Array;
-  /** How long the first connection may take; 10 s unless told. */
+  /** How long the first connection may take; 30 s unless told: a busy server answers late. */
   readonly connectTimeoutMs?: number;
   readonly limits?: Partial<PublisherLimits>;
   /** Faults in the background that are survived, for the log. */

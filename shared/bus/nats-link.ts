@@ -20,7 +20,7 @@ export interface NatsLinkOptions {
   readonly agentId: string;
   /** NKEY user seed in its text form (58 bytes of ASCII). Copied; the caller wipes its own. */
   readonly seed: Uint8Array;
-  /** How long the first connection may take; 10 s unless told. */
+  /** How long the first connection may take; 30 s unless told: a busy server answers late. */
   readonly connectTimeoutMs?: number;
   /** Faults in the background that are survived: refusals, a server that is not ready. */
   readonly onTrouble: (error: BusError) => void;
@@ -34,6 +34,7 @@ export type ApiAnswer =
 export const serverVersionMin = '2.10.23';
 
 const retryPauseMs = 50;
+const connectTimeoutDefaultMs = 30_000;
 
 export class NatsLink {
   readonly connection: NatsConnection;
@@ -196,7 +197,8 @@ async function connectWithin(
   options: NatsLinkOptions,
   authenticate: Authenticator,
 ): Promise<NatsConnection> {
-  const deadlineMs = systemClock.monotonicMs() + (options.connectTimeoutMs ?? 10_000);
+  const { connectTimeoutMs = connectTimeoutDefaultMs } = options;
+  const deadlineMs = systemClock.monotonicMs() + connectTimeoutMs;
   for (;;) {
     try {
       return await connect({

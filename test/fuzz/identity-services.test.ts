@@ -71,12 +71,16 @@ describe('layers 1 and 2', () => {
   });
 
   test('administrators may send anything', options, async () => {
-    const path = fc.oneof(fc.constantFrom('users/a', 'roles/a', 'subjects/a'), fc.webPath());
+    const segment = letters.map((text) => text.slice(0, 20).replaceAll('.', '%2e'));
+    const path = fc.oneof(
+      fc.constantFrom('users/a', 'roles/a', 'subjects/a'),
+      segment.map((name) => `users/${name}`),
+      segment,
+    );
     await fc.assert(
       fc.asyncProperty(path, body, async (to, sent) => {
-        const clean = `/v1/admin/${to.replace(/^\//, '')}`;
-        await answered(identity.control, 'PUT', clean, sent);
-        await answered(authorization.control, 'PUT', clean, sent);
+        await answered(identity.control, 'PUT', `/v1/admin/${to}`, sent);
+        await answered(authorization.control, 'PUT', `/v1/admin/${to}`, sent);
       }),
       tries(10),
     );

@@ -60,6 +60,8 @@ export const networkFaults: readonly NetworkFault[] = [
     network.disturb(victim, 'both', {
       isReordered: true,
       delayMs: { least: 0.2, most: 20 + size * 80 },
+      // Some come so late that another took over, or went back, meanwhile.
+      spike: { chance: 0.05 + size * 0.15, mostMs: 4_000 },
     }),
   ),
   ofServer('bus-down', ({ network }) => network.stopServer()),

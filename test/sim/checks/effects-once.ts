@@ -19,6 +19,8 @@ export class EffectsOnce extends BaseChecker {
   /** `<agent> <slot> <saga>` → version. */
   readonly #made = new Map<string, number>();
   readonly #reports = new Map<string, string>();
+  /** Steps that were reported as done: what they ended as stays. */
+  readonly #done = new Set<string>();
   readonly #endedMs = new Map<string, number>();
 
   override afterEvent(observation: Observation, change: Change): readonly Violation[] {
@@ -111,9 +113,16 @@ export class EffectsOnce extends BaseChecker {
 
   #reported(observation: Observation, message: ObservedMessage): readonly Violation[] {
     const report = bodyOf(message, 'step-reported');
-    if (report?.status !== 'done') return nothing;
+    if (report === undefined) return nothing;
     this.looked += 1;
     const agentId = message.sender;
+    const step = [agentId, report.commandId, report.sagaIndex, report.operation].join(' ');
+    if (report.status !== 'done') {
+      if (!this.#done.has(step)) return nothing;
+      const what = `${report.commandId} (${report.operation}) was done, and now it failed`;
+      return [this.violation(observation, { agentId, what, about: [message.hash] })];
+    }
+    this.#done.add(step);
     const slots = report.slots.map(({ slot }) => slot);
     const name = [agentId, report.commandId, report.operation, ...slots].join(' ');
     const said = outcomeText(report);

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import type { TimedHunt } from '../../sim/planted/hunt.ts';
 import type { PlantedBug } from '../../sim/planted/mutation.ts';
-import { rowText, summaryOf, summaryText } from '../../sim/planted/report.ts';
+import { bugsMin, rowText, summaryOf, summaryText } from '../../sim/planted/report.ts';
 
 const bug: PlantedBug = {
   name: 'a-bug',
@@ -46,7 +46,13 @@ test.each([
   ['one broken', [foundBy(5), broken], false],
 ] as const)('proof: %s', (_, hunts, isProven) => {
   const rows = hunts.map((hunt) => ({ bug, hunt }));
-  expect(summaryOf(rows).isProven).toBe(isProven);
+  expect(summaryOf(rows, 1).isProven).toBe(isProven);
+});
+
+test('a list that is too short proves nothing, though all of it is found', () => {
+  const rows = Array.from({ length: bugsMin }, () => ({ bug, hunt: foundBy(5) }));
+  expect(summaryOf(rows).isProven).toBe(true);
+  expect(summaryOf(rows.slice(1)).isProven).toBe(false);
 });
 
 test('the summary counts those that were found as expected, and names what was not clean', () => {

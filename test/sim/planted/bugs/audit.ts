@@ -116,8 +116,14 @@ export const auditBugs: readonly PlantedBug[] = [
   {
     name: 'own-append-taken-for-anothers',
     invariant: 5,
-    what: 'A conflict is believed without looking whose message took the place: an append whose answer was lost counts as refused.',
+    what: 'Each attempt of a publish has an id of its own, and a conflict is believed without looking whose message took the place: an append whose answer was lost counts as refused.',
     edits: [
+      {
+        file: 'shared/bus/publisher.ts',
+        find: 'const token = attempt === 0 ? request.messageId : `${request.messageId}.${attempt}`;',
+        replace:
+          'const token = `${request.messageId}.${Math.floor(this.#clock.monotonicMs())}${attempt}`;',
+      },
       {
         file: 'shared/bus/publisher.ts',
         find: 'if (own?.messageId === messageId) {',
@@ -127,7 +133,9 @@ export const auditBugs: readonly PlantedBug[] = [
     needs: {
       extent: 'whole',
       activities: ['rotation'],
-      faults: ['acknowledgement-loss', 'loss'],
+      faults: ['acknowledgement-loss'],
+      victims: ['orchestrators'],
+      faultsMin: 3,
       story: 'The answer to an append is lost, and the append is tried again.',
     },
   },

@@ -24,11 +24,14 @@ export const layerBugs: readonly PlantedBug[] = [
         replace: lines('      enqueue();', '    });', '    this.#recordKeys(outcome);', '  }'),
       },
     ],
+    seeds: [3, 42],
     needs: {
       extent: 'whole',
       hasSecond: true,
       activities: ['rotation'],
       faults: ['crash-at-point'],
+      victims: ['layers'],
+      faultsMin: 6,
       story: 'A member dies between the two writes, and its report goes out after the restart.',
     },
   },
@@ -106,7 +109,7 @@ export const layerBugs: readonly PlantedBug[] = [
   {
     name: 'overtaken-commands-are-obeyed',
     invariant: 7,
-    what: 'An agent does not hold the index of a command against what it did for the rotation already.',
+    what: 'An agent does not hold the index of a command against what it did for the rotation already, nor whether the rotation still holds the slot.',
     edits: [
       {
         file: 'shared/core/step-evidence.ts',
@@ -118,13 +121,21 @@ export const layerBugs: readonly PlantedBug[] = [
         find: '(store.saga(task.sagaId)?.lastIndex ?? 0) > task.sagaIndex;',
         replace: 'store.saga(task.sagaId) === undefined;',
       },
+      {
+        file: 'agents/layers/step-planning.ts',
+        find: 'if (store.holderOf(base.slot) !== command.sagaId || base.candidate === undefined) {',
+        replace: 'if (base.candidate === undefined) {',
+      },
     ],
+    seeds: [6],
     needs: {
       extent: 'several',
       activities: ['rotation that is called back'],
-      faults: ['delay', 'reordering', 'pause', 'partition-from-bus'],
+      faults: ['reordering'],
+      victims: ['orchestrators'],
+      faultsMin: 4,
       story:
-        'A command reaches an agent behind a later one of its rotation: it was under way (an orchestrator stood still, a slow network) while the rotation went back.',
+        'A command reaches an agent behind a later one of its rotation: it was under way while the rotation went back.',
     },
   },
   {
@@ -151,9 +162,11 @@ export const layerBugs: readonly PlantedBug[] = [
     needs: {
       extent: 'whole',
       activities: ['rotation'],
-      faults: ['duplication', 'loss', 'acknowledgement-loss', 'delay'],
+      faults: ['reordering'],
+      victims: ['orchestrators'],
+      faultsMin: 4,
       story:
-        'A command is delivered or sent again: an acknowledgement is lost, an agent is slow, an orchestrator takes over.',
+        'Another orchestrator takes over and sends a command that was under way, which then comes again, behind later ones.',
     },
   },
   {

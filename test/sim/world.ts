@@ -204,17 +204,22 @@ export class SimulatedWorld {
     return [JSON.stringify(this.rotations()), ...waiting].join(', ');
   }
 
-  /** Rotations by the phase that the latest verdict of an auditor named. */
+  /**
+   * Rotations by the phase that their last entry led to, as auditors' verdicts name it: by the entry's index,
+   * because receipts of earlier entries are issued again, for instance where the bus had lost them.
+   */
   rotations(): Record<string, number> {
-    const phases = new Map<string, string>();
+    const last = new Map<string, { readonly sagaIndex: number; readonly phase: string }>();
     for (const message of this.observer.messages) {
       const issued = bodyOf(message, 'receipts-issued');
-      for (const { sagaId, phase } of issued?.entries ?? []) {
-        if (sagaId !== undefined && phase !== undefined) phases.set(sagaId, phase);
+      for (const { sagaId, sagaIndex, phase, verdict } of issued?.entries ?? []) {
+        if (sagaId === undefined || sagaIndex === undefined || phase === undefined) continue;
+        if (verdict !== 'accepted' || sagaIndex < (last.get(sagaId)?.sagaIndex ?? 0)) continue;
+        last.set(sagaId, { sagaIndex, phase });
       }
     }
     const counts: Record<string, number> = {};
-    for (const phase of phases.values()) counts[phase] = (counts[phase] ?? 0) + 1;
+    for (const { phase } of last.values()) counts[phase] = (counts[phase] ?? 0) + 1;
     return counts;
   }
 

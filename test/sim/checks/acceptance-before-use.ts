@@ -5,11 +5,23 @@
  * is the key's id), or is one that the plan lets stay away and that was asked often enough.
  */
 
+import type { RotationPhase } from '#schemas/saga.ts';
 import type { Change, KeyRow, Observation, ObservedMessage } from '../observation.ts';
 import { BaseChecker, bodyOf, nothing, type Violation } from './check.ts';
 import { turnOf } from './open-steps.ts';
 import { mayBeMissing, type PlannedSlot, type Saga, type SagaBook } from './sagas.ts';
 
+/**
+ * A withdrawn public half was accepted, and verifies until it is dropped, which is after the overlap. So
+ * all members of a slot go back at once, and nobody waits for the owner: a command to activate that was
+ * under way may make the key primary once more, until the owner's own rollback, and nothing that is made
+ * under it meanwhile is orphaned. Outside of a rollback there is no such excuse.
+ */
+const goingBack: ReadonlySet<string | undefined> = new Set<RotationPhase>([
+  'rolling_back',
+  'rolled_back',
+  'locked_out',
+]);
 /** A message on its way. */
 const leewayMs = 1_000;
 
@@ -101,7 +113,10 @@ export class AcceptanceBeforeUse extends BaseChecker {
     const { slot } = planned;
     const peer = observation.agents.get(member)?.peers.get(`${slot} ${key.keyId}`);
     const about = [saga.sagaId, key.keyId];
-    // A withdrawn key was accepted, went back, and still verifies: an activation that was under way.
+    if (peer?.state === 'withdrawn' && !goingBack.has(saga.phase)) {
+      const what = `${slot}: the public half was withdrawn in a rotation that is ${saga.phase ?? 'new'}`;
+      return [this.violation(observation, { agentId: member, what, about })];
+    }
     if (peer?.state === 'accepted' || peer?.state === 'withdrawn') {
       if (observation.digest(peer.publicKey) === key.keyId) return nothing;
       const what = `${slot}: the accepted public half is not the key's`;

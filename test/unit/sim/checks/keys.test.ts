@@ -37,6 +37,21 @@ it('1: lets a silent verifier be fenced out, but not before it was asked', () =>
   expect(found(late.activated(), 1)).toEqual([]);
 });
 
+it('1: takes a withdrawn public half for accepted while the rotation goes back, and only then', () => {
+  const withdrawn: [string] = [`UPDATE peer_keys SET state = 'withdrawn' WHERE version = 2`];
+  const early = new Story().executed().prepared().accepted();
+  early.stage.sql(verifier, 'store.db', [withdrawn]);
+  expect(found(early.activated(), 1)).toEqual([
+    `${slot}: the public half was withdrawn in a rotation that is activating`,
+  ]);
+  const back = new Story().executed().prepared().accepted();
+  const asked = { type: 'rollback-requested', operatorId: 'op-1', reason: 'test' } as const;
+  back.stage.entry({ ...asked, atMs: 1 }, 'rolling_back');
+  back.stage.sql(verifier, 'store.db', [withdrawn]);
+  back.stage.key(owner, 'primary', 2);
+  expect(found(back, 1)).toEqual([]);
+});
+
 it('1: sees a key become primary without a plan, and from nowhere', () => {
   const story = wholeStory();
   story.stage.key(owner, 'prepared', 3);

@@ -182,3 +182,16 @@ it('8: sees two reports of one command that say different things', () => {
   }
   expect(found(story, 8)[0]).toMatch(/two outcomes of one/);
 });
+
+it('8: sees a step that failed after it had been done, and not the other way round', () => {
+  const story = wholeStory();
+  const report = { operation: 'prepare', sagaId: 'plan-1', sagaIndex: 5, slots: [] };
+  const say = (commandId: string, ...statuses: readonly string[]): void => {
+    for (const status of statuses) {
+      story.stage.tell(owner, 'step-reported', { ...report, commandId, status });
+    }
+  };
+  say('one', 'failed', 'done', 'done');
+  say('two', 'done', 'failed');
+  expect(found(story, 8)).toEqual(['two (prepare) was done, and now it failed']);
+});

@@ -46,6 +46,24 @@ export type TokenConfig = Static<typeof TokenConfig>;
 export const ProviderPreference = List(OneOf(['native', 'noble']), { itemsMin: 1, itemsMax: 2 });
 export type ProviderPreference = Static<typeof ProviderPreference>;
 
+const Program = {
+  /** With a slash: a path; without one it is looked for on the PATH. */
+  program: Path,
+  arguments: Type.Optional(List(Text(4_096), { itemsMax: 64 })),
+  timeoutMs: Type.Optional(DurationMs(600_000)),
+};
+
+/** A system of somebody else's whose keys the agent turns (docs/adapters.md). */
+export const AttachedSystem = Type.Union([
+  StrictObject({ kind: Type.Literal('command'), ...Program }),
+  StrictObject({
+    kind: Type.Literal('key-files'),
+    directory: Path,
+    reload: Type.Optional(StrictObject(Program)),
+  }),
+]);
+export type AttachedSystem = Static<typeof AttachedSystem>;
+
 export const AgentConfig = StrictObject({
   mesh: KebabName(),
   agentId: AgentId(),
@@ -70,6 +88,8 @@ export const AgentConfig = StrictObject({
   keyServiceSocket: Type.Optional(Path),
   /** Layer agents: control socket of the layer's service; without one the agent holds the keys. */
   serviceControlSocket: Type.Optional(Path),
+  /** Layer agents: what is attached in place of a service or of keys in the agent. */
+  attached: Type.Optional(AttachedSystem),
   /** Layer agents: uses of an old key within this span keep it from being retired. */
   recentUseMs: Type.Optional(DurationMs()),
   /** Layer agents: what they ask of negotiations, and the TLS that their systems speak. */

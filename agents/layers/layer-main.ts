@@ -17,6 +17,7 @@ import type { EmbeddedAdapter, EmbeddedOptions } from './embedded/embedded-adapt
 import { EmbeddedWorkload } from './embedded/embedded-workload.ts';
 import { algorithmClaims } from './algorithm-capabilities.ts';
 import { KeyService } from './key-service.ts';
+import { openAttached } from './attached/open-attached.ts';
 import { LayerAgent } from './layer-agent.ts';
 import { ReportOutbox } from './report-outbox.ts';
 import { Negotiator } from './negotiator.ts';
@@ -46,7 +47,8 @@ interface Beside {
 const recentUseMsDefault = 1_000;
 /** What every system takes as the name of a unix socket. */
 const socketPathBytesMax = 103;
-const heartbeatMsDefault = 1_000;
+/** Between two heartbeats, unless the configuration says otherwise. */
+export const heartbeatMsDefault = 1_000;
 /** Batches that wait for the bus; what comes when it is full is dropped. */
 const telemetryLimits = { rowsMax: 128, bytesMax: 8 * 1024 * 1024, windowMax: 8 };
 
@@ -136,12 +138,14 @@ async function openKeys(
     const { adapter } = link;
     return { adapter, usage: adapter, measure: () => adapter.measure(), stop: () => link.stop() };
   }
-  const adapter = openAdapter({
-    disk,
-    crypto,
-    clock,
-    usageWindowMs: config.recentUseMs ?? recentUseMsDefault,
-  });
+  const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
+  if (config.attached !== undefined) {
+    const { resolve } = booted;
+    const options = { layer, disk, crypto, clock, usageWindowMs, resolve };
+    const { adapter, takeCounts, close } = await openAttached(config.attached, options);
+    return { adapter, usage: { takeCounts }, measure: () => ({}), stop: async () => close() };
+  }
+  const adapter = openAdapter({ disk, crypto, clock, usageWindowMs });
   const service = keyServiceOf(booted, adapter, layer);
   await service?.start();
   return {

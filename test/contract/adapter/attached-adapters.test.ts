@@ -2,6 +2,7 @@
  * Systems of somebody else's against the adapter contract: programs that are run for each operation
  * (the example of docs/adapters.md), and a service that reads its keys from files.
  */
+import { spawnSync } from 'node:child_process';
 import { createPrivateKey, createPublicKey, sign, verify, type webcrypto } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -15,7 +16,8 @@ import { systemClock } from '#shared/runtime/system.ts';
 import { crypto } from '../../support/world.ts';
 import { adapterContract } from './adapter-contract.ts';
 
-const example = join(import.meta.dirname, '../../../docs/examples/json-file-adapter.mjs');
+const examples = join(import.meta.dirname, '../../../docs/examples');
+const example = join(examples, 'json-file-adapter.mjs');
 const challenge = new Uint8Array([1]);
 let folder: string;
 
@@ -36,6 +38,25 @@ adapterContract('programs, one for each operation', async () => {
     close: async () => rmSync(place, { recursive: true }),
   };
 });
+
+const python = ['python3', 'python'].find(
+  (name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0,
+);
+if (python === undefined) {
+  process.stderr.write('\n*** NOT TESTED: docs/examples/mac-adapter.py, for want of Python. ***\n\n');
+} else {
+  adapterContract('a small program in Python', async () => {
+    const place = mkdtempSync(join(tmpdir(), 'gyre-python-'));
+    const words = [join(examples, 'mac-adapter.py'), join(place, 'keys.json')];
+    const open = () =>
+      RemoteAdapter.connect(new CommandChannel({ crypto, program: python, arguments: words }));
+    return {
+      adapter: await open(),
+      reopen: open,
+      close: async () => rmSync(place, { recursive: true }),
+    };
+  });
+}
 
 adapterContract('key files with a reload program', async () => {
   const place = mkdtempSync(join(tmpdir(), 'gyre-files-'));

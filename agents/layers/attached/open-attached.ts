@@ -1,0 +1,56 @@
+/** The systems of somebody else's that a configuration can name, opened as what an agent turns. */
+
+import type { AttachedSystem } from '#schemas/config.ts';
+import type { LayerAdapter } from '../adapter.ts';
+import type { EmbeddedOptions } from '../embedded/embedded-adapter.ts';
+import type { UsageCount } from '../embedded/key-usage.ts';
+import { RemoteAdapter } from '../service/remote-adapter.ts';
+import { CommandChannel } from './command-channel.ts';
+import { openKeyFiles } from './key-files-adapter.ts';
+import type { ProgramSpec } from './program.ts';
+
+export interface Attached {
+  readonly adapter: LayerAdapter;
+  readonly takeCounts: () => readonly UsageCount[] | Promise<readonly UsageCount[]>;
+  readonly close: () => void;
+}
+
+export interface AttachOptions extends EmbeddedOptions {
+  /** Absolute path of a path in the configuration. */
+  readonly resolve: (relative: string) => string;
+}
+
+/** @throws AdapterError where the system does not answer */
+export async function openAttached(
+  system: AttachedSystem,
+  options: AttachOptions,
+): Promise<Attached> {
+  const { crypto, resolve } = options;
+  if (system.kind === 'command') {
+    const channel = new CommandChannel({ crypto, ...programOf(system, resolve) });
+    const adapter = await RemoteAdapter.connect(channel);
+    return { adapter, takeCounts: () => adapter.takeCounts(), close: () => adapter.close() };
+  }
+  const { directory, reload } = system;
+  const { adapter, keys } = await openKeyFiles({
+    ...options,
+    directory: resolve(directory),
+    ...(reload === undefined ? {} : { reload: programOf(reload, resolve) }),
+  });
+  return { adapter, takeCounts: () => keys.usage.takeCounts(), close: () => keys.close() };
+}
+
+type Program = Extract<AttachedSystem, { kind: 'command' }>;
+
+/** Programs run in the folder of the configuration; one without a slash is looked for on the PATH. */
+function programOf(
+  { program, arguments: words, timeoutMs }: Omit<Program, 'kind'>,
+  resolve: AttachOptions['resolve'],
+): ProgramSpec {
+  return {
+    program: program.includes('/') ? resolve(program) : program,
+    directory: resolve('.'),
+    ...(words === undefined ? {} : { arguments: words }),
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  };
+}

@@ -25,13 +25,13 @@ export const batchKeys = 32;
 /** The primary KEK may change while its share is opened; it does not do so again and again. */
 const attemptsMax = 8;
 
-/** 404: nothing; 409: something else; 503: not now. */
+/** 404: nothing; 409: something else; 423: not while it is frozen. */
 export const dataKeyStatus = {
   OBJECT_UNKNOWN: 404,
   CONTEXT_MISMATCH: 409,
   DATA_KEY_USED: 409,
   DATA_KEY_DAMAGED: 409,
-  SLOT_FROZEN: 503,
+  SLOT_FROZEN: 423,
 } as const;
 export type DataKeyCode = keyof typeof dataKeyStatus;
 

@@ -1,0 +1,137 @@
+/**
+ * A record's place in the chain. Every write of a record is an entry: what was written, its number in the
+ * whole database, and the hash of the entry before it. The hash, SHA3-384 (FIPS 202), covers columns by
+ * commitments to their plaintext, each blinded by 32 random bytes that lie inside the sealed cell: so a
+ * column can be encrypted anew without the chain noticing, and a commitment tells nothing without
+ * the column's key. Signatures are made over the hash and lie beside the chain, so they can be
+ * replaced too.
+ */
+
+import {
+  concat,
+  fromHex,
+  lengthPrefixed,
+  samePublicBytes,
+  toHex,
+  uint64,
+  utf8,
+} from '#shared/crypto/bytes.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { bytesOf, numberOf, textOf, type Row } from './database.ts';
+
+export const hashBytes = 48;
+export const blindBytes = 32;
+
+/** What an entry says. */
+export interface EntryContent {
+  readonly sequence: number;
+  readonly id: string;
+  readonly revision: number;
+  readonly owner: string;
+  readonly kind: string;
+  /** Names of other records, in the clear. */
+  readonly links: readonly string[];
+  /** Column to the hexadecimal commitment to its content. */
+  readonly commitments: Readonly<Record<string, string>>;
+  readonly writtenAtMs: number;
+  readonly previous: Uint8Array;
+}
+
+export interface Entry extends EntryContent {
+  readonly hash: Uint8Array;
+  readonly signature: Uint8Array;
+  readonly signatureVersion: number;
+}
+
+export function hashOf(crypto: CryptoProvider, entry: EntryContent): Uint8Array {
+  const { sequence, id, revision, owner, kind, links, commitments, writtenAtMs, previous } = entry;
+  const names = Object.keys(commitments).toSorted();
+  const columns = names.flatMap((name) => [utf8(name), utf8(commitments[name] ?? '')]);
+  return crypto.sha3_384(
+    lengthPrefixed(
+      utf8('gyre/v1/record-entry'),
+      uint64(sequence),
+      previous,
+      utf8(id),
+      uint64(revision),
+      utf8(owner),
+      utf8(kind),
+      uint64(writtenAtMs),
+      lengthPrefixed(...links.map(utf8)),
+      lengthPrefixed(...columns),
+    ),
+  );
+}
+
+export function isWhole(crypto: CryptoProvider, entry: Entry): boolean {
+  return samePublicBytes(hashOf(crypto, entry), entry.hash);
+}
+
+/** `blinded`: the blind (32 bytes) and the column's content behind it. */
+export function commitmentOf(
+  crypto: CryptoProvider,
+  place: { readonly id: string; readonly name: string },
+  blinded: Uint8Array,
+): string {
+  const head = lengthPrefixed(utf8('gyre/v1/column'), utf8(place.id), utf8(place.name));
+  return toHex(crypto.sha3_384(concat(head, blinded)));
+}
+
+/** An entry as the database has it; undefined where a field is of no form that was ever written. */
+export function entryOf(row: Row): Entry | undefined {
+  const links = listOf(textOf(row, 'links'));
+  const commitments = commitmentsOf(textOf(row, 'commitments'));
+  if (links === undefined || commitments === undefined) return undefined;
+  return {
+    sequence: numberOf(row, 'sequence'),
+    id: textOf(row, 'record_id'),
+    revision: numberOf(row, 'revision'),
+    owner: textOf(row, 'owner'),
+    kind: textOf(row, 'kind'),
+    links,
+    commitments,
+    writtenAtMs: numberOf(row, 'written_at_ms'),
+    previous: bytesOf(row, 'previous'),
+    hash: bytesOf(row, 'hash'),
+    signature: bytesOf(row, 'signature'),
+    signatureVersion: numberOf(row, 'signature_version'),
+  };
+}
+
+function listOf(text: string): string[] | undefined {
+  const value = json(text);
+  if (!Array.isArray(value)) return undefined;
+  const links = value.filter((each): each is string => typeof each === 'string');
+  return links.length === value.length && JSON.stringify(links) === text ? links : undefined;
+}
+
+/** Pairs, not an object: no name of a column is special in a list. */
+function commitmentsOf(text: string): Record<string, string> | undefined {
+  const value = json(text);
+  if (!Array.isArray(value)) return undefined;
+  const pairs: [string, string][] = [];
+  for (const pair of value) {
+    if (!Array.isArray(pair) || pair.length !== 2) return undefined;
+    const [name, commitment]: unknown[] = pair;
+    if (typeof name !== 'string' || typeof commitment !== 'string') return undefined;
+    if (fromHex(commitment)?.length !== hashBytes) return undefined;
+    pairs.push([name, commitment]);
+  }
+  return writtenCommitments(Object.fromEntries(pairs)) === text
+    ? Object.fromEntries(pairs)
+    : undefined;
+}
+
+export function writtenCommitments(commitments: Readonly<Record<string, string>>): string {
+  const names = Object.keys(commitments).toSorted();
+  return JSON.stringify(names.map((name) => [name, commitments[name]]));
+}
+
+function json(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}

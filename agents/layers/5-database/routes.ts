@@ -1,0 +1,199 @@
+/** What layer 5 may be asked on its service socket, by other services and with a capability. */
+
+import type { Context } from 'hono';
+import {
+  IntegerRange,
+  List,
+  MapOf,
+  StrictObject,
+  Text,
+  Type,
+  Uint,
+  compile,
+} from '#schemas/primitives.ts';
+import { fromBase64Url, fromHex, toBase64Url, toHex } from '#shared/crypto/bytes.ts';
+import type { Log } from '#shared/runtime/ports.ts';
+import { AdapterError } from '../adapter.ts';
+import {
+  capabilityStatus,
+  requireCapability,
+  type CapabilityCode,
+  type CapabilityDesk,
+} from '../service/capability-check.ts';
+import { bodyOf, Refused, serviceApp, type ServiceApp } from '../service/http-app.ts';
+import { chainBegin, type ChainCheck, type ChainPlace } from './chain-check.ts';
+import type { Entry } from './record-entry.ts';
+import { recordStatus, type RecordCode, type Records, type StoredRecord } from './records.ts';
+
+const bodyBytesMax = 1024 * 1024;
+const columnsMax = 32;
+/** Of one column, as unpadded base64url. */
+const columnCharsMax = 262_144;
+const listMax = 50;
+const pageMax = 512;
+
+const RecordId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._~:@-]{0,127}$' });
+const Owner = Text(256);
+const written = {
+  kind: Type.String({ pattern: '^[a-z][a-z0-9-]{0,62}$' }),
+  columns: MapOf(Type.String({ pattern: '^[A-Za-z0-9_-]*$', maxLength: columnCharsMax }), {
+    keyPattern: '^[a-z][a-z0-9_]{0,62}$',
+    entriesMax: columnsMax,
+  }),
+  /** Names of other records. */
+  links: Type.Optional(List(RecordId, { itemsMax: 16 })),
+  revision: Type.Optional(IntegerRange({ min: 1, max: Number.MAX_SAFE_INTEGER })),
+};
+
+const checks = {
+  ofOwner: compile(StrictObject({ owner: Owner, ...written })),
+  ofSubject: compile(StrictObject(written)),
+  id: compile(RecordId),
+  owner: compile(Owner),
+  query: compile(
+    StrictObject({
+      owner: Type.Optional(Owner),
+      kind: Type.Optional(written.kind),
+      after: Type.Optional(RecordId),
+      limit: Type.Optional(Type.String({ pattern: '^[0-9]{1,3}$' })),
+    }),
+  ),
+  verification: compile(
+    StrictObject({
+      after: Type.Optional(
+        StrictObject({ sequence: Uint(), hash: Type.String({ pattern: '^[0-9a-f]{96}$' }) }),
+      ),
+      limit: Type.Optional(IntegerRange({ min: 1, max: pageMax })),
+    }),
+  ),
+};
+
+type Written = {
+  readonly kind: string;
+  readonly columns: Readonly<Record<string, string>>;
+  readonly links?: readonly string[];
+  readonly revision?: number;
+};
+
+export interface DatabaseRoutesOptions {
+  readonly records: Records;
+  readonly check: ChainCheck;
+  readonly desk: CapabilityDesk;
+  readonly health: () => unknown;
+  readonly log: Log;
+}
+
+export function databaseRoutes(options: DatabaseRoutesOptions): ServiceApp {
+  const { records, check, desk, health, log } = options;
+  const status = { ...capabilityStatus, ...recordStatus };
+  const service = serviceApp<CapabilityCode | RecordCode>({ log, status, bodyBytesMax });
+  const { app } = service;
+  app.get('/v1/health', (context) => context.json(health()));
+  app.put('/internal/v1/records/:id', async (context) => {
+    const { owner, ...asked } = await bodyOf(context, checks.ofOwner);
+    return context.json(await put(records, { id: idOf(context), owner, asked }));
+  });
+  app.get('/internal/v1/records/:id', async (context) => {
+    const { owner = '' } = queryOf(context);
+    return context.json(shown(await served(() => records.get(owner, idOf(context)))));
+  });
+  app.get('/internal/v1/records', async (context) => {
+    const { owner = '', kind, after, limit } = queryOf(context);
+    const query = {
+      owner,
+      ...(kind === undefined ? {} : { kind }),
+      ...(after === undefined ? {} : { after }),
+      limit: Math.min(listMax, Math.max(1, Number(limit ?? listMax))),
+    };
+    const found = await served(() => records.list(query));
+    return context.json({ records: found.map(shown) });
+  });
+  app.post('/internal/v1/chain/verifications', async (context) => {
+    const { after, limit = pageMax } = await bodyOf(context, checks.verification);
+    const report = await served(() => check.page(placeOf(after), limit));
+    const { last } = report;
+    return context.json({
+      ...report,
+      last: { sequence: last.sequence, hash: toHex(last.hash) },
+    });
+  });
+  app.put('/v1/records/:id', async (context) => {
+    const { subject } = await requireCapability(context, desk, 'record:write');
+    const asked = await bodyOf(context, checks.ofSubject);
+    return context.json(await put(records, { id: idOf(context), owner: subject, asked }));
+  });
+  app.get('/v1/records/:id', async (context) => {
+    const { subject } = await requireCapability(context, desk, 'record:read');
+    return context.json(shown(await served(() => records.get(subject, idOf(context)))));
+  });
+  return service;
+}
+
+async function put(
+  records: Records,
+  { id, owner, asked }: { readonly id: string; readonly owner: string; readonly asked: Written },
+) {
+  if (owner === '' || !owner.isWellFormed()) {
+    throw new Refused('REQUEST_MALFORMED', 'a record has an owner');
+  }
+  const columns = new Map<string, Uint8Array>();
+  for (const [name, text] of Object.entries(asked.columns)) {
+    const bytes = fromBase64Url(text);
+    if (bytes === undefined) throw new Refused('REQUEST_MALFORMED', 'a column is not base64url');
+    columns.set(name, bytes);
+  }
+  const { kind, links = [], revision } = asked;
+  const input = { id, owner, kind, links, columns };
+  const entry = await served(() =>
+    records.put(revision === undefined ? input : { ...input, revision }),
+  );
+  return summary(entry);
+}
+
+function summary({ id, sequence, revision, hash, signatureVersion }: Entry) {
+  return { id, sequence, revision, hash: toHex(hash), signatureVersion };
+}
+
+function shown({ entry, columns }: StoredRecord) {
+  const { owner, kind, links, writtenAtMs } = entry;
+  return {
+    ...summary(entry),
+    ...{ owner, kind, links, writtenAtMs },
+    columns: Object.fromEntries([...columns].map(([name, bytes]) => [name, toBase64Url(bytes)])),
+  };
+}
+
+function placeOf(
+  after: { readonly sequence: number; readonly hash: string } | undefined,
+): ChainPlace {
+  const hash = fromHex(after?.hash ?? '');
+  return after === undefined || hash === undefined
+    ? chainBegin
+    : { sequence: after.sequence, hash };
+}
+
+function idOf(context: Context): string {
+  const id = context.req.param('id');
+  if (checks.id.check(id)) return id;
+  throw new Refused('REQUEST_MALFORMED', 'this is no name of a record');
+}
+
+function queryOf(context: Context) {
+  const query = context.req.query();
+  if (checks.query.check(query) && (query.owner ?? '').isWellFormed()) return query;
+  throw new Refused('REQUEST_MALFORMED', 'the query is not what this route takes');
+}
+
+/** A database that does not answer is worth another try. */
+async function served<Result>(work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    if (error instanceof AdapterError && error.code === 'SYSTEM_UNREACHABLE') {
+      throw new Refused<RecordCode>('DATABASE_UNAVAILABLE', 'the database does not answer', {
+        retryable: true,
+      });
+    }
+    throw error;
+  }
+}

@@ -1,0 +1,191 @@
+/**
+ * The service of layer 5: records with encrypted columns, signed and chained, in PostgreSQL or in the
+ * embedded PGlite. Turning the signature key signs every entry anew, turning the column key
+ * encrypts every cell anew, both in the background; a key goes only when nothing is under it any more.
+ */
+
+import { readFileSync } from 'node:fs';
+import { AdapterError } from '../adapter.ts';
+import { BackgroundWork } from '../service/background-work.ts';
+import { healthOf, metricsOf } from '../service/health.ts';
+import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
+import { KeptSettings } from '../service/kept-settings.ts';
+import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
+import { layer, openAdapter } from './adapter.ts';
+import { ChainAnchor } from './chain-anchor.ts';
+import { ChainCheck } from './chain-check.ts';
+import { asStep, ColumnKeys, columnSlot } from './column-keys.ts';
+import type { Database } from './database.ts';
+import { HeldVersions } from './held-versions.ts';
+import { PgliteDatabase } from './pglite.ts';
+import { PostgresqlDatabase } from './postgresql.ts';
+import { RecordSignatures, signatureSlot } from './record-signatures.ts';
+import { Records } from './records.ts';
+import { databaseRoutes } from './routes.ts';
+import { prepareSchema } from './schema.ts';
+import { Upkeep, type UpkeepSlot } from './upkeep.ts';
+
+const recentUseMsDefault = 1_000;
+const audience = 'database';
+const folderName = 'pglite';
+
+/** @throws AdapterError */
+export const openService: OpenService = async (ports) => serviceOn(ports, await databaseOf(ports));
+
+/** The service on a database, which it closes in the end. @throws AdapterError */
+export async function serviceOn(ports: ServicePorts, database: Database): Promise<LayerService> {
+  const { disk, crypto, clock, config } = ports;
+  const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
+  let keys: ReturnType<typeof openAdapter> | undefined;
+  try {
+    keys = openAdapter({ disk, crypto, clock, usageWindowMs });
+    await prepareSchema(database);
+    return serviceOf(ports, keys, database);
+  } catch (error) {
+    await database.close();
+    keys?.close();
+    throw error;
+  }
+}
+
+async function databaseOf({ config, disk, resolve, log }: ServicePorts): Promise<Database> {
+  const { databaseUrlFile } = config;
+  if (databaseUrlFile === undefined) return await PgliteDatabase.start(disk.place(folderName));
+  return new PostgresqlDatabase(readUrl(resolve(databaseUrlFile)), log);
+}
+
+function readUrl(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    throw new AdapterError('STORE_FAILED', 'the URL of the database cannot be read', { cause });
+  }
+}
+
+interface Parts {
+  readonly keys: ReturnType<typeof openAdapter>;
+  readonly columnKeys: ColumnKeys;
+  readonly held: HeldVersions;
+  readonly upkeep: Upkeep;
+  readonly work: Readonly<Record<UpkeepSlot, BackgroundWork>>;
+}
+
+function serviceOf(
+  ports: ServicePorts,
+  keys: ReturnType<typeof openAdapter>,
+  database: Database,
+): LayerService {
+  const { crypto, clock, log, disk } = ports;
+  const settings = KeptSettings.open(disk);
+  const encryption = () => ports.peer(4);
+  const columnKeys = new ColumnKeys({ keys, crypto, clock, log, database, encryption });
+  const signatures = new RecordSignatures(keys, crypto, clock);
+  const anchor = new ChainAnchor(disk, clock, log);
+  const held = new HeldVersions();
+  const shared = { database, keys, columnKeys, signatures, held, crypto };
+  const records = new Records({ ...shared, anchor, clock });
+  const check = new ChainCheck({ database, records, signatures, anchor, crypto });
+  const upkeep = new Upkeep(shared);
+  const work = {
+    [signatureSlot]: new BackgroundWork({
+      name: 'sign anew',
+      clock,
+      log,
+      batch: () => upkeep.resignBatch(),
+    }),
+    [columnSlot]: new BackgroundWork({
+      name: 'encrypt anew',
+      clock,
+      log,
+      batch: () => upkeep.rekeyBatch(),
+    }),
+  };
+  const { app, refusals } = databaseRoutes({
+    records,
+    check,
+    desk: { authorization: () => ports.peer(2), audience },
+    health: () => healthOf(layer, keys, settings),
+    log,
+  });
+  const parts = { keys, columnKeys, held, upkeep, work };
+  return {
+    adapter: new HookedAdapter(`database-service-${database.kind}`, keys, {
+      [signatureSlot]: hooksOf(parts, signatureSlot),
+      [columnSlot]: { ...hooksOf(parts, columnSlot), ...columnHooks(parts) },
+    }),
+    routes: app,
+    configure: async (told) => settings.adopt(told),
+    measure: () => {
+      const { toResign, resigned, toRekey, rekeyed, tampered } = upkeep.progress;
+      const own = {
+        'chain-length': anchor.current?.sequence ?? 0,
+        'entries-to-resign': toResign,
+        'entries-resigned': resigned,
+        'cells-to-rekey': toRekey,
+        'cells-rekeyed': rekeyed,
+        'rows-tampered': tampered,
+        'policy-version': settings.current.policyVersion,
+      };
+      return metricsOf(own, refusals);
+    },
+    takeCounts: () => keys.usage.takeCounts(),
+    start: async () => {
+      for (const each of Object.values(work)) each.start();
+    },
+    stop: async () => {
+      for (const each of Object.values(work)) await each.stop();
+      anchor.write();
+      columnKeys.close();
+      await database.close();
+      keys.close();
+    },
+  };
+}
+
+/** Of either slot. */
+function hooksOf({ keys, held, upkeep, work }: Parts, slot: UpkeepSlot): SlotHooks {
+  const wake = async (): Promise<void> => work[slot].wake();
+  /** What is about to be committed first: whoever is done with that is in the count. */
+  const users = async (version: number): Promise<number> => {
+    const underWay = held.count(slot, version);
+    return underWay + (await upkeep.users(slot, [version]));
+  };
+  return {
+    activated: wake,
+    rolledBack: wake,
+    users,
+    retiring: async (version) => {
+      const count = keys.store.primary(slot)?.version === version ? 0 : await users(version);
+      if (count === 0) return;
+      const what = `${count} rows are still under version ${version} of ${slot}`;
+      throw new AdapterError('STATE_CONFLICT', what, { retryable: true });
+    },
+  };
+}
+
+/** A column key has a half at layer 4, which comes and goes with it. */
+function columnHooks(parts: Parts): SlotHooks {
+  const { keys, columnKeys, work } = parts;
+  const whole = hooksOf(parts, columnSlot);
+  return {
+    prepared: async (version) => {
+      await asStep(() => columnKeys.open(version));
+    },
+    verify: async (version) => {
+      await asStep(() => columnKeys.open(version));
+      return { ok: true };
+    },
+    rolledBack: async () => {
+      for (const { version, state } of keys.store.versions(columnSlot)) {
+        if (state === 'destroyed') columnKeys.forget(version);
+      }
+      work[columnSlot].wake();
+    },
+    retiring: async (version) => {
+      await whole.retiring?.(version);
+      const state = keys.store.version(columnSlot, version)?.state;
+      // The key store refuses to destroy a primary key, but only after this.
+      if (state !== undefined && state !== 'primary') await columnKeys.destroy(version);
+    },
+  };
+}

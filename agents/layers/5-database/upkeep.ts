@@ -1,0 +1,197 @@
+/**
+ * What turning the keys of layer 5 means for what is there: entries are signed anew, cells are encrypted
+ * anew, in bounded batches, each of them one transaction, so that a crash leaves every row under
+ * one key or the other. Nothing is signed anew that its old signature does not hold for, and nothing
+ * encrypted anew that does not open: what somebody changed stays as it is, under its old key, and is
+ * counted.
+ */
+
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
+import type { BatchOutcome } from '../service/background-work.ts';
+import { openCell, sealCell } from './cells.ts';
+import { columnSlot, type ColumnKeys } from './column-keys.ts';
+import { bytesOf, numberOf, textOf, type Database, type Row, type Statements } from './database.ts';
+import type { HeldVersions } from './held-versions.ts';
+import { entryOf, type Entry } from './record-entry.ts';
+import { signatureSlot, type RecordSignatures } from './record-signatures.ts';
+
+/** Rows of one batch. */
+export const batchRows = 32;
+const keeper = { role: 'gyre_keeper' } as const;
+
+const countOf = {
+  [signatureSlot]: 'SELECT count(*) AS n FROM gyre.entries WHERE signature_version = ANY($1)',
+  [columnSlot]: 'SELECT count(*) AS n FROM gyre.cells WHERE key_version = ANY($1)',
+} as const;
+export type UpkeepSlot = keyof typeof countOf;
+
+export interface UpkeepOptions {
+  readonly database: Database;
+  readonly keys: EmbeddedAdapter;
+  readonly columnKeys: ColumnKeys;
+  readonly signatures: RecordSignatures;
+  readonly held: HeldVersions;
+  readonly crypto: CryptoProvider;
+}
+
+/** All of it fails with AdapterError, ServiceError or Refused, and is then done again. */
+export class Upkeep {
+  readonly #options: UpkeepOptions;
+  /** Of the last look, for telemetry. */
+  readonly progress = { toResign: 0, resigned: 0, toRekey: 0, rekeyed: 0, tampered: 0 };
+  #entriesFrom = 0;
+  #cellsFrom: readonly [string, string] = ['', ''];
+  #tamperedEntries = 0;
+  #tamperedCells = 0;
+
+  constructor(options: UpkeepOptions) {
+    this.#options = options;
+  }
+
+  /** Rows that still need one of these versions, committed ones. */
+  async users(slot: UpkeepSlot, versions: readonly number[]): Promise<number> {
+    const [row] = await this.#options.database.transact(keeper, (on) =>
+      on.rows(countOf[slot], [versions]),
+    );
+    return row === undefined ? 0 : numberOf(row, 'n');
+  }
+
+  /** Begins again with what was passed over. */
+  async resignBatch(): Promise<BatchOutcome> {
+    const { database, held, keys, signatures } = this.#options;
+    const old = this.#old(signatureSlot);
+    if (keys.store.slot(signatureSlot).frozen || old.length === 0) return 'idle';
+    const version = signatures.primary();
+    return await held.while(signatureSlot, version, async () => {
+      const rows = await database.transact(keeper, (on) =>
+        on.rows(
+          `SELECT * FROM gyre.entries WHERE signature_version = ANY($1) AND sequence > $2
+             ORDER BY sequence LIMIT $3`,
+          [old, this.#entriesFrom, batchRows],
+        ),
+      );
+      const genuine = await this.#genuine(rows);
+      const signed = genuine.map((entry) => ({
+        entry,
+        signature: signatures.sign(version, entry.hash),
+      }));
+      await database.transact(keeper, async (on) => {
+        for (const { entry, signature } of signed) {
+          await replaceSignature(on, entry, { signature, version });
+        }
+      });
+      this.progress.resigned += signed.length;
+      this.#tamperedEntries += rows.length - signed.length;
+      this.#entriesFrom = rows.length < batchRows ? 0 : numberOf(rows.at(-1) ?? {}, 'sequence');
+      return await this.#outcome(signatureSlot, old, rows.length);
+    });
+  }
+
+  async rekeyBatch(): Promise<BatchOutcome> {
+    const { database, held, keys, columnKeys } = this.#options;
+    const old = this.#old(columnSlot);
+    if (keys.store.slot(columnSlot).frozen || old.length === 0) return 'idle';
+    const version = columnKeys.primary();
+    return await held.while(columnSlot, version, async () => {
+      const rows = await database.transact(keeper, (on) =>
+        on.rows(
+          `SELECT * FROM gyre.cells
+             WHERE key_version = ANY($1) AND (record_id, name) > ($2, $3)
+             ORDER BY record_id, name LIMIT $4`,
+          [old, ...this.#cellsFrom, batchRows],
+        ),
+      );
+      const sealed: { row: Row; bytes: Uint8Array }[] = [];
+      for (const row of rows) {
+        const bytes = await this.#sealedAnew(row, version);
+        if (bytes !== undefined) sealed.push({ row, bytes });
+      }
+      await database.transact(keeper, async (on) => {
+        for (const { row, bytes } of sealed) await replaceCell(on, row, { bytes, version });
+      });
+      this.progress.rekeyed += sealed.length;
+      this.#tamperedCells += rows.length - sealed.length;
+      const last = rows.at(-1);
+      this.#cellsFrom =
+        last === undefined || rows.length < batchRows
+          ? ['', '']
+          : [textOf(last, 'record_id'), textOf(last, 'name')];
+      return await this.#outcome(columnSlot, old, rows.length);
+    });
+  }
+
+  #old(slot: UpkeepSlot): number[] {
+    return this.#options.keys.store
+      .versions(slot)
+      .filter(({ state }) => state === 'accepted' || state === 'withdrawn')
+      .map(({ version }) => version);
+  }
+
+  /** What is left after a batch; at the end of a pass what could not be done is known. */
+  async #outcome(slot: UpkeepSlot, old: readonly number[], rows: number): Promise<BatchOutcome> {
+    const left = await this.users(slot, old);
+    if (slot === signatureSlot) this.progress.toResign = left;
+    else this.progress.toRekey = left;
+    if (rows === batchRows) return 'more';
+    this.progress.tampered = this.#tamperedEntries + this.#tamperedCells;
+    if (slot === signatureSlot) this.#tamperedEntries = 0;
+    else this.#tamperedCells = 0;
+    return 'idle';
+  }
+
+  async #genuine(rows: readonly Row[]): Promise<Entry[]> {
+    const genuine: Entry[] = [];
+    for (const entry of rows.map(entryOf)) {
+      const isGenuine = entry !== undefined && (await this.#options.signatures.isGenuine(entry));
+      if (isGenuine) genuine.push(entry);
+    }
+    return genuine;
+  }
+
+  async #sealedAnew(row: Row, version: number): Promise<Uint8Array | undefined> {
+    const { columnKeys, crypto } = this.#options;
+    const place = {
+      id: textOf(row, 'record_id'),
+      name: textOf(row, 'name'),
+      owner: textOf(row, 'owner'),
+    };
+    const oldVersion = numberOf(row, 'key_version');
+    const from = (await columnKeys.open(oldVersion)).reveal();
+    const sealed = bytesOf(row, 'sealed');
+    const blinded = openCell(crypto, from, { ...place, version: oldVersion }, sealed);
+    if (blinded === undefined) return undefined;
+    const to = (await columnKeys.open(version)).reveal();
+    try {
+      return sealCell(crypto, to, { ...place, version }, blinded);
+    } finally {
+      blinded.fill(0);
+    }
+  }
+}
+
+/** Only where the entry is still the one that was verified. */
+async function replaceSignature(
+  on: Statements,
+  entry: Entry,
+  { signature, version }: { readonly signature: Uint8Array; readonly version: number },
+): Promise<void> {
+  await on.rows(
+    `UPDATE gyre.entries SET signature = $1, signature_version = $2
+       WHERE sequence = $3 AND hash = $4 AND signature_version = $5`,
+    [signature, version, entry.sequence, entry.hash, entry.signatureVersion],
+  );
+}
+
+/** Only where the cell is still the one that was opened: the record may have been written meanwhile. */
+async function replaceCell(
+  on: Statements,
+  row: Row,
+  { bytes, version }: { readonly bytes: Uint8Array; readonly version: number },
+): Promise<void> {
+  await on.rows(
+    `UPDATE gyre.cells SET sealed = $1, key_version = $2
+       WHERE record_id = $3 AND name = $4 AND sealed = $5`,
+    [bytes, version, textOf(row, 'record_id'), textOf(row, 'name'), bytesOf(row, 'sealed')],
+  );
+}

@@ -61,6 +61,8 @@ const summary = {
   requestedBy: AgentId(),
   beganAtMs: TimeMs(),
   atMs: TimeMs(),
+  /** Approvals that are still missing, while it waits for them. */
+  awaitsApprovals: Type.Optional(Uint(16)),
   failure: Type.Optional(Failure),
 };
 export const RotationSummary = open(summary);

@@ -216,6 +216,9 @@ function summaryOf(driver: RotationDriver) {
     requestedBy: plan.body.requested_by,
     beganAtMs,
     atMs,
+    ...(phase === 'validated'
+      ? { awaitsApprovals: plan.body.approvals_required - state.approvals.length }
+      : {}),
     ...(failure === null ? {} : { failure: { code: failure.code, reason: failure.reason } }),
   };
 }

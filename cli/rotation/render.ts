@@ -119,13 +119,23 @@ export function renderList(rotations: readonly RotationSummary[], style: Style):
   );
   const rows = rotations.map((rotation) => [
     rotation.planId,
-    phaseText(rotation.phase, style),
+    standingText(rotation, style),
     words(rotation.rotationType),
     rotation.layers.join(','),
     rotation.requestedBy,
     new Date(rotation.atMs).toISOString(),
   ]);
   return table([head, ...rows]);
+}
+
+/** The phase, and how many approvals it waits for. */
+export function standingText(
+  { phase, awaitsApprovals = 0 }: Pick<RotationSummary, 'phase' | 'awaitsApprovals'>,
+  style: Style = plainStyle,
+): string {
+  if (awaitsApprovals === 0) return phaseText(phase, style);
+  const count = awaitsApprovals === 1 ? 'an approval' : `${awaitsApprovals} approvals`;
+  return style.warning(`${words(phase)}: waits for ${count}`);
 }
 
 export function phaseText(phase: string, style: Style = plainStyle): string {

@@ -1,6 +1,6 @@
 /** The status of a mesh as text. The signer is never shown without what its token is. */
 import type { MeshStatus } from '../answers.ts';
-import { phaseText } from '../rotation/render.ts';
+import { standingText } from '../rotation/render.ts';
 import { fingerprint, span, table, type Style } from '../style.ts';
 import { isHealthy, type Answered, type ProcessStatus, type Status } from './collect.ts';
 
@@ -160,9 +160,9 @@ function renderRotations({ mesh }: Status, style: Style): string[] {
   if (!mesh.ok || mesh.value.rotations.length === 0) return [];
   const rows = mesh.value.rotations
     .slice(-rotationsShown)
-    .map(({ planId, phase, layers }) => [
+    .map(({ planId, phase, layers, awaitsApprovals }) => [
       planId,
-      phaseText(phase, style),
+      standingText({ phase, awaitsApprovals }, style),
       `layers ${layers.join(',')}`,
     ]);
   return ['', style.dim('  latest rotations'), table(rows, 2)];

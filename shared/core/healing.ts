@@ -28,9 +28,6 @@ import type { VerifiedEvent } from './verified-event.ts';
 
 /** A layer is asked for anew after so long, while an anomaly of it stands. */
 export const askAgainMs = 30_000;
-/** Anomalies that begin together are one action: so long the first one waits for others. */
-export const gatherMs = 400;
-
 export interface HealingState {
   /** When an action was last asked for, by layer. */
   readonly asked: ReadonlyMap<LayerNumber, number>;
@@ -70,10 +67,13 @@ export function gatherFinding(state: HealingState, finding: Finding): HealingSta
   return isKnown ? state : { ...state, gathered: [...state.gathered, finding] };
 }
 
-/** The action that is due by now. */
+/**
+ * The action that is due by now. Anomalies that begin together are one action: the first one waits
+ * `gatherMs` for others, as long as agents take to report once each.
+ */
 export function dueAction(
   state: HealingState,
-  nowMs: number,
+  { nowMs, gatherMs }: { readonly nowMs: number; readonly gatherMs: number },
 ): { readonly state: HealingState; readonly wanted?: WantedAction } {
   const [first] = state.gathered;
   if (first === undefined || nowMs < first.atMs + gatherMs) return { state };

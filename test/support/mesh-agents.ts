@@ -7,6 +7,8 @@
 
 import type { DatabaseSync } from 'node:sqlite';
 import { Auditor, type AuditorPorts } from '#agents/auditor/auditor.ts';
+import { embeddedSigning } from '#agents/layers/7-self-healing/claim-signing.ts';
+import { Healer } from '#agents/layers/7-self-healing/healer.ts';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
 import { algorithmClaims, type AlgorithmClaims } from '#agents/layers/algorithm-capabilities.ts';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
@@ -14,6 +16,7 @@ import { LayerAgent } from '#agents/layers/layer-agent.ts';
 import { Negotiator } from '#agents/layers/negotiator.ts';
 import { ReportOutbox } from '#agents/layers/report-outbox.ts';
 import { openDatabase } from '#agents/layers/sqlite.ts';
+import { AgentTelemetry } from '#agents/layers/telemetry.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
 import { Orchestrator } from '#agents/orchestrator/orchestrator.ts';
 import { TelemetryDesk } from '#agents/orchestrator/telemetry-desk.ts';
@@ -23,6 +26,7 @@ import { EpochVault } from '#agents/signer/epoch-vault.ts';
 import { Signer } from '#agents/signer/signer.ts';
 import type { Token } from '#agents/signer/token/token.ts';
 import type { AgentConfig } from '#schemas/config.ts';
+import { healingLayer } from '#schemas/healing.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
@@ -33,6 +37,7 @@ import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import { BulkReceiver } from '#shared/runtime/bulk-receiver.ts';
+import { BulkSender } from '#shared/runtime/bulk-sender.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import { heldForDocuments } from '#shared/runtime/document-gate.ts';
 import { DocumentQuestions } from '#shared/runtime/document-questions.ts';
@@ -56,6 +61,10 @@ export interface AgentChoices {
   readonly claimsOf?: (layer: LayerNumber) => () => AlgorithmClaims;
   /** How far back a use of an old key holds it; 100 ms unless told. */
   readonly usageWindowMs?: number;
+  /** Layer agents send telemetry, with so long between two heartbeats, and layer 7 heals by it. */
+  readonly heartbeatMs?: number;
+  /** How long layer 7 gathers anomalies; 2,000 unless told. */
+  readonly gatherMs?: number;
   readonly auditor?: Pick<AuditorPorts, 'checkpointLeaves' | 'checkpointMs' | 'lookMs'>;
 }
 
@@ -105,7 +114,8 @@ export function bootInMemory(host: Host) {
   if (epochs !== undefined && kind !== 'orchestrator') {
     notices.on('epoch-entry', (event) => epochs.onEntry(event));
   }
-  return { ...shared, kind, trustDesk, notices, epochs, isLockedOut, disk };
+  const { signingKey } = host;
+  return { ...shared, kind, trustDesk, notices, epochs, isLockedOut, disk, signingKey };
 }
 
 /** An operator keeps nothing: as the command line does, it asks for secrets when it joins. */
@@ -245,9 +255,19 @@ export async function startLayer(
   await epochs?.ready();
   await reports.start();
   await agent.start();
+  const besides =
+    choices.heartbeatMs === undefined
+      ? []
+      : [
+          startTelemetry(booted, { layer, embedded, heartbeatMs: choices.heartbeatMs }),
+          ...(layer === healingLayer
+            ? [await startHealer(booted, { agent, embedded, ...choices })]
+            : []),
+        ];
   return {
     stop: async () => {
       await notices.stop();
+      for (const beside of besides) await beside.stop();
       await agent.stop();
       await reports.stop();
       await epochs?.stop();
@@ -256,6 +276,52 @@ export async function startLayer(
       database.close();
     },
   };
+}
+
+/** As `layer-main.ts` does, but for the outbox of its own: what the bus does not take is lost. */
+function startTelemetry(
+  booted: Booted,
+  parts: { layer: LayerNumber; embedded: EmbeddedAdapter; heartbeatMs: number },
+): Running {
+  const { agentId, bus, subjects } = booted;
+  const { layer, embedded, heartbeatMs } = parts;
+  const outbox = {
+    enqueue: ({ subject, data, messageId }: Parameters<Outbox['enqueue']>[0]) =>
+      void bus.publish({ subject, data, messageId }).catch(() => undefined),
+  };
+  const subject = subjects.telemetry(layer, agentId);
+  const sender = new BulkSender({ ...booted, subject, outbox });
+  const telemetry = new AgentTelemetry({
+    ...booted,
+    sender,
+    usage: embedded.usage,
+    adapter: embedded,
+    measure: () => ({ 'resident-bytes': process.memoryUsage.rss() }),
+    heartbeatMs,
+  });
+  telemetry.start();
+  return {
+    stop: async () => {
+      await telemetry.stop();
+      await sender.stop();
+    },
+  };
+}
+
+async function startHealer(
+  booted: Booted,
+  parts: { agent: LayerAgent; embedded: EmbeddedAdapter; gatherMs?: number },
+): Promise<Running> {
+  const { agent, embedded, gatherMs = 2_000 } = parts;
+  const healer = new Healer({
+    ...booted,
+    receiver: new BulkReceiver(booted),
+    sign: embeddedSigning(embedded, booted.crypto),
+    gatherMs,
+    request: (body) => agent.requestHealing(body),
+  });
+  await healer.start();
+  return healer;
 }
 
 function outboxOf({ clock }: Booted, database: DatabaseSync): Outbox {

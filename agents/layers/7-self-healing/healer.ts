@@ -40,6 +40,8 @@ export interface HealerPorts {
   readonly sign: SignClaim;
   /** Durable when it returns. @throws AdapterError, OutboxError */
   readonly request: (body: HealingActionRequested) => void;
+  /** How long an anomaly waits for others: as long as all agents take to report. */
+  readonly gatherMs: number;
   readonly crypto: Pick<CryptoProvider, 'randomBytes'>;
   readonly clock: Clock;
   readonly log: Log;
@@ -111,7 +113,7 @@ export class Healer {
     const { clock } = this.#ports;
     const nowMs = clock.nowMs();
     this.#fold({ kind: 'tick', atMs: nowMs });
-    const due = dueAction(this.#healing, nowMs);
+    const due = dueAction(this.#healing, { nowMs, gatherMs: this.#ports.gatherMs });
     this.#healing = due.state;
     const { wanted } = due;
     if (wanted !== undefined) this.#acting = this.#acting.then(() => this.#ask(wanted));

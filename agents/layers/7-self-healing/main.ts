@@ -4,8 +4,9 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import type { BootedAgent } from '#shared/runtime/boot.ts';
 import { BulkReceiver } from '#shared/runtime/bulk-receiver.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
-import { runLayerAgent } from '../layer-main.ts';
+import { heartbeatMsDefault, runLayerAgent } from '../layer-main.ts';
 import { ServiceClient } from '../service/service-client.ts';
+import { heartbeatsPerReport } from '../telemetry.ts';
 import { layer, openAdapter } from './adapter.ts';
 import { embeddedSigning, serviceSigning } from './claim-signing.ts';
 import { Healer } from './healer.ts';
@@ -24,6 +25,7 @@ runLayerAgent({
       subjects: subjectsOf(trust.mesh),
       receiver: new BulkReceiver(booted),
       sign: signing.sign,
+      gatherMs: heartbeatsPerReport * (booted.config.heartbeatMs ?? heartbeatMsDefault),
       request,
     });
     await healer.start();

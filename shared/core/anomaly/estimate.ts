@@ -1,8 +1,9 @@
 /**
  * What a number usually is: its mean and deviation, exponentially weighted, begun robustly. The first
- * samples are only collected; median and median absolute deviation of them are the beginning, so that
- * a single wild one among them does not count. Afterwards each sample moves the estimate a little, and
- * is clipped first: what lies far outside cannot make itself usual at once.
+ * samples are only collected. Their median is the beginning, and the larger of two robust deviations
+ * (median absolute deviation, distance of the deciles): the first one sees nothing of a second peak,
+ * and a few wild samples count in neither. Afterwards each sample moves the estimate a little, and is
+ * clipped first: what lies far outside cannot make itself usual at once.
  */
 
 export interface Estimate {
@@ -15,13 +16,14 @@ export interface Estimate {
 }
 
 /** Before so many samples there is no estimate, and no verdict. */
-export const firstSamples = 16;
+export const firstSamples = 24;
 /** Weight of a new sample: the last forty or so make up the estimate. */
 const weight = 0.05;
 /** Deviations at which a sample is clipped before it is learnt. */
 const clipAt = 4;
-/** Median absolute deviation to standard deviation, for normal noise. */
+/** Median absolute deviation, and distance of the deciles, to standard deviation for normal noise. */
 const madToDeviation = 1.4826;
+const decilesToDeviation = 1 / 2.563;
 
 export const noEstimate: Estimate = { first: [], count: 0, mean: 0, variance: 0 };
 
@@ -62,6 +64,10 @@ export function median(samples: readonly number[]): number {
 
 function robustStart(samples: readonly number[]): { mean: number; variance: number } {
   const mean = median(samples);
-  const deviation = madToDeviation * median(samples.map((sample) => Math.abs(sample - mean)));
+  const mad = median(samples.map((sample) => Math.abs(sample - mean)));
+  const sorted = samples.toSorted((one, other) => one - other);
+  const tenth = Math.floor(samples.length / 10);
+  const deciles = (sorted.at(-1 - tenth) ?? 0) - (sorted[tenth] ?? 0);
+  const deviation = Math.max(madToDeviation * mad, decilesToDeviation * deciles);
   return { mean, variance: deviation * deviation };
 }

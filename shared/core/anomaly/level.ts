@@ -6,8 +6,8 @@
  * deviations with probability at most 1/k², so three independent ones in a row beyond eight with at
  * most 1/64³, four in a million, whatever the noise looks like.
  *
- * What stands out is not learnt while it is doubtful; what goes on for long enough is how it is now,
- * and is learnt anew.
+ * Nothing is learnt while it is raised; what goes on for long enough is how it is now, and is learnt
+ * anew.
  */
 
 import { deviationOf, isEstimated, learn, noEstimate, type Estimate } from './estimate.ts';
@@ -87,11 +87,11 @@ function fromUsual(
   standsOut: boolean,
   finding: (verdict: LevelFinding['verdict']) => LevelFinding,
 ): LevelStep {
-  if (!standsOut) {
-    return { level: { ...level, against: 0, estimate: learn(level.estimate, sample, floor) } };
-  }
+  // Clipped, it is learnt all the same: what comes now and then becomes usual.
+  const estimate = learn(level.estimate, sample, floor);
+  if (!standsOut) return { level: { ...level, estimate, against: 0 } };
   const against = level.against + 1;
-  if (against < rule.raiseAfter) return { level: { ...level, against } };
+  if (against < rule.raiseAfter) return { level: { ...level, estimate, against } };
   return {
     level: { ...level, standing: 'raised', against: 0, raisedFor: 0 },
     finding: finding('raised'),

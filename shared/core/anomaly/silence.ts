@@ -46,6 +46,13 @@ export function noteHeartbeat(silence: Silence, atMs: number): Silence {
   };
 }
 
+/** The watcher was asleep: what it did not hear meanwhile was not silence. */
+export function overslept(silence: Silence, sleptMs: number): Silence {
+  const { heardAtMs } = silence;
+  if (heardAtMs === undefined || sleptMs === 0) return silence;
+  return { ...silence, heardAtMs: heardAtMs + sleptMs };
+}
+
 /** What time it is by now. A silence is found once. */
 export function checkSilence(
   silence: Silence,

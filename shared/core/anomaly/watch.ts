@@ -14,6 +14,7 @@ import {
   checkSilence,
   noSilence,
   noteHeartbeat,
+  overslept,
   type Silence,
   type SilenceRule,
 } from './silence.ts';
@@ -62,6 +63,8 @@ interface Watched {
 }
 
 export interface WatchState {
+  /** The last tick, which tells whether the watcher itself was awake. */
+  readonly tickedAtMs?: number;
   readonly agents: ReadonlyMap<string, Watched>;
 }
 
@@ -93,7 +96,7 @@ export const watchRules: WatchRules = {
     burst: 4,
     clearAfter: 5,
   },
-  silence: { pauses: 5, deviations: 12, leastMs: 3_000 },
+  silence: { pauses: 5, deviations: 12, leastMs: 5_000 },
 };
 
 export const watchedAgentsMax = 64;
@@ -121,7 +124,10 @@ export function stepWatch(
   if (known === undefined && state.agents.size >= watchedAgentsMax) return { state, findings: [] };
   const watched = known ?? { ...nothing, layer };
   const { watched: next, findings } = hear(watched, event, rules);
-  return { state: { agents: put(state.agents, agentId, next, watchedAgentsMax) }, findings };
+  return {
+    state: { ...state, agents: put(state.agents, agentId, next, watchedAgentsMax) },
+    findings,
+  };
 }
 
 const nothing = {
@@ -209,17 +215,23 @@ function used(watched: Watched, heard: Heard, rules: WatchRules): Hearing {
   };
 }
 
+/** Between two ticks the watcher was asleep for what is more than this: nobody is called silent for it. */
+const tickGapMs = 500;
+
 function tick(state: WatchState, atMs: number, rules: WatchRules): WatchStep {
   const findings: Finding[] = [];
+  const sleptMs = Math.max(0, atMs - (state.tickedAtMs ?? atMs) - tickGapMs);
   const agents = new Map(state.agents);
   for (const [agentId, watched] of state.agents) {
-    const { silence, finding } = checkSilence(watched.silence, atMs, rules.silence);
-    if (finding === undefined) continue;
+    const awake = overslept(watched.silence, sleptMs);
+    const { silence, finding } = checkSilence(awake, atMs, rules.silence);
+    if (silence === watched.silence) continue;
     agents.set(agentId, { ...watched, silence });
+    if (finding === undefined) continue;
     const about = { agentId, layer: watched.layer, metric: 'heartbeat', rule: 'silence' } as const;
     findings.push({ verdict: 'raised', ...about, ...finding, windowMs: finding.observed, atMs });
   }
-  return findings.length === 0 ? { state, findings } : { state: { agents }, findings };
+  return { state: { agents, tickedAtMs: atMs }, findings };
 }
 
 /** The least recently told goes when there is no more room. */

@@ -8,7 +8,7 @@
  * repeated. Destroying a key overwrites its bytes (secure_delete) and empties the write-ahead log.
  */
 
-import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
+import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { keyKinds, type KeyKind, type SlotDefinition } from '#schemas/layers.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -90,6 +90,8 @@ const columns =
 export class KeyStore {
   readonly #database: DatabaseSync;
   readonly #storeKey: StoreKey;
+  /** What reads, by its text. What writes is made each time: it would hold what was bound to it. */
+  readonly #statements = new Map<string, StatementSync>();
 
   private constructor(database: DatabaseSync, storeKey: StoreKey) {
     this.#database = database;
@@ -325,13 +327,19 @@ export class KeyStore {
   }
 
   #read(sql: string, ...values: readonly (string | number)[]): Record<string, SQLOutputValue>[] {
-    return translated('the key store cannot be read', () =>
-      this.#database.prepare(sql).all(...values),
-    );
+    return translated('the key store cannot be read', () => this.#prepared(sql).all(...values));
   }
 
   #run(sql: string, ...values: readonly (string | number | null | Uint8Array)[]): void {
     this.#database.prepare(sql).run(...values);
+  }
+
+  #prepared(sql: string): StatementSync {
+    const known = this.#statements.get(sql);
+    if (known !== undefined) return known;
+    const statement = this.#database.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
   }
 }
 

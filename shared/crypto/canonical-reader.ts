@@ -15,6 +15,23 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const shortTextBytes = 32;
 const highWord = 2 ** 32;
 
+/** Names of fields that were read, one for each place: a later one takes the place of an earlier. */
+const knownKeysMax = 1_024;
+const knownKeys: (string | undefined)[] = Array.from({ length: knownKeysMax });
+
+function placeOf(length: number, first: number, last: number): number {
+  return (length * 37 + first * 13 + last * 5) % knownKeysMax;
+}
+
+/** ASCII only: a character is a byte then. */
+function remember(key: string): void {
+  for (let index = 0; index < key.length; index += 1) {
+    if (key.charCodeAt(index) >= 0x80) return;
+  }
+  if (key === '') return;
+  knownKeys[placeOf(key.length, key.charCodeAt(0), key.charCodeAt(key.length - 1))] = key;
+}
+
 /** The value, or undefined for what `decodeCanonical` refuses. Never throws; shares `bytes`. */
 export function readCanonical(
   bytes: Uint8Array,
@@ -206,9 +223,27 @@ class Reader {
     const head = this.#bytes[this.#at] ?? 0;
     const isText = (head >= 0xa0 && head <= 0xbf) || (head >= 0xd9 && head <= 0xdb);
     if (!isText) return refused;
+    const known = head <= 0xbf ? this.#knownKey(head & 0x1f) : undefined;
+    if (known !== undefined) return known;
     const key = this.value(depthMax);
     if (typeof key !== 'string') return refused;
-    return key === '__proto__' || key === 'constructor' || key === 'prototype' ? refused : key;
+    if (key === '__proto__' || key === 'constructor' || key === 'prototype') return refused;
+    if (head <= 0xbf) remember(key);
+    return key;
+  }
+
+  /** The same few names come again and again: each is one string, which needs no making. */
+  #knownKey(length: number): string | undefined {
+    const bytes = this.#bytes;
+    const from = this.#at + 1;
+    if (length === 0 || from + length > bytes.length) return undefined;
+    const key = knownKeys[placeOf(length, bytes[from] ?? 0, bytes[from + length - 1] ?? 0)];
+    if (key?.length !== length) return undefined;
+    for (let index = 0; index < length; index += 1) {
+      if (key.charCodeAt(index) !== bytes[from + index]) return undefined;
+    }
+    this.#at = from + length;
+    return key;
   }
 
   get #remaining(): number {

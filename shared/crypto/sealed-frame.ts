@@ -158,9 +158,16 @@ export function sealedCiphertextHash(crypto: CryptoProvider, frame: SealedFrame)
   return hash;
 }
 
+const statements = new WeakMap<SealedFrame, Uint8Array>();
+
+/** The bytes that the seal signs, made once for each frame. */
 export function sealedStatement(crypto: CryptoProvider, frame: SealedFrame): Uint8Array {
+  const known = statements.get(frame);
+  if (known !== undefined) return known.slice();
   const ciphertextHash = sealedCiphertextHash(crypto, frame);
-  return statementOf(crypto, { ...frame.parts, ciphertextHash }, frame.kind);
+  const statement = statementOf(crypto, { ...frame.parts, ciphertextHash }, frame.kind);
+  statements.set(frame, statement.slice());
+  return statement;
 }
 
 /** SIGNATURE_INVALID, also where the header names another key. */

@@ -315,9 +315,17 @@ function isOutdated(opening: Opening): boolean {
   return opening.code === 'POLICY_NOT_IN_FORCE' || opening.code === 'REGISTRY_NOT_IN_FORCE';
 }
 
+/** Of the documents in force, a handful in a process's life: every event names two of them. */
+const digestsKeptMax = 64;
+const digestsKept = new Map<string, Uint8Array>();
+
 function digestBytes(hex: string): Uint8Array {
+  const known = digestsKept.get(hex);
+  if (known !== undefined) return known;
   const bytes = fromHex(hex);
   if (bytes === undefined) throw new Error('assertion: a digest is hexadecimal');
+  if (digestsKept.size >= digestsKeptMax) digestsKept.clear();
+  digestsKept.set(hex, bytes);
   return bytes;
 }
 

@@ -93,7 +93,7 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
 
 /** Secrets by epochs, other rules than usual and use of the keys take time: a part of the seeds has them. */
 function drawKind(draws: Draws, profile: Profile) {
-  const [isEpochs, isWorkload, isOther] = [0.1, 0.15, 0.3].map((part) => draws.chance(part));
+  const [isEpochs, isWorkload, isOther] = [0.05, 0.15, 0.3].map((part) => draws.chance(part));
   const hasEpochs = profile.hasEpochs ?? isEpochs === true;
   const other: RulesName = hasEpochs ? draws.pick(['short-epochs', 'impatient']) : 'impatient';
   return {

@@ -34,7 +34,10 @@ afterAll(async () => {
   await identity.end();
 });
 
-const letters = fc.string({ unit: fc.constantFrom(...'AZaz09-_.'), maxLength: 200 });
+const letters = fc.string({
+  unit: fc.constantFrom('A', 'Z', 'a', 'z', '0', '9', '-', '_', '.'),
+  maxLength: 200,
+});
 const part = fc
   .jsonValue()
   .map((value) => Buffer.from(JSON.stringify(value)).toString('base64url'));
@@ -48,9 +51,9 @@ const more = fc.constantFrom('audience', 'count', 'token', 'slot', 'keyId', 'pub
 const value = fc.oneof(fc.jsonValue({ maxDepth: 2 }), token, fc.constant('record:read'));
 const body = fc.oneof(fc.jsonValue(), fc.dictionary(fc.oneof(fields, more), value, { maxKeys: 5 }));
 
-async function answered(client: ServiceClient, method: HttpMethod, path: string, sent: unknown) {
+async function codeOf(client: ServiceClient, method: HttpMethod, path: string, sent: unknown) {
   const answer = await client.ask({ method, path, body: sent });
-  if (answer.status === 'refused') expect(answer.code).not.toBe('INTERNAL');
+  return answer.status === 'refused' ? answer.code : 'ok';
 }
 
 describe('layers 1 and 2', () => {
@@ -65,7 +68,9 @@ describe('layers 1 and 2', () => {
   test.each(routes)('%s: %s %s takes any body', options, async (which, method, path) => {
     const client = () => (which === 'identity' ? identity : authorization).client;
     await fc.assert(
-      fc.asyncProperty(body, (sent) => answered(client(), method, path, sent)),
+      fc.asyncProperty(body, async (sent) => {
+        expect(await codeOf(client(), method, path, sent)).not.toBe('INTERNAL');
+      }),
       tries(10),
     );
   });
@@ -79,8 +84,9 @@ describe('layers 1 and 2', () => {
     );
     await fc.assert(
       fc.asyncProperty(path, body, async (to, sent) => {
-        await answered(identity.control, 'PUT', `/v1/admin/${to}`, sent);
-        await answered(authorization.control, 'PUT', `/v1/admin/${to}`, sent);
+        for (const { control } of [identity, authorization]) {
+          expect(await codeOf(control, 'PUT', `/v1/admin/${to}`, sent)).not.toBe('INTERNAL');
+        }
       }),
       tries(10),
     );
@@ -90,9 +96,11 @@ describe('layers 1 and 2', () => {
     const path = '/internal/v1/introspections';
     const asked = { audience: 'database', scope: 'record:read' };
     await fc.assert(
-      fc.asyncProperty(token, (shown) =>
-        answered(authorization.client, 'POST', path, { ...asked, token: shown }),
-      ),
+      fc.asyncProperty(token, async (shown) => {
+        const { client } = authorization;
+        const code = await codeOf(client, 'POST', path, { ...asked, token: shown });
+        expect(['CAPABILITY_INVALID', 'REQUEST_MALFORMED']).toContain(code);
+      }),
       tries(25),
     );
   });

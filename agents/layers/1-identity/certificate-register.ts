@@ -4,7 +4,6 @@
  * are neither expired nor superseded; a certificate is superseded once its holder no longer names it.
  */
 
-import { randomBytes } from 'node:crypto';
 import type { DatabaseSync } from 'node:sqlite';
 import { keyCertificateCheck, type KeyCertificate } from '#schemas/identity.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
@@ -14,6 +13,7 @@ import { AdapterError } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import { Refused } from '../service/http-app.ts';
 import { signCertificate } from '../service/key-certificate.ts';
+import { storedJson } from '../service/stored-json.ts';
 import type { SigningCode } from '../service/token-signer.ts';
 import { transact, translated } from '../sqlite.ts';
 
@@ -72,7 +72,8 @@ export class CertificateRegister {
             WHERE slot = ? AND subject_key_id = ? AND issuer_version = ? AND expires_at_ms > ?`,
         )
         .get(slot, keyId, issuer.version, nowMs + certificateLifetimeMs / 2);
-      if (found !== undefined) return certificateOf(String(found['certificate']));
+      const before = storedJson(String(found?.['certificate']));
+      if (keyCertificateCheck.check(before)) return before;
       const count = database.prepare('SELECT count(*) AS count FROM certificates').get();
       if (Number(count?.['count']) >= certificatesMax) {
         throw new Refused('OVERLOADED', 'too many certificates', { retryable: true });
@@ -125,7 +126,7 @@ export class CertificateRegister {
     if (issuer === undefined) throw new AdapterError('VERSION_UNKNOWN', 'no such identity key');
     const body = {
       kind: 'key_certificate' as const,
-      serial: toHex(randomBytes(16)),
+      serial: toHex(crypto.randomBytes(16)),
       subject_slot: slot,
       subject_key_id: keyId,
       issuer_key_id: issuer.keyId,
@@ -144,10 +145,4 @@ export class CertificateRegister {
     });
     return certificate;
   }
-}
-
-function certificateOf(text: string): KeyCertificate {
-  const value: unknown = JSON.parse(text);
-  if (keyCertificateCheck.check(value)) return value;
-  throw new AdapterError('STORE_FAILED', 'a stored certificate is damaged');
 }

@@ -15,6 +15,7 @@ import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { StoredVersion } from '../embedded/key-store.ts';
 import { isInTime, isSignedByIdentity } from '../service/key-certificate.ts';
 import { ServiceError, type ServiceClient } from '../service/service-client.ts';
+import { storedJson } from '../service/stored-json.ts';
 import { Turns } from '../service/turns.ts';
 import { transact, translated } from '../sqlite.ts';
 import type { IdentityView } from './identity-view.ts';
@@ -66,7 +67,7 @@ export class Certification {
       database.prepare('SELECT key_id, certificate FROM certificates').all(),
     );
     for (const { key_id: keyId, certificate } of rows) {
-      const value: unknown = JSON.parse(String(certificate));
+      const value = storedJson(String(certificate));
       if (keyCertificateCheck.check(value)) certification.#held.set(String(keyId), value);
     }
     return certification;

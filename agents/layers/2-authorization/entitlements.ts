@@ -4,6 +4,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { roleEntryCheck, subjectEntryCheck, type Scope } from '#schemas/authorization.ts';
 import { scopeNotGiven } from '#shared/core/entitled-scopes.ts';
 import { AdapterError } from '../adapter.ts';
+import { storedJson } from '../service/stored-json.ts';
 import { transact, translated } from '../sqlite.ts';
 
 export const rolesMax = 256;
@@ -30,12 +31,12 @@ export class Entitlements {
     const read = (sql: string) =>
       translated('the roles cannot be read', () => database.prepare(sql).all());
     for (const { role, scopes } of read('SELECT role, scopes FROM roles')) {
-      const entry = { scopes: jsonOf(scopes) };
+      const entry = { scopes: storedJson(String(scopes)) };
       if (!roleEntryCheck.check(entry)) throw damaged();
       entitlements.#roles.set(String(role), entry.scopes);
     }
     for (const { subject, roles } of read('SELECT subject, roles FROM subjects')) {
-      const entry = { roles: jsonOf(roles) };
+      const entry = { roles: storedJson(String(roles)) };
       if (!subjectEntryCheck.check(entry)) throw damaged();
       entitlements.#subjects.set(String(subject), entry.roles);
     }
@@ -88,10 +89,6 @@ export class Entitlements {
   #run(sql: string, ...values: readonly string[]): void {
     translated('the roles were not kept', () => this.#database.prepare(sql).run(...values));
   }
-}
-
-function jsonOf(text: unknown): unknown {
-  return JSON.parse(String(text));
 }
 
 function damaged(): AdapterError {

@@ -4,16 +4,16 @@
  * the last good answer holds; it is kept on the disk, so that it outlives this process too.
  */
 
-import { identityKeysCheck, keySetCheck } from '#schemas/identity.ts';
-import type { AkpKey, IdentityKey } from '#schemas/identity.ts';
+import { AkpKey, IdentityKey, identityKeysCheck, keySetCheck } from '#schemas/identity.ts';
 import { List, StrictObject, compile } from '#schemas/primitives.ts';
-import { AkpKey as AkpKeySchema, IdentityKey as IdentityKeySchema } from '#schemas/identity.ts';
 import { fromBase64Url } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
+import { AdapterError } from '../adapter.ts';
 import { isNamedAs } from '../service/key-certificate.ts';
 import { ServiceError, type ServiceClient } from '../service/service-client.ts';
+import { storedJson } from '../service/stored-json.ts';
 
 const file = 'identity-keys.json';
 const refreshGapMs = 1_000;
@@ -22,8 +22,8 @@ const waitingMax = 32;
 const keysMax = 64;
 
 const Kept = StrictObject({
-  session: List(AkpKeySchema, { itemsMax: keysMax }),
-  identity: List(IdentityKeySchema, { itemsMax: keysMax }),
+  session: List(AkpKey, { itemsMax: keysMax }),
+  identity: List(IdentityKey, { itemsMax: keysMax }),
 });
 const keptCheck = compile(Kept);
 
@@ -73,15 +73,15 @@ export class IdentityView {
       await this.#pause();
       if (this.#sessionKey(keyId) === undefined) await this.refresh();
     } catch (error) {
-      // The last good answer holds: the key is not in it.
-      if (!(error instanceof ServiceError)) throw error;
+      // The last good answer holds, whether or not the key is in it.
+      if (!(error instanceof ServiceError) && !(error instanceof AdapterError)) throw error;
     } finally {
       this.#waiting -= 1;
     }
     return this.#sessionKey(keyId);
   }
 
-  /** Asks layer 1; whoever comes meanwhile shares the answer. @throws ServiceError */
+  /** Asks layer 1; whoever comes meanwhile shares the answer. @throws ServiceError, AdapterError */
   refresh(): Promise<void> {
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = undefined;
@@ -120,8 +120,14 @@ export class IdentityView {
     };
     const text = JSON.stringify(known);
     if (text === JSON.stringify(this.#known)) return;
-    disk.replaceFile(file, Buffer.from(text));
     this.#known = known;
+    try {
+      disk.replaceFile(file, Buffer.from(text));
+    } catch (cause) {
+      // It holds in this process; after a start layer 1 is asked again.
+      const what = 'the keys of layer 1 were not kept';
+      throw new AdapterError('STORE_FAILED', what, { cause, retryable: true });
+    }
   }
 }
 
@@ -139,11 +145,6 @@ async function answerOf<Answer>(
 function kept(disk: Disk): Known | undefined {
   const bytes = disk.readFile(file);
   if (bytes === undefined) return undefined;
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    return keptCheck.check(value) ? value : undefined;
-  } catch (error) {
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
-  }
+  const value = storedJson(Buffer.from(bytes).toString('utf8'));
+  return keptCheck.check(value) ? value : undefined;
 }

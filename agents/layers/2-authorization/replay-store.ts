@@ -92,6 +92,7 @@ export class ReplayStore {
     const waiting = this.#waiting;
     this.#waiting = [];
     if (waiting.length === 0) return;
+    const before = this.#count;
     try {
       const outcomes = transact(this.#database, 'the used nonces were not kept', () => {
         this.#purge();
@@ -99,8 +100,7 @@ export class ReplayStore {
       });
       waiting.forEach(({ settle }, index) => settle(outcomes[index] ?? 'full'));
     } catch (error) {
-      const row = this.#database.prepare('SELECT count(*) AS count FROM spent').get();
-      this.#count = Number(row?.['count'] ?? this.#count);
+      this.#count = before;
       for (const { fail } of waiting) fail(error);
     }
   }

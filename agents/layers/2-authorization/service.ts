@@ -12,6 +12,7 @@ import { ExpiryLedger } from '../service/expiry-ledger.ts';
 import { metricsOf } from '../service/health.ts';
 import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
+import type { ServiceClient } from '../service/service-client.ts';
 import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
 import { checkToken } from '../service/token-check.ts';
 import { akpKeyOf, TokenSigner } from '../service/token-signer.ts';
@@ -38,7 +39,8 @@ export const openService: OpenService = async (ports) => {
   const database = openDatabase(disk, 'authorization.db');
   const ledger = ExpiryLedger.open({ database, clock, aheadMs });
   const entitlements = Entitlements.restore(database);
-  const peer = () => ports.peer(1);
+  let identity: ServiceClient | undefined;
+  const peer = () => (identity ??= ports.peer(1));
   const view = IdentityView.restore({ disk, crypto, clock, peer });
   const certification = Certification.restore({
     database,

@@ -55,9 +55,7 @@ export class TokenSigner {
     const { slot, ledger } = this.#options;
     const stored = this.primary();
     ledger.note(slot, stored.version, { expiresAtMs, count: claims.length });
-    const tokens: string[] = [];
-    for (const each of claims) tokens.push(await this.signWith(stored, each));
-    return tokens;
+    return await Promise.all(claims.map((each) => this.signWith(stored, each)));
   }
 
   /** One token by a given key, for a trial as well. @throws AdapterError */

@@ -5,6 +5,8 @@ import { join } from 'node:path';
 import { decodeJwt, decodeProtectedHeader } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ReplayStore } from '#agents/layers/2-authorization/replay-store.ts';
+import { checkToken, type TokenRules } from '#agents/layers/service/token-check.ts';
+import { keySetCheck, sessionToken } from '#schemas/identity.ts';
 import { sizes } from '#shared/crypto/provider.ts';
 import { toBase64Url, toHex, utf8 } from '#shared/crypto/bytes.ts';
 import { crypto } from '../../support/world.ts';
@@ -97,6 +99,27 @@ describe('a session', () => {
       done(control, 'PUT', '/v1/admin/subjects/nora', { roles: ['surgeon'] }),
     ).rejects.toThrow('ROLE_UNKNOWN');
   });
+});
+
+test('a token is for those whom it names, from the one who signs, and not before its time', async () => {
+  const answer = await done(layers.identity.client, 'GET', '/v1/jwks');
+  if (!keySetCheck.check(answer)) throw new Error('no keys');
+  const fault = async (other: Partial<TokenRules>) => {
+    const verdict = await checkToken(session, {
+      ...sessionToken,
+      nowMs: layers.clock.nowMs(),
+      keyOf: async (keyId) => answer.keys.find(({ kid }) => kid === keyId),
+      ...other,
+    });
+    return verdict.status === 'valid' ? 'valid' : verdict.fault;
+  };
+  expect(await fault({})).toBe('valid');
+  expect(await fault({ audience: 'gyre/database' })).toBe('audience');
+  expect(await fault({ issuer: 'gyre/authorization' })).toBe('foreign');
+  expect(await fault({ type: 'capability+jwt' })).toBe('invalid');
+  expect(await fault({ nowMs: Number(decodeJwt(session).iat) * 1_000 - 1_000 })).toBe('invalid');
+  expect(await fault({ nowMs: Number(decodeJwt(session).exp) * 1_000 })).toBe('expired');
+  expect(await fault({ keyOf: async () => undefined })).toBe('key-unknown');
 });
 
 describe('a capability', () => {

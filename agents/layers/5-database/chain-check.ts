@@ -120,7 +120,7 @@ export class ChainCheck {
         .filter((row) => row['is_latest'] === true)
         .map((row) => textOf(row, 'record_id'));
       const cells = await on.rows('SELECT * FROM gyre.cells WHERE record_id = ANY($1)', [ids]);
-      const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE only = 1');
+      const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1');
       const [stray] = await on.rows(
         `SELECT count(*) AS strays FROM gyre.cells AS cell WHERE NOT EXISTS (
            SELECT FROM gyre.entries AS entry WHERE entry.record_id = cell.record_id)`,

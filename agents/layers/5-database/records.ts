@@ -241,9 +241,7 @@ export class Records {
     const { database, anchor } = this.#options;
     const { id, owner } = input;
     const entry = await database.transact({ role: 'gyre_rows', owner }, async (on) => {
-      const [end] = await on.rows(
-        'SELECT sequence, hash FROM gyre.chain WHERE only = 1 FOR UPDATE',
-      );
+      const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1 FOR UPDATE');
       const last = {
         sequence: end === undefined ? -1 : numberOf(end, 'sequence'),
         hash: end === undefined ? new Uint8Array() : bytesOf(end, 'hash'),
@@ -262,7 +260,7 @@ export class Records {
         const values = [id, name, owner, write.sealed.version, sealed];
         await on.rows('INSERT INTO gyre.cells VALUES ($1, $2, $3, $4, $5)', values);
       }
-      await on.rows('UPDATE gyre.chain SET sequence = $1, hash = $2 WHERE only = 1', [
+      await on.rows('UPDATE gyre.chain SET sequence = $1, hash = $2 WHERE one = 1', [
         made.sequence,
         made.hash,
       ]);

@@ -3,7 +3,8 @@
  * tables' owner too; requests run as `gyre_rows`, which sees the rows of the owner that its transaction
  * names, adds entries and never changes one; upkeep runs as `gyre_keeper`, which sees all rows and may
  * change signatures and cells, nothing else. So a query without an owner sees nothing, whatever the
- * service's code forgets.
+ * service's code forgets. Whoever connects may take on both roles, and would inherit their policies; so
+ * the policies ask who is acting, not only who may.
  */
 
 import { AdapterError } from '../adapter.ts';
@@ -30,7 +31,7 @@ const first = `
     END IF;
   END $$;
   CREATE TABLE gyre.chain (
-    only integer PRIMARY KEY CHECK (only = 1),
+    one integer PRIMARY KEY CHECK (one = 1),
     sequence bigint NOT NULL CHECK (sequence >= 0),
     hash bytea NOT NULL CHECK (octet_length(hash) = 48)
   );
@@ -70,13 +71,15 @@ const first = `
   ALTER TABLE gyre.cells ENABLE ROW LEVEL SECURITY;
   ALTER TABLE gyre.cells FORCE ROW LEVEL SECURITY;
   CREATE POLICY own_entries ON gyre.entries TO gyre_rows
-    USING (owner = current_setting('gyre.owner', true))
-    WITH CHECK (owner = current_setting('gyre.owner', true));
+    USING (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true))
+    WITH CHECK (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true));
   CREATE POLICY own_cells ON gyre.cells TO gyre_rows
-    USING (owner = current_setting('gyre.owner', true))
-    WITH CHECK (owner = current_setting('gyre.owner', true));
-  CREATE POLICY all_entries ON gyre.entries TO gyre_keeper USING (true) WITH CHECK (true);
-  CREATE POLICY all_cells ON gyre.cells TO gyre_keeper USING (true) WITH CHECK (true);
+    USING (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true))
+    WITH CHECK (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true));
+  CREATE POLICY all_entries ON gyre.entries TO gyre_keeper
+    USING (current_user = 'gyre_keeper') WITH CHECK (current_user = 'gyre_keeper');
+  CREATE POLICY all_cells ON gyre.cells TO gyre_keeper
+    USING (current_user = 'gyre_keeper') WITH CHECK (current_user = 'gyre_keeper');
   REVOKE ALL ON SCHEMA gyre FROM PUBLIC;
   GRANT USAGE ON SCHEMA gyre TO gyre_rows, gyre_keeper;
   GRANT SELECT ON gyre.chain TO gyre_rows, gyre_keeper;

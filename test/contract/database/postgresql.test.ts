@@ -40,8 +40,9 @@ if (server === undefined) {
     test('whoever owns the tables sees no row of them either', async () => {
       const owner = new pg.Client({ connectionString: server.url });
       await owner.connect();
-      expect((await owner.query('SELECT * FROM gyre.entries')).rows).toEqual([]);
-      expect((await owner.query('SELECT * FROM gyre.cells')).rows).toEqual([]);
+      for (const table of ['entries', 'cells']) {
+        expect((await owner.query(`SELECT * FROM gyre.${table} LIMIT 1`)).rows).toEqual([]);
+      }
       await owner.end();
     });
 

@@ -186,6 +186,19 @@ describe('a capability', () => {
   });
 });
 
+test.each(['2/capability-signature', '2/nonce-mac'])(
+  'while %s is frozen nothing is given, all is taken',
+  async (slot) => {
+    const { control } = layers.authorization;
+    const [token = ''] = await capabilitiesFor(layers, session);
+    await done(control, 'POST', '/v1/control/freeze', { slot, frozen: true });
+    expect(await given(session)).toBe('SIGNING_FROZEN');
+    expect(await introspected(layers, token)).toBe('ok');
+    await done(control, 'POST', '/v1/control/freeze', { slot, frozen: false });
+    expect(await given(session)).toBe('ok');
+  },
+);
+
 test('a full store of nonces refuses, and forgets none before its time', async () => {
   const { clock } = layers;
   const database = () => new DatabaseSync(':memory:');

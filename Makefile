@@ -27,7 +27,7 @@ test: setup ## run the tests (all but the long runs, test/**/*.long.test.ts)
 	@$(found) && exec vitest run
 
 walks: setup ## take the long walks on live meshes (test/e2e, long runs)
-	@echo "walks: a minute or two"
+	@echo "walks: some minutes"
 	@$(found) && exec vitest run --config vitest.long.config.ts test/e2e
 
 vectors-long: setup ## check the test vectors that take minutes (ML-DSA-87 over 10,000 keys, SLH-DSA)

@@ -1,8 +1,6 @@
 /**
- * What is done to a live mesh, and what becomes of it: a full disk, stolen credentials, mistakes of
- * people, a bus that forgets, and the ends of its processes. The stories (test/chaos/live) share one
- * mesh and come in this order: rotations that go back leave gaps between versions, those that kill leave
- * restarts, and the last one stops the mesh.
+ * A live mesh whose processes are killed, each in the middle of a rotation (test/chaos/live/faults.ts).
+ * What else may happen to a live mesh is a long walk: live.long.test.ts.
  */
 import { afterAll, beforeAll } from 'vitest';
 import { begin, end } from '../chaos/live/mesh.ts';
@@ -11,8 +9,4 @@ import { hangMs } from '../support/patience.ts';
 beforeAll(begin, hangMs);
 afterAll(end, hangMs);
 
-await import('../chaos/live/disk.ts');
-await import('../chaos/live/thief.ts');
 await import('../chaos/live/faults.ts');
-await import('../chaos/live/forget.ts');
-await import('../chaos/live/supervision.ts');

@@ -103,7 +103,8 @@ export class ColumnKeys {
   }
 
   close(): void {
-    for (const version of [...this.#open.keys()]) this.forget(version);
+    for (const { secret } of this.#open.values()) secret.wipe();
+    this.#open.clear();
   }
 
   #load(version: number): Promise<OpenKey> {

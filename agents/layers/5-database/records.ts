@@ -279,7 +279,12 @@ export class Records {
     const content = {
       sequence: last.sequence + 1,
       previous: last.hash,
-      ...{ id, owner, kind, links, revision, commitments: sealed.commitments },
+      id,
+      owner,
+      kind,
+      links,
+      revision,
+      commitments: sealed.commitments,
       writtenAtMs: Math.floor(clock.nowMs()),
     };
     const hash = hashOf(crypto, content);

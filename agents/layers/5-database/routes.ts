@@ -158,7 +158,10 @@ function shown({ entry, columns }: StoredRecord) {
   const { owner, kind, links, writtenAtMs } = entry;
   return {
     ...summary(entry),
-    ...{ owner, kind, links, writtenAtMs },
+    owner,
+    kind,
+    links,
+    writtenAtMs,
     columns: Object.fromEntries([...columns].map(([name, bytes]) => [name, toBase64Url(bytes)])),
   };
 }

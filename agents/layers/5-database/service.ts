@@ -86,20 +86,7 @@ function serviceOf(
   const records = new Records({ ...shared, anchor, clock });
   const check = new ChainCheck({ database, records, signatures, anchor, crypto });
   const upkeep = new Upkeep(shared);
-  const work = {
-    [signatureSlot]: new BackgroundWork({
-      name: 'sign anew',
-      clock,
-      log,
-      batch: () => upkeep.resignBatch(),
-    }),
-    [columnSlot]: new BackgroundWork({
-      name: 'encrypt anew',
-      clock,
-      log,
-      batch: () => upkeep.rekeyBatch(),
-    }),
-  };
+  const work = workOf(upkeep, ports);
   const { app, refusals } = databaseRoutes({
     records,
     check,
@@ -139,6 +126,22 @@ function serviceOf(
       await database.close();
       keys.close();
     },
+  };
+}
+
+function workOf(upkeep: Upkeep, { clock, log }: ServicePorts): Parts['work'] {
+  const common = { clock, log };
+  return {
+    [signatureSlot]: new BackgroundWork({
+      ...common,
+      name: 'sign anew',
+      batch: () => upkeep.resignBatch(),
+    }),
+    [columnSlot]: new BackgroundWork({
+      ...common,
+      name: 'encrypt anew',
+      batch: () => upkeep.rekeyBatch(),
+    }),
   };
 }
 

@@ -72,7 +72,9 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
     test('with a capability one reads and writes what is his', async () => {
       const ask = (method: 'GET' | 'PUT', subject: string, scope: string, body?: unknown) =>
         world.service.client.ask({
-          ...{ method, path: '/v1/records/c-1', headers: capabilityOf(subject, scope) },
+          method,
+          path: '/v1/records/c-1',
+          headers: capabilityOf(subject, scope),
           ...(body === undefined ? {} : { body }),
         });
       const body = { kind: 'note', columns: { text: 'b25l' } };

@@ -10,6 +10,8 @@ const nothing = (): void => undefined;
 const pointsMax = 60;
 const pointsInRecoveryMax = 30;
 const attacksMax = 6;
+/** Of the agents of the previous version those that understand commands all the same. */
+const knowingPart = 0.4;
 const skewMs = 20_000;
 const jumpMs = 4_000;
 
@@ -36,6 +38,8 @@ function applyOwn(world: SimulatedWorld, fault: Fault, draws: Draws): () => void
     case 'crash-in-recovery':
       processes.arm(victim, Math.floor(size * pointsMax), draws.between(0, pointsInRecoveryMax));
       return nothing;
+    case 'previous-version':
+      return world.downgrade(victim, { knowsCommands: size < knowingPart });
     case 'pause':
       processes.pause(victim);
       return () => processes.resume(victim);

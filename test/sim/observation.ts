@@ -80,7 +80,8 @@ export interface TrustVersions {
 }
 
 /** What the world let in that must change nothing. */
-export type Wrong = 'unsigned' | 'replayed' | 'stale' | 'tampered' | 'revoked';
+export type Wrong =
+  'unsigned' | 'replayed' | 'stale' | 'tampered' | 'revoked' | 'of another version';
 
 /** What is there now at one agent, after the latest change. */
 export interface AgentView {

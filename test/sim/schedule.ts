@@ -16,6 +16,8 @@ export const faultNames = [
   'crash-in-recovery',
   /** The process stands still and wakes up later, unaware of it. */
   'pause',
+  /** A layer agent runs in the previous version, and later in the present one again. */
+  'previous-version',
   'partition',
   'partition-to-bus',
   'partition-from-bus',
@@ -89,12 +91,15 @@ const ofToken: ReadonlySet<FaultName> = new Set([
   'token-signs-wrongly',
 ]);
 
+const ofLayers: ReadonlySet<FaultName> = new Set(['revocation', 'previous-version']);
+
 /** How often each is drawn, relative to the others. */
 const weights: Readonly<Record<FaultName, number>> = {
   crash: 4,
   'crash-at-point': 10,
   'crash-in-recovery': 4,
   pause: 4,
+  'previous-version': 2,
   partition: 3,
   'partition-to-bus': 2,
   'partition-from-bus': 2,
@@ -174,7 +179,7 @@ function victimOf(
 ): string {
   if (ofBus.has(name)) return '';
   if (ofToken.has(name)) return victims.signer;
-  if (name === 'revocation') return draws.pick(victims.layers);
+  if (ofLayers.has(name)) return draws.pick(victims.layers);
   if (name === 'bus-forgets-unread') return draws.pick(victims.auditors);
   if (victims.kinds !== undefined)
     return draws.pick(victims.kinds.flatMap((kind) => victims[kind]));

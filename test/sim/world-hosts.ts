@@ -21,6 +21,7 @@ import {
   startOrchestrator,
   startSigner,
   type AgentChoices,
+  type Booted,
   type Host,
 } from '../support/mesh-agents.ts';
 import { simulatedCrypto } from './cheap-crypto.ts';
@@ -30,6 +31,7 @@ import { SimulatedLife } from './lives.ts';
 import type { Draws, Life } from './model.ts';
 import type { SimulatedNetwork } from './network.ts';
 import type { Observer } from './observer.ts';
+import { inOtherVersion, withOtherFingerprint, type OtherVersion } from './previous-version.ts';
 import { Operator } from './operator.ts';
 import type { Processes, Started } from './processes.ts';
 import type { SimulatedTime } from './time.ts';
@@ -59,6 +61,8 @@ const lookMs = 1_000;
 
 export class WorldHosts {
   readonly #options: HostsOptions;
+  /** Agents that run in another version than the rest from their next start on. */
+  readonly otherVersions = new Map<string, OtherVersion>();
 
   constructor(options: HostsOptions) {
     this.#options = options;
@@ -80,9 +84,19 @@ export class WorldHosts {
         return { booted, running: await startAuditor(booted, choices) };
       default: {
         const layer = (agent.layer ?? 1) as LayerNumber;
-        return { booted, running: await startLayer(booted, layer, choices) };
+        const version = this.otherVersions.get(life.agentId);
+        const own = version === undefined ? booted : this.#inOtherVersion(booted, version);
+        return { booted: own, running: await startLayer(own, layer, choices) };
       }
     }
+  }
+
+  #inOtherVersion(booted: Booted, version: OtherVersion): Booted {
+    const { genesis, observer } = this.#options;
+    const signingKey = genesis.keys.get(booted.agentId);
+    if (signingKey === undefined) throw new Error(`${booted.agentId} has no key`);
+    const onSealed = (hash: string): void => observer.injected('of another version', hash);
+    return inOtherVersion(booted, { signingKey, version, onSealed });
   }
 
   /** An operator's session: it lives as long as the world. */
@@ -122,6 +136,7 @@ export class WorldHosts {
       ...(workload === undefined ? {} : { usageWindowMs }),
       adapterOf: (layer, keys) => {
         workload?.begin({ ...used, layer, keys });
+        if (this.otherVersions.has(used.life.agentId)) withOtherFingerprint(keys);
         this.#watchKeys(used.life.agentId, keys);
         return keys;
       },

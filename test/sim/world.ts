@@ -22,6 +22,7 @@ import { SimulatedCrash, type Draws } from './model.ts';
 import { SimulatedNetwork } from './network.ts';
 import { Observer } from './observer.ts';
 import type { Operator } from './operator.ts';
+import type { OtherVersion } from './previous-version.ts';
 import { Processes } from './processes.ts';
 import type { Finding } from './results.ts';
 import { drawsFrom } from './seed.ts';
@@ -152,6 +153,18 @@ export class SimulatedWorld {
       },
       offerBadly: async () => this.#offer(draws, await this.#amendments.bad(draws)),
       restart: () => this.processes.crash(draws.pick(this.agents).agentId),
+    };
+  }
+
+  /** Stops an agent, which starts again in the previous version, until the result is called. */
+  downgrade(agentId: string, version: OtherVersion): () => void {
+    const { otherVersions } = this.#hosts;
+    otherVersions.set(agentId, version);
+    this.processes.crash(agentId);
+    return () => {
+      if (otherVersions.get(agentId) !== version) return;
+      otherVersions.delete(agentId);
+      this.processes.crash(agentId);
     };
   }
 

@@ -84,6 +84,25 @@ export const trustBugs: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'any-schema-version-is-read',
+    invariant: 12,
+    what: 'Nobody looks at the schema version of an event: what an agent of another version says is read as if it were of this one.',
+    edits: [
+      {
+        file: 'shared/core/entitlement.ts',
+        find: 'if (event.schemaVersion !== type.schemaVersion) return',
+        replace: 'if (event.schemaVersion < type.schemaVersion) return',
+      },
+    ],
+    seeds: [1, 2],
+    needs: {
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['previous-version'],
+      story: 'An agent of another version advertises what it can do, and reports.',
+    },
+  },
+  {
     name: 'epoch-goes-back',
     invariant: 6,
     what: 'An activation puts its epoch into use, also where a later one is.',

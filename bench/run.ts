@@ -1,9 +1,9 @@
 /**
- * `make bench`: measures sealing, lanes, publishing, decisions, the token and whole rotations, and prints what they were
+ * `make bench`: measures sealing, lanes, publishing, decisions, the token, whole rotations and emergencies, and prints what they were
  * measured on. Every part is bounded by runs and by time; what was started is stopped, also when the
  * run is interrupted or a part fails.
  *
- *   node bench/run.ts [--only seal|lanes|publish|core|epochs|token|rotation] [--runs N] [--json] [--token softhsm|file]
+ *   node bench/run.ts [--only seal|lanes|publish|core|epochs|token|rotation|emergency] [--runs N] [--json] [--token softhsm|file]
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { CliFault } from '#cli/fault.ts';
 import { projectRoot } from '#cli/mesh/tools.ts';
 import { decidingRows } from './deciding.ts';
 import { laneRows } from './lanes.ts';
+import { emergencyRows } from './emergency.ts';
 import { machineFacts } from './machine.ts';
 import { publishingRows } from './publishing.ts';
 import { machineText, rowsText, type Row } from './report.ts';
@@ -20,7 +21,16 @@ import { sealingRows } from './sealing.ts';
 import { epochRows } from './epochs.ts';
 import { tokenRows } from './token.ts';
 
-const parts = ['seal', 'lanes', 'publish', 'core', 'epochs', 'token', 'rotation'] as const;
+const parts = [
+  'seal',
+  'lanes',
+  'publish',
+  'core',
+  'epochs',
+  'token',
+  'rotation',
+  'emergency',
+] as const;
 type Part = (typeof parts)[number];
 
 interface Choices {
@@ -39,6 +49,7 @@ const runsOf: Readonly<Record<Part, number>> = {
   epochs: 500,
   token: 200,
   rotation: 20,
+  emergency: 20,
 };
 const runsMax = 100_000;
 const exitUsage = 2;
@@ -107,6 +118,8 @@ function rowsOf(
       return tokenRows(runs);
     case 'rotation':
       return rotationRows({ ...bench, runs: Math.min(runs, rotationRunsMax) });
+    case 'emergency':
+      return emergencyRows(runs);
   }
 }
 

@@ -28,7 +28,8 @@ export default defineConfig({
   test: {
     pool: 'forks',
     testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // The first hook that needs a ceremony holds it.
+    hookTimeout: 120_000,
     teardownTimeout: 10_000,
     // What is waited for comes at once, or so it is where nobody else wants the processors.
     expect: { poll: { timeout: 20_000 } },

@@ -95,7 +95,7 @@ beforeAll(async () => {
   await offer('revocation', await signedBy(world, revocationOf(world, 'self-healing-a')));
   last = await stage.checkpoint();
   records = (await stage.records()).slice(0, last.body.tree_size);
-}, 60_000);
+});
 
 afterAll(async () => {
   await stage.close();

@@ -59,7 +59,7 @@ beforeAll(async () => {
   });
   last = await stage.checkpoint();
   records = (await stage.records()).slice(0, last.body.tree_size);
-}, 60_000);
+});
 
 afterAll(async () => {
   await stage.close();

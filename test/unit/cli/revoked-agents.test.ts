@@ -28,7 +28,7 @@ beforeAll(async () => {
     times: developmentTimes,
     onProgress: () => undefined,
   });
-}, 60_000);
+});
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 const silent = { write: () => true };

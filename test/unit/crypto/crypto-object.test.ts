@@ -33,7 +33,7 @@ beforeAll(async () => {
   await providers.register(softwareProvider(native), [...usualAlgorithms, 'SLH-DSA-SHAKE-256s']);
   await providers.register(softwareProvider(createNobleProvider()), ['ML-DSA-87']);
   slhSignature = Uint8Array.from(await native.signSlhDsaAsync(slhSigner, input));
-}, 60_000);
+});
 
 const content = (
   type: CryptoObjectType,

@@ -65,7 +65,7 @@ beforeAll(async () => {
   });
   const keys = [keyOf(world, 'op-1'), keyOf(world, 'op-2'), ...operators];
   successor = await signedRoot(world, body, keys, [old1, old2, ...anchors.slice(1)]);
-}, 60_000);
+});
 
 describe('a successor of the root', () => {
   it('is adopted with the thresholds and the anchors of both', () => {

@@ -22,7 +22,7 @@ beforeAll(async () => {
     times: developmentTimes,
     onProgress: () => undefined,
   });
-}, 60_000);
+});
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 interface Run {

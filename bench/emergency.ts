@@ -21,8 +21,6 @@ import type { Row } from './report.ts';
 
 const heartbeatMs = 100;
 const gatherMs = 1_000;
-/** So that what is usual of new keys has been learnt. */
-const learningMs = 4_000;
 const waitMs = 60_000;
 const budgetMs = 300_000;
 
@@ -58,7 +56,7 @@ export async function emergencyRows(runs: number): Promise<Row[]> {
     const done: Run[] = [];
     const deadlineMs = performance.now() + budgetMs;
     for (let run = 0; run < runs && (run === 0 || performance.now() < deadlineMs); run += 1) {
-      await pause(learningMs);
+      await load.learnt(mesh);
       done.push(await healOnce(mesh, load));
       mesh.world.clock.offsetMs += slaMs + 60_000;
     }

@@ -33,8 +33,7 @@ async function started(emergencyApprovals: number): Promise<void> {
   });
   await adopt(mesh, 'op-1', next);
   load.start({ turnMs: 20, usesPerTurn: 4 });
-  // So that what is usual has been learnt.
-  await new Promise((resolve) => setTimeout(resolve, 2_000));
+  await load.learnt(mesh);
 }
 
 const rotations = async (): Promise<Listed[]> =>

@@ -5,7 +5,13 @@
 
 import { slotDefinitions, type LayerNumber } from '#schemas/layers.ts';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
+import type { TelemetryRecent } from '#schemas/telemetry.ts';
 import type { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
+import type { InMemoryMesh } from './in-memory-mesh.ts';
+
+/** Reported uses of a key after which it is known what is usual of it. */
+const learntUses = 400;
+const learningMsMax = 120_000;
 
 export class KeyLoad {
   readonly #adapters = new Map<number, EmbeddedAdapter>();
@@ -24,6 +30,26 @@ export class KeyLoad {
     this.#timer = setInterval(() => {
       for (const { slot, layer } of slotDefinitions) this.#use(slot, layer, usesPerTurn);
     }, turnMs);
+  }
+
+  /** Resolves when enough uses of every slot's newest key were reported. */
+  async learnt(mesh: Pick<InMemoryMesh, 'ask'>): Promise<void> {
+    const deadlineMs = performance.now() + learningMsMax;
+    for (;;) {
+      const { agents } = (await mesh.ask({ ask: 'telemetry-recent' })) as TelemetryRecent;
+      const usage = agents.flatMap((agent) => agent.usage);
+      const isLearnt = slotDefinitions.every(({ slot }) => {
+        const newest = usage
+          .filter((each) => each.slot === slot)
+          .toSorted((one, other) => other.version - one.version)[0];
+        return newest !== undefined && newest.operations >= learntUses;
+      });
+      if (isLearnt) return;
+      if (performance.now() > deadlineMs) throw new Error('too few uses were reported');
+      await new Promise((resolve) => {
+        setTimeout(resolve, 100);
+      });
+    }
   }
 
   stop(): void {

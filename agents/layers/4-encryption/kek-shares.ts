@@ -16,7 +16,7 @@ import { AdapterError } from '../adapter.ts';
 import type { KeyStore } from '../embedded/key-store.ts';
 import { transact, translated } from '../sqlite.ts';
 import type { BatchOutcome } from '../service/background-work.ts';
-import type { RootKeyPort, WrappedSecret } from './root-key.ts';
+import { rootSlot, type RootKeyPort, type WrappedSecret } from './root-key.ts';
 
 export const kekSlot = '4/kek';
 
@@ -106,12 +106,9 @@ export class KekShares {
   /** Whether every share opens, under whichever root KEK it is. */
   async areWhole(): Promise<boolean> {
     for (const stored of this.#all('SELECT * FROM kek_shares', []).map(shareOf)) {
-      try {
-        (await this.#options.root.unwrap(stored, contextOfShare(stored))).fill(0);
-      } catch (error) {
-        if (error instanceof AdapterError && !error.retryable) return false;
-        throw error;
-      }
+      const share = await this.#unwrapped(stored);
+      if (share === undefined) return false;
+      share.fill(0);
     }
     return true;
   }
@@ -124,29 +121,18 @@ export class KekShares {
     return Number(row?.['n'] ?? 0);
   }
 
-  /** Wraps what is under another root than the primary one anew. */
+  /** Wraps what is under another root than the primary one anew; a share that does not open stays. */
   async rewrapBatch(): Promise<BatchOutcome> {
-    const { root, database } = this.#options;
+    const { root, store } = this.#options;
+    if (store.slot(rootSlot).frozen) return 'idle';
     const primary = await root.primaryVersion();
     const where = 'WHERE root_version <> ? ORDER BY kek_version LIMIT ?';
     const rows = this.#all(`SELECT * FROM kek_shares ${where}`, [primary, batchShares]);
+    let done = 0;
     for (const stored of rows.map(shareOf)) {
-      const share = await root.unwrap(stored, contextOfShare(stored));
-      try {
-        const wrapped = await root.wrap(share, contextOfShare(stored));
-        transact(database, 'the share was not wrapped anew', () =>
-          database
-            .prepare(
-              `UPDATE kek_shares SET root_version = ?, sealed = ?
-                WHERE kek_version = ? AND root_version = ?`,
-            )
-            .run(wrapped.rootVersion, wrapped.sealed, stored.kekVersion, stored.rootVersion),
-        );
-      } finally {
-        share.fill(0);
-      }
+      if (await this.#rewrap(stored)) done += 1;
     }
-    return rows.length === batchShares ? 'more' : 'idle';
+    return rows.length === batchShares && done > 0 ? 'more' : 'idle';
   }
 
   /** The KEK goes, and its share with it. */
@@ -162,6 +148,36 @@ export class KekShares {
   close(): void {
     for (const share of this.#open.values()) share.wipe();
     this.#open.clear();
+  }
+
+  async #rewrap(stored: StoredShare): Promise<boolean> {
+    const { root, database } = this.#options;
+    const share = await this.#unwrapped(stored);
+    if (share === undefined) return false;
+    try {
+      const wrapped = await root.wrap(share, contextOfShare(stored));
+      transact(database, 'the share was not wrapped anew', () =>
+        database
+          .prepare(
+            `UPDATE kek_shares SET root_version = ?, sealed = ?
+              WHERE kek_version = ? AND root_version = ?`,
+          )
+          .run(wrapped.rootVersion, wrapped.sealed, stored.kekVersion, stored.rootVersion),
+      );
+      return true;
+    } finally {
+      share.fill(0);
+    }
+  }
+
+  /** Undefined where it was changed; what another try may mend is thrown. */
+  async #unwrapped(stored: StoredShare): Promise<Uint8Array | undefined> {
+    try {
+      return await this.#options.root.unwrap(stored, contextOfShare(stored));
+    } catch (error) {
+      if (error instanceof AdapterError && !error.retryable) return undefined;
+      throw error;
+    }
   }
 
   #read(kekVersion: number): StoredShare | undefined {

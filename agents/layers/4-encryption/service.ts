@@ -87,7 +87,7 @@ function serviceOf(parts: Parts): LayerService {
   };
   return {
     adapter: new HookedAdapter('encryption-service', keys, {
-      [rootSlot]: rootHooks(parts, wake),
+      [rootSlot]: rootHooks(parts),
       [kekSlot]: kekHooks(parts, wake),
     }),
     routes: app,
@@ -118,14 +118,18 @@ function serviceOf(parts: Parts): LayerService {
   };
 }
 
-function rootHooks({ shares }: Parts, wake: () => Promise<void>): SlotHooks {
+function rootHooks({ shares }: Parts): SlotHooks {
+  // A handful: done here, and looked after in the background where this was broken off.
+  const rewrap = async (): Promise<void> => {
+    while ((await shares.rewrapBatch()) === 'more');
+  };
   return {
-    activated: wake,
+    activated: rewrap,
     verify: async () =>
       (await shares.areWhole())
         ? { ok: true }
         : { ok: false, reason: `not every share of ${kekSlot} opens` },
-    rolledBack: wake,
+    rolledBack: rewrap,
     users: async (version) => shares.under(version),
     retiring: async (version) =>
       refuseUsed(rootSlot, version, { users: shares.under(version), are: 'KEKs' }),

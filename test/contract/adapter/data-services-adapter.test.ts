@@ -1,0 +1,47 @@
+/** The services of layers 4 and 5 over their control sockets, against the adapter contract. */
+import { afterAll } from 'vitest';
+import { openService as openEncryption } from '#agents/layers/4-encryption/service.ts';
+import type { Database } from '#agents/layers/5-database/database.ts';
+import { PgliteDatabase } from '#agents/layers/5-database/pglite.ts';
+import { serviceOn } from '#agents/layers/5-database/service.ts';
+import { RunningService, serviceFolder } from '../../support/layer-service.ts';
+import { adapterContract } from './adapter-contract.ts';
+
+adapterContract('service of layer 4', async () => {
+  const running = await RunningService.start({ layer: 4, open: openEncryption });
+  return worldOf(running, []);
+});
+
+/** One for all: it takes seconds to start. Every world has tables of its own. */
+let embedded: Promise<PgliteDatabase> | undefined;
+afterAll(async () => (await embedded)?.close());
+
+adapterContract('service of layer 5', async () => {
+  const database = await (embedded ??= PgliteDatabase.start('memory://'));
+  await database.transactAsOwner((on) => on.script('DROP SCHEMA IF EXISTS gyre CASCADE'));
+  const kept: Database = {
+    kind: database.kind,
+    transact: (actor, work) => database.transact(actor, work),
+    transactAsOwner: (work) => database.transactAsOwner(work),
+    close: async () => undefined,
+  };
+  const folder = serviceFolder();
+  const encryption = await RunningService.start({ layer: 4, open: openEncryption, folder });
+  const open = (ports: Parameters<typeof serviceOn>[0]) => serviceOn(ports, kept);
+  return worldOf(await RunningService.start({ layer: 5, open, folder }), [encryption]);
+});
+
+async function worldOf(running: RunningService, others: readonly RunningService[]) {
+  return {
+    adapter: await running.adapter(),
+    reopen: async () => {
+      await running.stop();
+      await running.start();
+      return running.adapter();
+    },
+    close: async () => {
+      await running.end();
+      for (const other of others) await other.end();
+    },
+  };
+}

@@ -5,7 +5,7 @@
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { controlRoutes } from '#agents/layers/service/control-routes.ts';
 import { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { ServiceClient } from '#agents/layers/service/service-client.ts';
@@ -83,7 +83,7 @@ export class RunningService {
         peers.push(client);
         return client;
       },
-      resolve: (relative) => join(this.folder, relative),
+      resolve: (relative) => resolve(this.folder, relative),
     });
     const servers = [
       new SocketServer(service.routes, this.#socket('service')),

@@ -6,6 +6,7 @@ import { serviceControls, type ServiceControl } from '#schemas/service.ts';
 import { fromBase64Url, toBase64Url } from '#shared/crypto/bytes.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 import { AdapterError, type AdapterErrorCode, type KeyVersion } from '../adapter.ts';
+import type { CertifiedKeys } from './certificate-authority.ts';
 import { bodyOf, Refused, serviceApp } from './http-app.ts';
 import type { LayerService } from './service.ts';
 
@@ -19,6 +20,7 @@ const checks = {
   version: compile(serviceControls.prepare.request),
   activate: compile(serviceControls.activate.request),
   freeze: compile(serviceControls.freeze.request),
+  install: compile(serviceControls['install-certificate'].request),
   configure: compile(serviceControls.configure.request),
 };
 
@@ -32,13 +34,15 @@ const status = {
   DISK_FULL: 409,
 } as const satisfies Readonly<Record<AdapterErrorCode, 409>>;
 
+type On = (
+  control: ServiceControl,
+  answer: (context: Parameters<typeof bodyOf>[0]) => unknown,
+) => void;
+
 export function controlRoutes(service: LayerService, log: Log): Hono {
   const { adapter } = service;
   const { app } = serviceApp<AdapterErrorCode>({ log, status });
-  const on = (
-    control: ServiceControl,
-    answer: (context: Parameters<typeof bodyOf>[0]) => unknown,
-  ) =>
+  const on: On = (control, answer) =>
     app.post(controlPath(control), async (context) => {
       try {
         return context.json((await answer(context)) ?? {});
@@ -88,8 +92,29 @@ export function controlRoutes(service: LayerService, log: Log): Hono {
   on('configure', async (context) => service.configure(await bodyOf(context, checks.configure)));
   on('take-counts', () => service.takeCounts());
   on('measure', () => service.measure());
+  if (service.certificates !== undefined) certificateControls(on, service.certificates);
   if (service.adminRoutes !== undefined) app.route('/v1/admin', service.adminRoutes);
   return app;
+}
+
+/** For services whose keys are certified. */
+function certificateControls(on: On, certificates: CertifiedKeys): void {
+  on('certificate-request', async (context) => {
+    const { slot, version } = await bodyOf(context, checks.version);
+    const request = await certificates.request(slot, version);
+    return request === undefined ? {} : { request: toBase64Url(request) };
+  });
+  on('install-certificate', async (context) => {
+    const { slot, version, chain, roots } = await bodyOf(context, checks.install);
+    const issued = { chain: chain.map(bytesOf), roots: roots.map(bytesOf) };
+    await certificates.install(slot, version, issued);
+  });
+}
+
+function bytesOf(text: string): Uint8Array {
+  const bytes = fromBase64Url(text);
+  if (bytes !== undefined) return bytes;
+  throw new Refused('REQUEST_MALFORMED', 'a certificate is not base64url');
 }
 
 function written({ publicKey, ...version }: KeyVersion) {

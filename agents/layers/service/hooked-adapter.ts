@@ -19,6 +19,8 @@ import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 export interface SlotHooks {
   /** The key is made and not used for anything yet. */
   prepared?(version: number): Promise<void>;
+  /** Before the prepared key becomes primary: what it needs for that is there. */
+  activating?(version: number): Promise<void>;
   /** The key is primary; the ones before are accepted. Long work is begun here, not done. */
   activated?(version: number): Promise<void>;
   /** The key was tried alone; here it is tried in its place. */
@@ -63,6 +65,7 @@ export class HookedAdapter implements LayerAdapter {
   }
 
   async activate(slot: string, version: number, challenge: Uint8Array): Promise<ActivationProof> {
+    await this.#hooks.get(slot)?.activating?.(version);
     const proof = await this.#keys.activate(slot, version, challenge);
     await this.#hooks.get(slot)?.activated?.(version);
     return proof;

@@ -23,6 +23,7 @@ import {
   type VerificationResult,
 } from '../adapter.ts';
 import type { UsageCount } from '../embedded/key-usage.ts';
+import type { IssuedCertificate } from './certificate-authority.ts';
 import { controlPath } from './control-routes.ts';
 import { ServiceError, type ServiceAnswer, type ServiceRequest } from './service-client.ts';
 
@@ -37,6 +38,7 @@ const answers = {
   samples: compile(serviceControls.samples.answer),
   counts: compile(serviceControls['take-counts'].answer),
   metrics: compile(serviceControls.measure.answer),
+  request: compile(serviceControls['certificate-request'].answer),
 };
 
 /** What carries the operations: a service's control socket, or a program for each. */
@@ -121,6 +123,27 @@ export class RemoteAdapter implements LayerAdapter {
   /** @throws AdapterError */
   async measure(): Promise<Readonly<Record<string, number>>> {
     return await ask(this.#client, 'measure', {}, answers.metrics);
+  }
+
+  /** What shall be certified, or undefined where nothing needs to be. @throws AdapterError */
+  async certificateRequest(slot: string, version: number): Promise<Uint8Array | undefined> {
+    const { request } = await ask(
+      this.#client,
+      'certificate-request',
+      { slot, version },
+      answers.request,
+    );
+    return request === undefined ? undefined : bytesOf(request);
+  }
+
+  /** @throws AdapterError */
+  async installCertificate(
+    slot: string,
+    version: number,
+    { chain, roots }: IssuedCertificate,
+  ): Promise<void> {
+    const asked = { chain: chain.map(toBase64Url), roots: roots.map(toBase64Url) };
+    await ask(this.#client, 'install-certificate', { slot, version, ...asked }, answers.done);
   }
 
   close(): void {

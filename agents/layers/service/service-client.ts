@@ -1,5 +1,5 @@
 /**
- * A client of a layer's service, over its unix socket or over the network: JSON in and out,
+ * A client of a layer's service over its unix socket (over the network: tls-client.ts): JSON in and out,
  * connections kept alive. What the service refuses comes back as data. A connection that breaks
  * before an answer is tried once more within a second, as a service may just have been started
  * anew; whatever fails after that is `ServiceError`.
@@ -8,7 +8,13 @@
  * says what shall be, not what to add.
  */
 
-import { Agent, request, type IncomingMessage, type RequestOptions } from 'node:http';
+import {
+  Agent,
+  request,
+  type ClientRequest,
+  type IncomingMessage,
+  type RequestOptions,
+} from 'node:http';
 import { serviceProblemCheck } from '#schemas/service.ts';
 
 export type ServiceErrorCode = 'PEER_UNKNOWN' | 'UNREACHABLE' | 'TIMEOUT' | 'ANSWER_MALFORMED';
@@ -52,6 +58,7 @@ export interface ServiceClientOptions {
 }
 
 const answerBytesMax = 4 * 1024 * 1024;
+const timeoutMsDefault = 5_000;
 const retryPauseMs = 200;
 /** A second try comes within a second, or not at all. */
 const retryWithinMs = 1_000;
@@ -67,51 +74,73 @@ export class ServiceClient {
 
   /** @throws ServiceError UNREACHABLE, TIMEOUT, ANSWER_MALFORMED */
   async ask(asked: ServiceRequest): Promise<ServiceAnswer> {
-    const beganMs = performance.now();
-    try {
-      return await this.#try(asked);
-    } catch (error) {
-      const isBroken = error instanceof ServiceError && error.code === 'UNREACHABLE';
-      if (!isBroken || performance.now() - beganMs + retryPauseMs > retryWithinMs) throw error;
-    }
-    await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
-    return await this.#try(asked);
+    const { socketPath, timeoutMs = timeoutMsDefault } = this.#options;
+    const agent = this.#agent;
+    const send: Sender = (options, answered) =>
+      request({ ...options, socketPath, agent }, answered);
+    return await askTwice(send, asked, { timeoutMs });
   }
 
   close(): void {
     this.#agent.destroy();
   }
+}
 
-  async #try(asked: ServiceRequest): Promise<ServiceAnswer> {
-    const { method, path, headers, body } = asked;
-    const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
-    const sent = {
-      socketPath: this.#options.socketPath,
-      agent: this.#agent,
-      method,
-      path,
-      headers: {
-        ...headers,
-        ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
-        'content-length': payload?.length ?? 0,
-      },
-    };
-    const { status, text } = await exchange(sent, payload, this.#options.timeoutMs ?? 5_000);
-    const answer = parsed(text);
-    if (status >= 200 && status < 300) return { status: 'done', body: answer };
-    if (!serviceProblemCheck.check(answer)) throw malformed();
-    const { code, reason, retryable } = answer.error;
-    return { status: 'refused', code, reason, retryable: retryable ?? false };
+/** How a request is sent: over a unix socket, or over TLS. */
+export type Sender = (
+  options: RequestOptions,
+  answered: (response: IncomingMessage) => void,
+) => ClientRequest;
+
+/** A broken connection is tried once more, within a second. @throws ServiceError */
+export async function askTwice(
+  send: Sender,
+  asked: ServiceRequest,
+  options: { readonly timeoutMs: number; readonly onRetry?: () => void },
+): Promise<ServiceAnswer> {
+  const beganMs = performance.now();
+  try {
+    return await askOnce(send, asked, options.timeoutMs);
+  } catch (error) {
+    const isBroken = error instanceof ServiceError && error.code === 'UNREACHABLE';
+    if (!isBroken || performance.now() - beganMs + retryPauseMs > retryWithinMs) throw error;
   }
+  options.onRetry?.();
+  await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
+  return await askOnce(send, asked, options.timeoutMs);
+}
+
+async function askOnce(
+  send: Sender,
+  asked: ServiceRequest,
+  timeoutMs: number,
+): Promise<ServiceAnswer> {
+  const { method, path, headers, body } = asked;
+  const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+  const sent = {
+    method,
+    path,
+    headers: {
+      ...headers,
+      ...(payload === undefined ? {} : { 'content-type': 'application/json' }),
+      'content-length': payload?.length ?? 0,
+    },
+  };
+  const { status, text } = await exchange((answered) => send(sent, answered), payload, timeoutMs);
+  const answer = parsed(text);
+  if (status >= 200 && status < 300) return { status: 'done', body: answer };
+  if (!serviceProblemCheck.check(answer)) throw malformed();
+  const { code, reason, retryable } = answer.error;
+  return { status: 'refused', code, reason, retryable: retryable ?? false };
 }
 
 async function exchange(
-  options: RequestOptions,
+  begin: (answered: (response: IncomingMessage) => void) => ClientRequest,
   payload: Uint8Array | undefined,
   timeoutMs: number,
 ): Promise<{ status: number; text: string }> {
   return await new Promise((resolve, reject) => {
-    const call = request(options, (response) => {
+    const call = begin((response) => {
       collect(response).then((text) => resolve({ status: response.statusCode ?? 0, text }), fail);
     });
     const timer = setTimeout(() => {

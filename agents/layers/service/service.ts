@@ -12,6 +12,7 @@ import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { LayerAdapter } from '../adapter.ts';
 import type { UsageCount } from '../embedded/key-usage.ts';
+import type { CertifiedKeys } from './certificate-authority.ts';
 import type { ServiceClient } from './service-client.ts';
 
 export interface LayerService {
@@ -21,6 +22,8 @@ export interface LayerService {
   readonly routes: Hono;
   /** What administrators may do, on the control socket alone. */
   readonly adminRoutes?: Hono;
+  /** Keys that its agent has certified, where there are such. */
+  readonly certificates?: CertifiedKeys;
   /** Settings of the policy in force, kept before they hold. Repeated at every start of the agent. */
   configure(settings: ServiceSettings): Promise<void>;
   /** Metric to value since the start, at most 16: refusals by code, objects, sessions. */

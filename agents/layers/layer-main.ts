@@ -22,6 +22,7 @@ import { LayerAgent } from './layer-agent.ts';
 import { ReportOutbox } from './report-outbox.ts';
 import { Negotiator } from './negotiator.ts';
 import { openDatabase } from './sqlite.ts';
+import type { RemoteAdapter } from './service/remote-adapter.ts';
 import { ServiceLink } from './service/service-link.ts';
 import { StepStore } from './step-store.ts';
 import { AgentTelemetry, type AgentTelemetryPorts } from './telemetry.ts';
@@ -35,6 +36,13 @@ export interface LayerProcess {
     booted: BootedAgent,
     request: (body: HealingActionRequested) => void,
   ) => Promise<Beside>;
+  /** What stands between the agent and its service, where turning a key needs more than the service. */
+  readonly attach?: (booted: BootedAgent, remote: RemoteAdapter) => Attached;
+}
+
+interface Attached extends LayerAdapter {
+  start(): void;
+  stop(): Promise<void>;
 }
 
 interface Beside {
@@ -57,7 +65,8 @@ export function runLayerAgent(processOf: LayerProcess): void {
   runAgent(() => startLayerAgent(processOf));
 }
 
-async function startLayerAgent({ layer, openAdapter, configPath, beside }: LayerProcess) {
+async function startLayerAgent(processOf: LayerProcess) {
+  const { layer, configPath, beside } = processOf;
   if (configPath === undefined) {
     throw new BootError('CONFIG_UNREADABLE', 'no configuration file was named', 'name one');
   }
@@ -67,7 +76,7 @@ async function startLayerAgent({ layer, openAdapter, configPath, beside }: Layer
     const remedy = `use the configuration of a layer ${layer} agent`;
     throw new BootError('CONFIG_INVALID', `the configuration is not for layer ${layer}`, remedy);
   }
-  const keys = await openKeys(booted, layer, openAdapter);
+  const keys = await openKeys(booted, processOf);
   const { adapter } = keys;
   const database = openDatabase(disk, 'store.db');
   const outbox = reportOutboxOf(booted, database);
@@ -99,6 +108,7 @@ async function startLayerAgent({ layer, openAdapter, configPath, beside }: Layer
   await booted.epochs.ready();
   await outbox.start();
   await agent.start();
+  keys.start?.();
   const besides = await beside?.(booted, (body) => agent.requestHealing(body));
   const measure = async () => ({ ...(await keys.measure()), ...besides?.measure() });
   const telemetry = startTelemetry(booted, { ...keys, measure }, layer);
@@ -123,20 +133,31 @@ interface LayerKeys {
   readonly adapter: LayerAdapter;
   readonly usage: AgentTelemetryPorts['usage'];
   readonly measure: AgentTelemetryPorts['measure'];
+  /** Once the agent can ask others. */
+  start?(): void;
   stop(): Promise<void>;
 }
 
 async function openKeys(
   booted: BootedAgent,
-  layer: LayerNumber,
-  openAdapter: LayerProcess['openAdapter'],
+  { layer, openAdapter, attach }: LayerProcess,
 ): Promise<LayerKeys> {
   const { config, disk, crypto, clock } = booted;
   if (config.serviceControlSocket !== undefined) {
     const controlSocket = booted.resolve(config.serviceControlSocket);
     const link = await ServiceLink.open({ ...booted, controlSocket });
-    const { adapter } = link;
-    return { adapter, usage: adapter, measure: () => adapter.measure(), stop: () => link.stop() };
+    const { adapter: remote } = link;
+    const attached = attach?.(booted, remote);
+    return {
+      adapter: attached ?? remote,
+      usage: remote,
+      measure: () => remote.measure(),
+      start: () => attached?.start(),
+      stop: async (): Promise<void> => {
+        await attached?.stop();
+        await link.stop();
+      },
+    };
   }
   const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
   if (config.attached !== undefined) {

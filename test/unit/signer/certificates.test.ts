@@ -1,29 +1,22 @@
 /** The signer as a certificate authority: whom it certifies, for what, and what is written down of it. */
 
 import { X509Certificate } from 'node:crypto';
-import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { CertificateOffice } from '#agents/signer/certificate-office.ts';
-import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
-import { EpochRecord } from '#agents/signer/epoch-record.ts';
-import { Signer } from '#agents/signer/signer.ts';
 import type { EventBody } from '#schemas/events.ts';
 import type { CertificateIssued } from '#schemas/queries.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { validMsMax } from '#shared/core/certificate-evidence.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import { chainFault, makeCertificateRequest, openCertificateRequest } from '#shared/crypto/x509.ts';
-import { Outbox } from '#shared/runtime/outbox.ts';
-import { KeysInMemory } from '../../support/keys-in-memory.ts';
-import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
+import { startCertifyingSigner } from '../../support/certifying-signer.ts';
+import { crypto, makeWorld, type World } from '../../support/world.ts';
 
 const names = ['localhost', '127.0.0.1'];
 const seed = crypto.randomBytes(32);
 const hourMs = 3_600_000;
 
 let world: World;
-let signer: Signer;
-let database: DatabaseSync;
+let signer: Awaited<ReturnType<typeof startCertifyingSigner>>;
 const endings: (() => Promise<void>)[] = [];
 const records: EventBody<'statement-signed'>[] = [];
 
@@ -31,37 +24,12 @@ beforeEach(async () => {
   world = await makeWorld();
   records.length = 0;
   await follow();
-  database = new DatabaseSync(':memory:');
-  const bus = world.bus('signer');
-  const { trust, clock, keys } = world;
-  const ignore = (): void => undefined;
-  const isLockedOut = (): boolean => false;
-  const authority = crypto.importSigningSeed(crypto.randomBytes(32));
-  const token = new KeysInMemory({
-    crypto,
-    keys: new Map([...keys, ['certificate-authority', authority]]),
-  });
-  const ports = { token, database, trust, crypto, clock, isLockedOut };
-  signer = new Signer({
-    ...ports,
-    agentId: 'signer',
-    exchange: world.principal('signer', { bus }),
-    bus,
-    outbox: new Outbox({ database, clock, onConflict: ignore, onTrouble: ignore }),
-    log: quiet,
-    subjects: subjectsOf(world.mesh),
-    checkpoints: new CheckpointMemory(database, crypto),
-    epochRecord: new EpochRecord(database),
-    certificates: await CertificateOffice.open({ ...ports, names }),
-    childRestarts: () => 0,
-  });
-  await signer.start();
+  signer = await startCertifyingSigner(world, names);
 });
 
 afterEach(async () => {
   await signer.stop();
   for (const end of endings.splice(0)) await end();
-  database.close();
 });
 
 /** What the auditor reads in the signer's log. */

@@ -1,0 +1,225 @@
+/**
+ * The TLS 1.3 listener. Its certificate, its groups and its ticket keys are replaced while it listens:
+ * open connections go on under what they were made with, new ones get the new. Connections made under
+ * a certificate that is no longer the one in use are asked to close after a response, once the overlap
+ * has begun to run, so that the old key comes to have no users; nothing is cut off.
+ *
+ * Old session tickets do not open under new ticket keys: their holders make a full handshake.
+ */
+
+import { createServer, type Server } from 'node:https';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { TlsParameters } from '#shared/core/tls-parameters.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { RefusalCounts } from '../service/http-app.ts';
+import { handshakeCode } from './refused-handshakes.ts';
+
+/** The certificate in use, with its key: PEM, the key to be wiped by whoever made it. */
+export interface TlsCredentials {
+  readonly version: number;
+  readonly key: Uint8Array;
+  readonly chain: string;
+}
+
+export interface HandshakeSeen {
+  readonly version: number;
+  readonly isResumed: boolean;
+  readonly durationMs: number;
+}
+
+export interface TlsListenerOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly refusals: RefusalCounts;
+  readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
+  readonly onHandshake: (seen: HandshakeSeen) => void;
+}
+
+/** 48 bytes, as node:tls takes them. */
+export const ticketKeyBytes = 48;
+
+const connectionsMax = 2_048;
+const handshakeTimeoutMs = 5_000;
+const requestTimeoutMs = 30_000;
+const headersTimeoutMs = 10_000;
+/** Idle connections go after it; clients are told, and do not use one that is about to. */
+const keepAliveMs = 5_000;
+const stopWithinMs = 5_000;
+const sessionSeconds = 3_600;
+const sessionIdContext = 'gyre-network';
+
+interface Connection {
+  readonly version: number;
+  /** Its responses say that it ends with them, from this time on. */
+  closeFromMs: number;
+  /** Requests that are not answered yet. */
+  open: number;
+}
+
+export class TlsListener {
+  readonly #options: TlsListenerOptions;
+  readonly #server: Server;
+  readonly #connections = new Map<Socket, Connection>();
+  /** Connections whose handshake is under way. */
+  readonly #arrivals = new Map<string, { readonly version: number; readonly beganMs: number }>();
+  #version = 0;
+  #isStopping = false;
+
+  constructor(options: TlsListenerOptions) {
+    this.#options = options;
+    this.#server = createServer(
+      {
+        ALPNProtocols: ['http/1.1'],
+        minVersion: 'TLSv1.3',
+        handshakeTimeout: handshakeTimeoutMs,
+        sessionIdContext,
+        sessionTimeout: sessionSeconds,
+        requestTimeout: requestTimeoutMs,
+        headersTimeout: headersTimeoutMs,
+        connectionsCheckingInterval: 2_000,
+        maxHeaderSize: 32_768,
+      },
+      (request, response) => this.#onRequest(request, response),
+    );
+    this.#server.maxConnections = connectionsMax;
+    this.#server.keepAliveTimeout = keepAliveMs;
+    this.#server.on('connection', (socket: Socket) => this.#onConnection(socket));
+    this.#server.on('secureConnection', (socket: TLSSocket) => this.#onSecure(socket));
+    this.#server.on('tlsClientError', (error, socket) => this.#onRefused(error, socket));
+    this.#server.on('clientError', (error, socket) => this.#onClientError(error, socket));
+  }
+
+  /** Where it listens. */
+  get address(): { readonly host: string; readonly port: number } {
+    const bound = this.#server.address();
+    if (!isAddress(bound)) throw new Error('assertion: the listener listens');
+    return { host: bound.address, port: bound.port };
+  }
+
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  /** Open connections that were made under a version of the certificate. */
+  connectionsOf(version: number): number {
+    return [...this.#connections.values()].filter((each) => each.version === version).length;
+  }
+
+  /** From the next connection on. `closeOthersInMs`: when the connections of others begin to end. */
+  use(
+    { version, key, chain }: TlsCredentials,
+    parameters: TlsParameters,
+    options: { readonly ticketKey: Uint8Array; readonly closeOthersInMs: number },
+  ): void {
+    const ticketKeys = Buffer.from(options.ticketKey);
+    this.#server.setSecureContext({
+      ...parameters,
+      key: Buffer.from(key.buffer, key.byteOffset, key.byteLength),
+      cert: chain,
+      ticketKeys,
+      sessionIdContext,
+    });
+    this.#server.setTicketKeys(ticketKeys);
+    ticketKeys.fill(0);
+    if (version === this.#version) return;
+    this.#version = version;
+    const fromMs = this.#options.clock.monotonicMs() + options.closeOthersInMs;
+    for (const connection of this.#connections.values()) {
+      connection.closeFromMs = connection.version === version ? Infinity : fromMs;
+    }
+  }
+
+  async start(): Promise<void> {
+    const { host, port } = this.#options;
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(port, host, () => {
+        this.#server.off('error', reject);
+        resolve();
+      });
+    });
+  }
+
+  /** Lets the running requests end, for a while. */
+  async stop(): Promise<void> {
+    if (!this.#server.listening) return;
+    this.#isStopping = true;
+    const cut = setTimeout(() => this.#server.closeAllConnections(), stopWithinMs);
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+      for (const [socket, connection] of this.#connections) {
+        connection.closeFromMs = 0;
+        if (connection.open === 0) socket.destroy();
+      }
+    });
+    clearTimeout(cut);
+  }
+
+  #onConnection(socket: Socket): void {
+    const name = nameOf(socket);
+    if (name === undefined) return;
+    const beganMs = this.#options.clock.monotonicMs();
+    this.#arrivals.set(name, { version: this.#version, beganMs });
+    socket.once('close', () => this.#arrivals.delete(name));
+  }
+
+  #onSecure(socket: TLSSocket): void {
+    if (this.#isStopping) {
+      socket.destroy();
+      return;
+    }
+    const { clock, onHandshake } = this.#options;
+    const name = nameOf(socket);
+    const arrival = name === undefined ? undefined : this.#arrivals.get(name);
+    const version = arrival?.version ?? this.#version;
+    const closeFromMs = version === this.#version ? Infinity : 0;
+    this.#connections.set(socket, { version, closeFromMs, open: 0 });
+    socket.once('close', () => this.#connections.delete(socket));
+    const nowMs = clock.monotonicMs();
+    const durationMs = nowMs - (arrival?.beganMs ?? nowMs);
+    onHandshake({ version, isResumed: socket.isSessionReused(), durationMs });
+  }
+
+  #onRefused(error: Error, socket: TLSSocket): void {
+    const code = handshakeCode(error);
+    this.#options.refusals.add(code);
+    this.#options.log.info({ code }, 'a connection is refused');
+    socket.destroy();
+  }
+
+  /** What is no HTTP inside of TLS; faults of the handshake come here too, and were counted. */
+  #onClientError(error: Error, socket: { destroy(): void; end(text: string): void }): void {
+    const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+    if (!code.startsWith('HPE_') && code !== 'ERR_HTTP_REQUEST_TIMEOUT') {
+      socket.destroy();
+      return;
+    }
+    this.#options.refusals.add('REQUEST_MALFORMED');
+    this.#options.log.info({ code: 'REQUEST_MALFORMED' }, 'a request is refused');
+    socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const connection = this.#connections.get(request.socket);
+    if (connection !== undefined) {
+      connection.open += 1;
+      response.once('close', () => (connection.open -= 1));
+      const isOver = this.#options.clock.monotonicMs() >= connection.closeFromMs;
+      if (isOver) response.setHeader('connection', 'close');
+    }
+    this.#options.onRequest(request, response);
+  }
+}
+
+function isAddress(bound: AddressInfo | string | null): bound is AddressInfo {
+  return typeof bound === 'object' && bound !== null;
+}
+
+/** The same of a connection before and after its handshake. */
+function nameOf({ remoteAddress, remotePort }: Socket): string | undefined {
+  return remoteAddress === undefined ? undefined : `${remoteAddress} ${remotePort}`;
+}

@@ -1,0 +1,328 @@
+/**
+ * Layer 3's service over real sockets: what it carries and what it refuses, and that turning its keys costs
+ * no request. Behind it stands a small service in the place of layer 1.
+ */
+
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect as connectPlain } from 'node:net';
+import { join } from 'node:path';
+import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { LocalAuthority } from '#agents/layers/3-network/local-authority.ts';
+import { openService } from '#agents/layers/3-network/service.ts';
+import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
+import { bodyOf, serviceApp } from '#agents/layers/service/http-app.ts';
+import { strictSettings } from '#agents/layers/service/kept-settings.ts';
+import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
+import type { LayerService, ServicePorts } from '#agents/layers/service/service.ts';
+import { TlsClient, type TlsClientOptions } from '#agents/layers/service/tls-client.ts';
+import { compile, StrictObject, Text } from '#schemas/primitives.ts';
+import { systemClock } from '#shared/runtime/system.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
+import { RunningService, serviceFolder } from '../../support/layer-service.ts';
+import { crypto } from '../../support/world.ts';
+
+const certificate = '3/tls-certificate';
+const ticket = '3/session-ticket';
+const names = ['localhost', '127.0.0.1'];
+const challenge = new Uint8Array([1]);
+const written = compile(StrictObject({ text: Text(100_000) }));
+
+let folder: string;
+let network: RunningService;
+let upstream: RunningService;
+let adapter: RemoteAdapter;
+const ends: (() => void)[] = [];
+/** What a slow answer of the upstream service waits for. */
+let goOn: () => void = () => undefined;
+
+beforeEach(async () => {
+  folder = serviceFolder();
+  upstream = await RunningService.start({ layer: 1, open: openUpstream, folder });
+  network = await RunningService.start({
+    layer: 3,
+    open: openService,
+    folder,
+    config: { listen: { host: '127.0.0.1', port: 0, names }, recentUseMs: 0 },
+  });
+  adapter = await network.adapter();
+});
+
+afterEach(async () => {
+  for (const end of ends.splice(0)) end();
+  adapter.close();
+  await network.stop();
+  await upstream.end();
+  await network.end();
+});
+
+function stateOf(file: string): string {
+  return readFileSync(join(folder, 'layer-3', file), 'utf8');
+}
+
+function address(): { host: string; port: number } {
+  return JSON.parse(stateOf('listening')) as { host: string; port: number };
+}
+
+function client(options: Partial<TlsClientOptions> = {}): TlsClient {
+  const made = new TlsClient({
+    ...address(),
+    name: 'localhost',
+    roots: stateOf('roots.pem'),
+    ...options,
+  });
+  ends.push(() => made.close());
+  return made;
+}
+
+const get = (path: string) => ({ method: 'GET', path }) as const;
+const hello = get('/identity/v1/hello');
+
+test('carries requests to the layer that is named, and to nothing but /v1/', async () => {
+  const user = client();
+  expect(await user.ask(hello)).toEqual({ status: 'done', body: { hello: 'from layer 1' } });
+  expect(await user.ask(get('/network/v1/health'))).toMatchObject({ body: { layer: 3 } });
+  const text = 'x'.repeat(60_000);
+  const post = { method: 'POST', path: '/identity/v1/echo?a=1', body: { text } } as const;
+  const headers = { connection: 'x-secret', 'x-secret': 'of this connection', 'x-kept': 'yes' };
+  expect(await user.ask({ ...post, headers })).toEqual({
+    status: 'done',
+    body: { text, query: '1', kept: 'yes', secret: 'none' },
+  });
+  const nowhere = [
+    '/identity/internal/v1/hidden',
+    '/identity/v1/../internal/v1/hidden',
+    '/identity/v1/%2e%2e/internal/v1/hidden',
+    '/identity/v1/..\\internal/v1/hidden',
+    '//identity/v1/hello',
+    '/nothing/v1/hello',
+    '/v1/hello',
+    '/phi/v1/hello/../../../identity/v2/',
+  ];
+  for (const path of nowhere) {
+    expect(await user.ask(get(path))).toMatchObject({ status: 'refused', code: 'PATH_UNKNOWN' });
+  }
+  const large = { method: 'POST', path: '/identity/v1/echo', body: { text: 'x'.repeat(9e6) } };
+  expect(await user.ask({ ...large, method: 'POST' })).toMatchObject({ code: 'BODY_TOO_LARGE' });
+  expect(await adapter.measure()).toMatchObject({ 'refused-path-unknown': nowhere.length });
+});
+
+test('a service that is down is answered for with a code, and found again', async () => {
+  const user = client();
+  await user.ask(hello);
+  await upstream.stop();
+  expect(await user.ask(hello)).toEqual({
+    status: 'refused',
+    code: 'UPSTREAM_UNAVAILABLE',
+    reason: 'the service cannot be reached',
+    retryable: true,
+  });
+  const asked = user.ask(hello);
+  await upstream.start();
+  expect(await asked).toMatchObject({ status: 'done' });
+});
+
+test('every slot is turned under load, and rolled back, and no request fails', async () => {
+  let isOver = false;
+  const counts = { done: 0, failed: 0 };
+  const load = async (user: TlsClient): Promise<void> => {
+    while (!isOver) {
+      const answer = await user.ask(hello).catch(() => undefined);
+      counts[answer?.status === 'done' ? 'done' : 'failed'] += 1;
+      await new Promise((resolve) => setTimeout(resolve, 4));
+    }
+  };
+  const [kept, fresh] = [client(), client({ keepAlive: false })];
+  const users = [load(kept), load(fresh)];
+  const someMore = async (): Promise<void> => {
+    const { done } = counts;
+    await expect.poll(() => counts.done).toBeGreaterThan(done + 4);
+  };
+  for (const slot of [certificate, ticket, '3/key-exchange']) {
+    for (const version of [2, 3]) {
+      await adapter.prepare(slot, version);
+      await adapter.activate(slot, version, challenge);
+      expect(await adapter.verify(slot, version)).toEqual({ ok: true });
+      await someMore();
+    }
+    await adapter.rollback(slot, 2);
+    expect(await adapter.verify(slot, 2)).toEqual({ ok: true });
+    await someMore();
+    await expect.poll(() => adapter.usesLately(slot, 3)).toBe(0);
+    await adapter.retire(slot, 3);
+    await expect.poll(() => adapter.usesLately(slot, 1)).toBe(0);
+    await adapter.retire(slot, 1);
+  }
+  isOver = true;
+  await Promise.all(users);
+  expect(counts.failed).toBe(0);
+  expect(kept.retries + fresh.retries).toBe(0);
+});
+
+test('an open connection outlives the certificate that it was made with', async () => {
+  const policyDigest = 'a'.repeat(64);
+  await adapter.configure({ ...strictSettings, policyVersion: 1, policyDigest, overlapMs: 60_000 });
+  const socket = await handshake();
+  const old = fingerprintOf(socket);
+  socket.write('GET /identity/v1/slow HTTP/1.1\r\nhost: a\r\n\r\n');
+  await expect.poll(() => read(socket)).toContain('begin');
+  await adapter.prepare(certificate, 2);
+  await adapter.activate(certificate, 2, challenge);
+  expect(await adapter.verify(certificate, 2)).toEqual({ ok: true });
+  expect(await adapter.usesLately(certificate, 1)).toBeGreaterThanOrEqual(1);
+  goOn();
+  await expect.poll(() => read(socket)).toContain('end');
+  socket.write('GET /identity/v1/hello HTTP/1.1\r\nhost: a\r\n\r\n');
+  await expect.poll(() => read(socket)).toContain('from layer 1');
+  expect(read(socket)).not.toContain('connection: close');
+  const other = await handshake();
+  expect(fingerprintOf(other)).not.toBe(old);
+  socket.destroy();
+  await expect.poll(() => adapter.usesLately(certificate, 1)).toBe(0);
+});
+
+test('a session is resumed; under new ticket keys it becomes a full handshake', async () => {
+  const first = await handshake();
+  const [session] = (await once(first, 'session')) as [Buffer];
+  expect((await handshake({ session })).isSessionReused()).toBe(true);
+  await adapter.prepare(ticket, 2);
+  await adapter.activate(ticket, 2, challenge);
+  expect(await adapter.verify(ticket, 2)).toEqual({ ok: true });
+  expect((await handshake({ session })).isSessionReused()).toBe(false);
+  await adapter.rollback(ticket, 1);
+  expect((await handshake({ session })).isSessionReused()).toBe(true);
+});
+
+test('what is not TLS 1.3 with the hybrid group is refused, counted under its code', async () => {
+  const failed = async (options: ConnectionOptions) =>
+    handshake(options).then(fingerprintOf, codeOf);
+  expect(await failed({ minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' })).toMatch(/^E/);
+  expect(await failed({ ecdhCurve: 'X25519' })).toMatch(/^E/);
+  expect(await failed({ ecdhCurve: 'X25519MLKEM768' })).toMatch(/^E/);
+  expect(await failed({ sigalgs: 'ecdsa_secp384r1_sha384' })).toMatch(/^E/);
+  expect(await failed({ servername: 'bank.example' })).toBe('ERR_TLS_CERT_ALTNAME_INVALID');
+  const { host, port } = address();
+  const plain = connectPlain(port, host);
+  plain.write('GET /identity/v1/hello HTTP/1.1\r\nhost: a\r\n\r\n');
+  plain.resume();
+  await once(plain, 'close');
+  await expect
+    .poll(() => adapter.measure())
+    .toMatchObject({
+      'refused-tls-version-refused': 1,
+      'refused-group-refused': 2,
+      'refused-signature-algorithm-refused': 1,
+      'refused-plaintext-refused': 1,
+    });
+  const excepted = { ...strictSettings, policyVersion: 1, tlsGroupExceptions: ['X25519MLKEM768'] };
+  await adapter.configure({ ...excepted, policyDigest: 'a'.repeat(64) });
+  expect(await failed({ ecdhCurve: 'X25519MLKEM768' })).toBe(await failed({}));
+});
+
+test("an authority takes the place of the service's own, and no key comes into use without it", async () => {
+  const before = stateOf('roots.pem');
+  const authority = await otherAuthority();
+  await adapter.prepare(certificate, 2);
+  const request = await adapter.certificateRequest(certificate, 1);
+  if (request === undefined) throw new Error('nothing is asked for');
+  const issued = await authority.issue({ request, validMs: 3_600_000 });
+  const install = (version: number) => adapter.installCertificate(certificate, version, issued);
+  await expect(install(2)).rejects.toMatchObject({ code: 'STATE_CONFLICT' });
+  const forged = { ...issued, roots: [issued.chain[0] ?? new Uint8Array()] };
+  await expect(adapter.installCertificate(certificate, 1, forged)).rejects.toMatchObject({
+    code: 'STATE_CONFLICT',
+  });
+  await install(1);
+  expect(stateOf('roots.pem')).not.toBe(before);
+  expect(await client().ask(hello)).toMatchObject({ status: 'done' });
+  await expect(client({ roots: before }).ask(hello)).rejects.toMatchObject({ code: 'UNREACHABLE' });
+  expect(await adapter.certificateRequest(certificate, 1)).toBeUndefined();
+  await expect(adapter.activate(certificate, 2, challenge)).rejects.toMatchObject({
+    code: 'STATE_CONFLICT',
+  });
+  const next = await adapter.certificateRequest(certificate, 2);
+  const chain = await authority.issue({ request: next ?? request, validMs: 3_600_000 });
+  await adapter.installCertificate(certificate, 2, chain);
+  await adapter.activate(certificate, 2, challenge);
+  const shown = fingerprintOf(await handshake());
+  await network.stop();
+  await network.start();
+  expect(fingerprintOf(await handshake())).toBe(shown);
+  await adapter.rollback(certificate, 1);
+  expect(await adapter.verify(certificate, 1)).toEqual({ ok: true });
+  expect(fingerprintOf(await handshake())).not.toBe(shown);
+});
+
+/** Somebody else's authority: another service's own. */
+async function otherAuthority(): Promise<LocalAuthority> {
+  const elsewhere = new SystemDisk(join(folder, 'layer-1'));
+  const authority = await LocalAuthority.open({ disk: elsewhere, crypto, clock: systemClock });
+  ends.push(() => authority.close());
+  return authority;
+}
+
+const texts = new WeakMap<TLSSocket, string>();
+
+function read(socket: TLSSocket): string {
+  return texts.get(socket) ?? '';
+}
+
+async function handshake(options: ConnectionOptions = {}): Promise<TLSSocket> {
+  const socket = connect({
+    ...address(),
+    ca: stateOf('roots.pem'),
+    servername: 'localhost',
+    ecdhCurve: 'SecP384r1MLKEM1024',
+    ...options,
+  });
+  ends.push(() => socket.destroy());
+  socket.on('data', (chunk: Buffer) => texts.set(socket, read(socket) + chunk.toString()));
+  await once(socket, 'secureConnect');
+  socket.on('error', () => undefined);
+  return socket;
+}
+
+function fingerprintOf(socket: TLSSocket): string {
+  return socket.getPeerX509Certificate()?.fingerprint256 ?? 'none';
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error ? String(error.code) : 'none';
+}
+
+/** What stands behind: an answer, an echo, and one that takes its time. */
+async function openUpstream(ports: ServicePorts): Promise<LayerService> {
+  const { layer, disk, crypto: provider, clock, log } = ports;
+  const keys = EmbeddedAdapter.open({ layer, disk, crypto: provider, clock, usageWindowMs: 0 });
+  const { app } = serviceApp({ log, status: {}, bodyBytesMax: 200_000 });
+  app.get('/v1/hello', (context) => context.json({ hello: 'from layer 1' }));
+  app.get('/internal/v1/hidden', (context) => context.json({ hidden: true }));
+  app.post('/v1/echo', async (context) => {
+    const { text } = await bodyOf(context, written);
+    const secret = context.req.header('x-secret') ?? 'none';
+    const kept = context.req.header('x-kept') ?? 'none';
+    return context.json({ text, query: context.req.query('a') ?? 'none', kept, secret });
+  });
+  app.get('/v1/slow', () => {
+    const waiting = new Promise<void>((resolve) => (goOn = resolve));
+    const body = new ReadableStream({
+      start: async (controller) => {
+        controller.enqueue(new TextEncoder().encode('begin'));
+        await waiting;
+        controller.enqueue(new TextEncoder().encode('end'));
+        controller.close();
+      },
+    });
+    return new Response(body);
+  });
+  return {
+    adapter: keys,
+    routes: app,
+    configure: async () => undefined,
+    measure: () => ({}),
+    takeCounts: () => [],
+    start: async () => undefined,
+    stop: async () => keys.close(),
+  };
+}

@@ -8,6 +8,7 @@ import { agentConfigCheck, type AgentConfig, type TokenConfig } from '#schemas/c
 import { CliFault } from '../fault.ts';
 import { createFile, replaceFile } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
+import { hasService, networkNames } from './services.ts';
 import { members, type Member } from './members.ts';
 
 export interface ConfigFields {
@@ -15,6 +16,8 @@ export interface ConfigFields {
   readonly rootDigest: string;
   readonly port: number;
   readonly token: TokenConfig;
+  /** Whether services of their own hold the layers' keys, where a layer has one. */
+  readonly services?: boolean;
 }
 
 /** Uses of an old key within this span keep it from being retired; above any round of a workload. */
@@ -80,9 +83,14 @@ function ofKind(
 ): Partial<AgentConfig> {
   switch (member.kind) {
     case 'layer':
-      return { keyServiceSocket: from(layout.keyServiceSocket(member.id)), recentUseMs };
+      return fields.services === true && hasService(member.layer)
+        ? { serviceControlSocket: from(layout.controlSocket(member.layer)) }
+        : { keyServiceSocket: from(layout.keyServiceSocket(member.id)), recentUseMs };
     case 'signer':
-      return { token: fields.token };
+      return {
+        token: fields.token,
+        ...(fields.services === true ? { certificateNames: [...networkNames] } : {}),
+      };
     case 'orchestrator':
       return { takeoverMs };
     case 'auditor':

@@ -18,6 +18,7 @@ export const up: CommandSpec = {
     ['--port <port>', 'port of the nats-server on 127.0.0.1; 0 takes any free one'],
     ['--name <name>', "new mesh: what it is called (default: its folder's name, or dev)"],
     ['--token <kind>', 'softhsm, or file: a token in a file, which is not an HSM'],
+    ['--services', "new mesh: the layers are services of their own, which hold the layers' keys"],
     ['--soak <ms>', 'new mesh: how long triggers are watched before a commit (default: 0)'],
     ['--overlap <ms>', 'new mesh: how long old keys stay valid after a commit (default: 10000)'],
   ],
@@ -87,6 +88,7 @@ function startRequest({ output, layout }: Context, options: Options): StartReque
     ...(token === undefined ? {} : { token: parseToken(token) }),
     ...(name === undefined ? {} : { name: parseName(name) }),
     ...(Object.keys(times).length === 0 ? {} : { times }),
+    ...(options['services'] === true ? { services: true } : {}),
     onProgress: (line) => output.progress(line),
   };
 }

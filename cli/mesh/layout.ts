@@ -4,6 +4,7 @@
  * elsewhere and moved into place in one step.
  */
 import { join } from 'node:path';
+import { layerNames, type LayerNumber } from '#schemas/layers.ts';
 
 export interface MeshLayout {
   readonly root: string;
@@ -24,6 +25,13 @@ export interface MeshLayout {
   logFile(processId: string): string;
   /** Unix socket on which workloads use the keys of a layer. */
   keyServiceSocket(agentId: string): string;
+  /** Of a layer's service: configuration and state. */
+  serviceDirectory(layer: LayerNumber): string;
+  serviceConfigFile(layer: LayerNumber): string;
+  /** Where clients and other services use it. */
+  serviceSocket(layer: LayerNumber): string;
+  /** Where its agent turns the keys. */
+  controlSocket(layer: LayerNumber): string;
 }
 
 /** Names inside the folder of a member. */
@@ -53,6 +61,8 @@ export const socketPathBytesMax = 103;
 export function layoutOf(root: string): MeshLayout {
   const memberDirectory = ({ id, kind }: { id: string; kind: string }): string =>
     join(root, kind === 'operator' ? 'operators' : 'agents', id);
+  const serviceDirectory = (layer: LayerNumber): string =>
+    join(root, 'services', `${layer}-${layerNames[layer]}`);
   return {
     root,
     meshFile: join(root, 'mesh.json'),
@@ -69,5 +79,9 @@ export function layoutOf(root: string): MeshLayout {
     configFile: (member) => join(memberDirectory(member), memberFiles.config),
     logFile: (processId) => join(root, 'logs', `${processId}.log`),
     keyServiceSocket: (agentId) => join(root, 'run', `${agentId}.sock`),
+    serviceDirectory,
+    serviceConfigFile: (layer) => join(serviceDirectory(layer), memberFiles.config),
+    serviceSocket: (layer) => join(root, 'run', `${layerNames[layer]}.sock`),
+    controlSocket: (layer) => join(root, 'run', `${layerNames[layer]}.control.sock`),
   };
 }

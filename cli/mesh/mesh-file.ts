@@ -30,6 +30,8 @@ export const MeshFile = StrictObject({
   rootDigest: DigestHex(),
   port: IntegerRange({ min: 1, max: 65535 }),
   token: OneOf(tokenKinds),
+  /** Whether the layers' keys are held by services of their own; by the agents otherwise. */
+  services: Type.Optional(Type.Boolean()),
   /** Public NKEY of the administrator of the streams. */
   adminNkey: Type.String({ pattern: '^U[A-Z2-7]{55}$' }),
   createdAtMs: TimeMs(),

@@ -37,6 +37,7 @@ import { agents, members, operators } from './members.ts';
 import { findMesh, type MeshFile } from './mesh-file.ts';
 import { policyBody, type RotationTimes } from './policy-body.ts';
 import { registryBody, type Validity } from './registry-body.ts';
+import { writeServiceConfigs } from './services.ts';
 import {
   keyRoles,
   prepareToken,
@@ -53,6 +54,8 @@ export interface ProvisioningOptions {
   readonly port: number;
   readonly token: TokenChoice;
   readonly times: RotationTimes;
+  /** Whether services of their own hold the layers' keys, where a layer has one. */
+  readonly services?: boolean;
   /** Of the mesh; that of its folder unless told. */
   readonly name?: string;
   readonly onProgress: (line: string) => void;
@@ -113,16 +116,18 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
     const bundle = await signBundle(crypto, { identities, signer, measurements, options });
     const rootDigest = documentDigest(crypto, bundle.root.body);
     checkBundle(crypto, bundle, rootDigest);
-    const { port } = options;
+    const { port, services = false } = options;
     const { mesh } = bundle.root.body;
     const token = tokenConfig(choice, tokenLabel);
     await Promise.all([
       createFile(layout.bundleFile, `${JSON.stringify(bundle)}\n`),
-      writeConfigs(layout, { mesh, rootDigest, port, token }),
+      writeConfigs(layout, { mesh, rootDigest, port, token, services }),
+      ...(services ? [writeServiceConfigs(layout)] : []),
     ]);
     if (choice.kind === 'softhsm') await settleToken(layout, options.root);
     const adminNkey = await makeAdmin(layout);
-    return await writeMeshFile(layout, { mesh, rootDigest, port, token: choice.kind, adminNkey });
+    const fields = { mesh, rootDigest, port, token: choice.kind, adminNkey };
+    return await writeMeshFile(layout, { ...fields, ...(services ? { services } : {}) });
   } finally {
     await signer.token.close();
     for (const { signingKey, anchor } of identities) {
@@ -261,7 +266,7 @@ async function makeAdmin(layout: MeshLayout): Promise<string> {
 
 async function writeMeshFile(
   layout: MeshLayout,
-  fields: Pick<MeshFile, 'mesh' | 'rootDigest' | 'port' | 'token' | 'adminNkey'>,
+  fields: Pick<MeshFile, 'mesh' | 'rootDigest' | 'port' | 'token' | 'adminNkey' | 'services'>,
 ): Promise<MeshFile> {
   const content: MeshFile = {
     version: 1,

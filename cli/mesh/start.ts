@@ -30,6 +30,8 @@ export interface StartRequest {
   readonly times?: Partial<RotationTimes>;
   /** The same: what the mesh is called. */
   readonly name?: string;
+  /** The same: services of their own hold the layers' keys. */
+  readonly services?: boolean;
   readonly onProgress: (line: string) => void;
 }
 
@@ -84,7 +86,9 @@ async function prepare(request: StartRequest): Promise<Prepared> {
     onProgress(`making a mesh in ${root}`);
     const times = { ...developmentTimes, ...request.times };
     const name = request.name ?? meshNameOf(root);
-    const mesh = await provisionMesh({ root, port, token: choice, times, name, onProgress });
+    const services = request.services ?? false;
+    const making = { root, port, token: choice, times, name, services, onProgress };
+    const mesh = await provisionMesh(making);
     return { layout, mesh, created: true, natsServer };
   }
   refuseChanges(existing, request);
@@ -102,7 +106,13 @@ async function choosePort(wanted: number): Promise<number> {
 }
 
 /** Token and policy are decided when a mesh is made. */
-function refuseChanges(mesh: MeshFile, { root, token, times, name }: StartRequest): void {
+function refuseChanges(mesh: MeshFile, { root, token, times, name, services }: StartRequest): void {
+  if (services === true && mesh.services !== true) {
+    throw usageFault(
+      `the agents of the mesh in ${root} hold the layers' keys themselves`,
+      'That is decided when a mesh is made; make another one with --dir.',
+    );
+  }
   if (name !== undefined && name !== mesh.mesh) {
     throw usageFault(
       `the mesh in ${root} is called ${mesh.mesh}`,

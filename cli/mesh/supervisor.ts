@@ -17,6 +17,7 @@ import type { MeshFile } from './mesh-file.ts';
 import { provisionStreams, readBundle, writeServerConfig } from './nats-config.ts';
 import { requireFreePort } from './ports.ts';
 import { revokedAgents } from './revoked-agents.ts';
+import { hasService, serviceSpec } from './services.ts';
 import { SupervisedProcess, type ProcessReport, type ProcessSpec } from './supervised-process.ts';
 import {
   acquireLock,
@@ -101,11 +102,24 @@ export class Supervisor {
     onProgress(
       `${present.length} agents${revoked.size === 0 ? '' : `; revoked, not started: ${[...revoked].join(', ')}`}`,
     );
-    const launched = present.map((agent) => this.#add(agentSpec(layout, agent)));
+    const launched = [...this.#servicesOf(present), ...this.#agentsOf(present)];
     await this.#launch(launched);
     await this.#orFailed(this.#readyInTime(launched));
     this.#started = true;
     await this.#recording;
+  }
+
+  #agentsOf(present: readonly Member[]): SupervisedProcess[] {
+    return present.map((agent) => this.#add(agentSpec(this.#options.layout, agent)));
+  }
+
+  /** A service outlives its agent: it is a process beside it. */
+  #servicesOf(present: readonly Member[]): SupervisedProcess[] {
+    const { mesh, layout, onProgress } = this.#options;
+    if (mesh.services !== true) return [];
+    const layers = present.map(({ layer }) => layer).filter(hasService);
+    onProgress(`${layers.length} services`);
+    return layers.map((layer) => this.#add(serviceSpec(layout, layer)));
   }
 
   #add(spec: ProcessSpec): SupervisedProcess {

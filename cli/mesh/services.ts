@@ -1,0 +1,67 @@
+/**
+ * The services of a mesh whose layers do not hold their keys themselves: one process for each layer,
+ * beside its agent. Their configuration is made with the mesh; the sockets lie in its run folder.
+ */
+import { relative, join } from 'node:path';
+import { layerNames, type LayerNumber } from '#schemas/layers.ts';
+import type { ServiceConfig } from '#schemas/service.ts';
+import { createFile, makeDirectory } from './durable-files.ts';
+import { memberFiles, type MeshLayout } from './layout.ts';
+import type { ProcessSpec } from './supervised-process.ts';
+import { projectRoot } from './tools.ts';
+
+/** Uses of an old key within this span keep it from being retired; as for keys in an agent. */
+const recentUseMs = 1_000;
+
+/** How clients on this machine call the network service; the signer certifies no other names. */
+export const networkNames = ['localhost', '127.0.0.1'] as const;
+
+/** Layers that have a service; the agents of the others hold their keys themselves. */
+export const serviceLayers: readonly LayerNumber[] = [1, 2, 3, 4, 5, 6];
+
+export function hasService(layer: LayerNumber | undefined): layer is LayerNumber {
+  return layer !== undefined && serviceLayers.includes(layer);
+}
+
+/** The name of a layer's service among the processes of a mesh. */
+export function serviceId(layer: LayerNumber): string {
+  return `${layerNames[layer]}-service`;
+}
+
+export async function writeServiceConfigs(layout: MeshLayout): Promise<void> {
+  await makeDirectory(join(layout.root, 'services'));
+  for (const layer of serviceLayers) {
+    await makeDirectory(layout.serviceDirectory(layer));
+    const config = `${JSON.stringify(configOf(layout, layer), null, 2)}\n`;
+    await createFile(layout.serviceConfigFile(layer), config);
+  }
+}
+
+/** How a layer's service is started. */
+export function serviceSpec(layout: MeshLayout, layer: LayerNumber): ProcessSpec {
+  const folder = `${layer}-${layerNames[layer]}`;
+  const main = join(projectRoot, 'agents', 'layers', folder, 'service-main.ts');
+  return {
+    id: serviceId(layer),
+    command: process.execPath,
+    arguments: ['--disable-warning=ExperimentalWarning', main, layout.serviceConfigFile(layer)],
+    logFile: layout.logFile(serviceId(layer)),
+    saysReady: true,
+  };
+}
+
+function configOf(layout: MeshLayout, layer: LayerNumber): ServiceConfig {
+  const from = (path: string): string => relative(layout.serviceDirectory(layer), path);
+  const others = serviceLayers.filter((other) => other !== layer);
+  return {
+    layer,
+    stateDirectory: memberFiles.state,
+    serviceSocket: from(layout.serviceSocket(layer)),
+    controlSocket: from(layout.controlSocket(layer)),
+    peers: Object.fromEntries(
+      others.map((other) => [String(other), from(layout.serviceSocket(other))]),
+    ),
+    ...(layer === 3 ? { listen: { host: '127.0.0.1', port: 0, names: [...networkNames] } } : {}),
+    recentUseMs,
+  };
+}

@@ -1,6 +1,10 @@
-/** Certificates and requests of any bytes: content or a code, never an exception, and no forged proof. */
+/**
+ * What comes to layer 3 from outside: certificates and requests of any bytes (content or a code, never an
+ * exception, and no forged proof), and paths of any text, none of which leads out of `/v1/`.
+ */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { targetOf } from '#agents/layers/3-network/forwarding-rules.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
 import {
   certificateBytesMax,
@@ -69,6 +73,31 @@ describe('certificates', { timeout: timeoutMs }, () => {
     const long = new Uint8Array(certificateBytesMax + 1).fill(0x30);
     expect(readCertificate(long)).toBeUndefined();
     expect(openCertificateRequest(crypto, long).status).toBe('refused');
+  });
+});
+
+describe('paths of forwarded requests', { timeout: timeoutMs }, () => {
+  const words = '/ /v1/ identity phi .. . %2e %2E%2e \\ ? # @ : // internal a é'.split(' ');
+  const text = fc
+    .array(fc.oneof({ weight: 6, arbitrary: fc.constantFrom(...words) }, fc.string()), {
+      maxLength: 9,
+    })
+    .map((found) => found.join(''));
+
+  test('lead to /v1/ of a layer, as the services read them, or nowhere', () => {
+    const paths = fc.oneof(
+      text,
+      text.map((rest) => `/identity/v1/${rest}`),
+    );
+    fc.assert(
+      fc.property(paths, (url) => {
+        const target = targetOf('GET', url);
+        const path = target?.path ?? '/v1/';
+        expect(new URL(`http://localhost${path}`).pathname.startsWith('/v1/')).toBe(true);
+        expect(path.startsWith('/v1/')).toBe(true);
+      }),
+      tries(500),
+    );
   });
 });
 

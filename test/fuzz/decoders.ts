@@ -59,7 +59,7 @@ export const fuzzed: Readonly<Record<string, readonly string[]>> = {
     'unwrapBytes',
     'verifyAuditFile',
   ],
-  'certificates.test.ts': ['openCertificateRequest', 'readCertificate'],
+  'certificates.test.ts': ['openCertificateRequest', 'readCertificate', 'targetOf'],
   'identity-services.test.ts': [
     'certifiedKeys',
     'checkToken',

@@ -5,6 +5,7 @@
 
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { connect as connectPlain } from 'node:net';
 import { join } from 'node:path';
 import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
@@ -121,6 +122,28 @@ test('a service that is down is answered for with a code, and found again', asyn
   const asked = user.ask(hello);
   await upstream.start();
   expect(await asked).toMatchObject({ status: 'done' });
+});
+
+test('a connection to a service that breaks is tried once more, body and all, and not twice', async () => {
+  const answers: (string | undefined)[] = [undefined, '{"heard":true}', undefined, undefined];
+  const heard: string[] = [];
+  const fragile = createServer((request, response) => {
+    const answer = answers.shift();
+    request.setEncoding('utf8').on('data', (text: string) => heard.push(text));
+    request.on('end', () =>
+      answer === undefined ? request.socket.destroy() : response.end(answer),
+    );
+  });
+  fragile.listen(join(folder, '2.service.sock'));
+  await once(fragile, 'listening');
+  const asked = { method: 'POST', path: '/authorization/v1/any', body: { text: 'x' } } as const;
+  const user = client();
+  expect(await user.ask(asked)).toEqual({ status: 'done', body: { heard: true } });
+  expect(heard).toEqual(['{"text":"x"}', '{"text":"x"}']);
+  expect(await user.ask(asked)).toMatchObject({ code: 'UPSTREAM_BROKEN', retryable: true });
+  expect(await adapter.measure()).toMatchObject({ retries: 2, 'refused-upstream-broken': 1 });
+  fragile.close();
+  fragile.closeAllConnections();
 });
 
 test('every slot is turned under load, and rolled back, and no request fails', async () => {

@@ -73,7 +73,7 @@ export function serviceSigning(client: Pick<ServiceClient, 'ask'>): SignClaim {
 }
 
 /** The signature in a service's answer, or undefined. */
-export function readSignature(answer: unknown): Signature | undefined {
+function readSignature(answer: unknown): Signature | undefined {
   if (typeof answer !== 'object' || answer === null) return undefined;
   const { publicKey, value, ...names } = answer as Readonly<Record<string, unknown>>;
   if (typeof publicKey !== 'string' || typeof value !== 'string') return undefined;

@@ -14,9 +14,10 @@ import {
 } from '#shared/core/circuit.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import {
+  ServiceClient,
   ServiceError,
   type ServiceAnswer,
-  type ServiceClient,
+  type ServiceClientOptions,
   type ServiceRequest,
 } from './service-client.ts';
 
@@ -75,39 +76,60 @@ export class CircuitBreaker {
   }
 }
 
-/** A peer behind a breaker; in place of a `ServiceClient` wherever it is asked. */
-export class GuardedClient {
-  readonly #client: Pick<ServiceClient, 'ask'>;
+/** Of peers: soon tried again, because a service that was started anew is back within a second. */
+const peerRules: CircuitRules = { failuresMax: 5, openMs: 200, openMsMax: 1_000 };
+/** A call that is not let through waits for the peer to come back, within the second of a retry. */
+const waitPauseMs = 100;
+const waitMsMax = 800;
+
+class CircuitOpen extends ServiceError {
+  constructor() {
+    super('UNREACHABLE', 'the service was not reached lately');
+  }
+}
+
+/** The client of a peer, behind a breaker. */
+export class GuardedClient extends ServiceClient {
   readonly #breaker: CircuitBreaker;
 
-  constructor(client: Pick<ServiceClient, 'ask'>, ports: BreakerPorts) {
-    this.#client = client;
-    this.#breaker = new CircuitBreaker(ports);
+  constructor(options: ServiceClientOptions, ports: BreakerPorts) {
+    super(options);
+    this.#breaker = new CircuitBreaker({ rules: peerRules, ...ports });
   }
 
-  /** @throws ServiceError; UNREACHABLE at once while the circuit is open */
-  ask(asked: ServiceRequest): Promise<ServiceAnswer> {
-    return this.#breaker.run(() => this.#client.ask(asked), {
-      isFault: (error) => error instanceof ServiceError,
-      otherwise: () => new ServiceError('UNREACHABLE', 'the service was not reached lately'),
-    });
+  /** @throws ServiceError; UNREACHABLE within a second while the circuit is open */
+  override async ask(asked: ServiceRequest): Promise<ServiceAnswer> {
+    const beganMs = performance.now();
+    for (;;) {
+      try {
+        return await this.#breaker.run(() => super.ask(asked), {
+          isFault: (error) => error instanceof ServiceError,
+          otherwise: () => new CircuitOpen(),
+        });
+      } catch (error) {
+        const isOver = performance.now() - beganMs + waitPauseMs > waitMsMax;
+        if (!(error instanceof CircuitOpen) || isOver) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, waitPauseMs));
+    }
   }
 
-  get standing(): Circuit['standing'] {
-    return this.#breaker.standing;
-  }
-
-  /** For `measure()`: 0 closed, 1 half open, 2 open, and calls that were not let through. */
-  metrics(name: string): Record<string, number> {
-    return breakerMetrics(name, this.#breaker);
+  get breaker(): Pick<CircuitBreaker, 'standing' | 'refused'> {
+    return this.#breaker;
   }
 }
 
 const numbers = { closed: 0, 'half-open': 1, open: 2 } as const;
 
+/** For `measure()`: of each dependency 0 closed, 1 half open, 2 open; and all calls that were held up. */
 export function breakerMetrics(
-  name: string,
-  { standing, refused }: Pick<CircuitBreaker, 'standing' | 'refused'>,
+  breakers: Iterable<readonly [name: string, Pick<CircuitBreaker, 'standing' | 'refused'>]>,
 ): Record<string, number> {
-  return { [`circuit-${name}`]: numbers[standing], [`circuit-${name}-refused`]: refused };
+  let refused = 0;
+  const metrics: Record<string, number> = {};
+  for (const [name, breaker] of breakers) {
+    metrics[`circuit-${name}`] = numbers[breaker.standing];
+    refused += breaker.refused;
+  }
+  return { ...metrics, 'circuit-refused': refused };
 }

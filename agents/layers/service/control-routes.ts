@@ -39,7 +39,12 @@ type On = (
   answer: (context: Parameters<typeof bodyOf>[0]) => unknown,
 ) => void;
 
-export function controlRoutes(service: LayerService, log: Log): Hono {
+/** `more`: what is measured beside the service. */
+export function controlRoutes(
+  service: LayerService,
+  log: Log,
+  more: () => Readonly<Record<string, number>> = () => ({}),
+): Hono {
   const { adapter } = service;
   const { app } = serviceApp<AdapterErrorCode>({ log, status });
   const on: On = (control, answer) =>
@@ -91,7 +96,7 @@ export function controlRoutes(service: LayerService, log: Log): Hono {
   });
   on('configure', async (context) => service.configure(await bodyOf(context, checks.configure)));
   on('take-counts', () => service.takeCounts());
-  on('measure', () => service.measure());
+  on('measure', () => ({ ...service.measure(), ...more() }));
   if (service.certificates !== undefined) certificateControls(on, service.certificates);
   if (service.adminRoutes !== undefined) app.route('/v1/admin', service.adminRoutes);
   return app;

@@ -11,8 +11,9 @@ import { BootError, runAgent } from '#shared/runtime/boot.ts';
 import { preferenceDefault, testedProvider } from '#shared/runtime/providers.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { processLog, systemClock } from '#shared/runtime/system.ts';
+import { breakerMetrics, GuardedClient } from './circuit-breaker.ts';
 import { controlRoutes } from './control-routes.ts';
-import { ServiceClient, ServiceError } from './service-client.ts';
+import { ServiceError, type ServiceClient } from './service-client.ts';
 import type { OpenService, ServicePorts } from './service.ts';
 import { SocketServer, socketPathBytesMax } from './socket-server.ts';
 
@@ -55,7 +56,7 @@ export async function startService({ layer, open, configPath }: ServiceProcess) 
     resolve,
   });
   const control = new SocketServer(
-    controlRoutes(service, log),
+    controlRoutes(service, log, () => peers.metrics()),
     socketPath(resolve(config.controlSocket)),
   );
   const face = new SocketServer(service.routes, socketPath(resolve(config.serviceSocket)));
@@ -73,11 +74,11 @@ export async function startService({ layer, open, configPath }: ServiceProcess) 
   };
 }
 
-/** One client for each peer, made when it is first asked. */
+/** One client for each peer, behind a circuit breaker, made when it is first asked. */
 class Peers {
   readonly #config: ServiceConfig;
   readonly #resolve: ServicePorts['resolve'];
-  readonly #clients = new Map<LayerNumber, ServiceClient>();
+  readonly #clients = new Map<LayerNumber, GuardedClient>();
 
   constructor(config: ServiceConfig, resolve: ServicePorts['resolve']) {
     this.#config = config;
@@ -91,9 +92,16 @@ class Peers {
     if (socket === undefined) {
       throw new ServiceError('PEER_UNKNOWN', `no socket of layer ${layer} is configured`);
     }
-    const client = new ServiceClient({ socketPath: this.#resolve(socket) });
+    const options = { socketPath: this.#resolve(socket) };
+    const client = new GuardedClient(options, { clock: systemClock });
     this.#clients.set(layer, client);
     return client;
+  }
+
+  metrics(): Record<string, number> {
+    return breakerMetrics(
+      [...this.#clients].map(([layer, { breaker }]) => [layerNames[layer], breaker]),
+    );
   }
 
   close(): void {

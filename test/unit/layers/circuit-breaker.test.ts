@@ -2,9 +2,16 @@
 
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { CircuitBreaker, GuardedClient } from '#agents/layers/service/circuit-breaker.ts';
-import { ServiceError, type ServiceAnswer } from '#agents/layers/service/service-client.ts';
+import {
+  breakerMetrics,
+  CircuitBreaker,
+  GuardedClient,
+} from '#agents/layers/service/circuit-breaker.ts';
+import { ServiceError } from '#agents/layers/service/service-client.ts';
 import { admitCall, closedCircuit, noteCall, type Circuit } from '#shared/core/circuit.ts';
+import { systemClock } from '#shared/runtime/system.ts';
+import { openCapabilityDesk } from '../../support/capability-desk.ts';
+import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 
 const rules = { failuresMax: 3, openMs: 100, openMsMax: 1_000 };
 
@@ -54,35 +61,30 @@ it('opens for longer each time, up to a bound, and is as new after a success', (
   expect(circuit).toEqual(closedCircuit);
 });
 
-it('around a peer: faults open it, refusals do not, and the peer is left alone meanwhile', async () => {
-  let nowMs = 0;
-  let asked = 0;
-  let answer: ServiceAnswer | ServiceError = { status: 'done', body: {} };
-  const client = {
-    ask: async () => {
-      asked += 1;
-      if (answer instanceof ServiceError) throw answer;
-      return answer;
-    },
-  };
-  const guarded = new GuardedClient(client, { clock: { monotonicMs: () => nowMs }, rules });
+it('around a peer: faults open it, refusals do not, and a peer that is back is asked again', async () => {
+  const folder = serviceFolder();
+  const peer = await RunningService.start({ layer: 2, open: openCapabilityDesk, folder });
+  const options = { socketPath: `${folder}/2.service.sock` };
+  const guarded = new GuardedClient(options, { clock: systemClock });
   const ask = async () =>
-    guarded.ask({ method: 'GET', path: '/v1/health' }).then(
+    guarded.ask({ method: 'GET', path: '/v1/nothing' }).then(
       ({ status }) => status,
       (error: unknown) => (error instanceof ServiceError ? error.code : 'other'),
     );
-  answer = { status: 'refused', code: 'SOME_CODE', reason: 'no', retryable: false };
-  for (let call = 0; call < 5; call += 1) expect(await ask()).toBe('refused');
-  answer = new ServiceError('TIMEOUT', 'too late');
-  for (let call = 0; call < 3; call += 1) expect(await ask()).toBe('TIMEOUT');
-  expect([await ask(), asked, guarded.standing]).toEqual(['UNREACHABLE', 8, 'open']);
-  expect(guarded.metrics('identity')).toEqual({
-    'circuit-identity': 2,
-    'circuit-identity-refused': 1,
-  });
-  nowMs = 100;
-  answer = { status: 'done', body: {} };
-  expect([await ask(), guarded.standing]).toEqual(['done', 'closed']);
+  for (let call = 0; call < 6; call += 1) expect(await ask()).toBe('refused');
+  expect(guarded.breaker.standing).toBe('closed');
+  await peer.stop();
+  const calls = await Promise.all(Array.from({ length: 8 }, ask));
+  expect(new Set(calls)).toEqual(new Set(['UNREACHABLE']));
+  expect(guarded.breaker.standing).not.toBe('closed');
+  await peer.start();
+  let later = await ask();
+  for (let call = 0; call < 5 && later !== 'refused'; call += 1) later = await ask();
+  expect([later, guarded.breaker.standing]).toEqual(['refused', 'closed']);
+  const metrics = breakerMetrics([['authorization', guarded.breaker]]);
+  expect(metrics).toMatchObject({ 'circuit-authorization': 0 });
+  guarded.close();
+  await peer.end();
 });
 
 it('passes on what is no fault of the dependency, and does not count it', async () => {

@@ -147,7 +147,10 @@ function workOf(upkeep: Upkeep, { clock, log }: ServicePorts): Parts['work'] {
 
 /** Of either slot. */
 function hooksOf({ keys, held, upkeep, work }: Parts, slot: UpkeepSlot): SlotHooks {
-  const wake = async (): Promise<void> => work[slot].wake();
+  const wake = async (): Promise<void> => {
+    await upkeep.look(slot);
+    work[slot].wake();
+  };
   /** What is about to be committed first: whoever is done with that is in the count. */
   const users = async (version: number): Promise<number> => {
     const underWay = held.count(slot, version);
@@ -168,7 +171,7 @@ function hooksOf({ keys, held, upkeep, work }: Parts, slot: UpkeepSlot): SlotHoo
 
 /** A column key has a half at layer 4, which comes and goes with it. */
 function columnHooks(parts: Parts): SlotHooks {
-  const { keys, columnKeys, work } = parts;
+  const { keys, columnKeys } = parts;
   const whole = hooksOf(parts, columnSlot);
   return {
     prepared: async (version) => {
@@ -178,11 +181,11 @@ function columnHooks(parts: Parts): SlotHooks {
       await asStep(() => columnKeys.open(version));
       return { ok: true };
     },
-    rolledBack: async () => {
-      for (const { version, state } of keys.store.versions(columnSlot)) {
-        if (state === 'destroyed') columnKeys.forget(version);
+    rolledBack: async (version) => {
+      for (const stored of keys.store.versions(columnSlot)) {
+        if (stored.state === 'destroyed') columnKeys.forget(stored.version);
       }
-      work[columnSlot].wake();
+      await whole.rolledBack?.(version);
     },
     retiring: async (version) => {
       await whole.retiring?.(version);

@@ -57,6 +57,12 @@ export class Upkeep {
     return row === undefined ? 0 : numberOf(row, 'n');
   }
 
+  /** Counts what is there to do. Takes as long as counting takes, so not at every batch. */
+  async look(slot: UpkeepSlot): Promise<void> {
+    const name = slot === signatureSlot ? 'toResign' : 'toRekey';
+    this.progress[name] = await this.users(slot, this.#old(slot));
+  }
+
   /** Begins again with what was passed over. */
   async resignBatch(): Promise<BatchOutcome> {
     const { database, held, keys, signatures } = this.#options;
@@ -84,7 +90,7 @@ export class Upkeep {
       this.progress.resigned += signed.length;
       this.#tamperedEntries += rows.length - signed.length;
       this.#entriesFrom = rows.length < batchRows ? 0 : numberOf(rows.at(-1) ?? {}, 'sequence');
-      return await this.#outcome(signatureSlot, old, rows.length);
+      return await this.#outcome(signatureSlot, { rows: rows.length, done: signed.length });
     });
   }
 
@@ -117,7 +123,7 @@ export class Upkeep {
         last === undefined || rows.length < batchRows
           ? ['', '']
           : [textOf(last, 'record_id'), textOf(last, 'name')];
-      return await this.#outcome(columnSlot, old, rows.length);
+      return await this.#outcome(columnSlot, { rows: rows.length, done: sealed.length });
     });
   }
 
@@ -128,12 +134,17 @@ export class Upkeep {
       .map(({ version }) => version);
   }
 
-  /** What is left after a batch; at the end of a pass what could not be done is known. */
-  async #outcome(slot: UpkeepSlot, old: readonly number[], rows: number): Promise<BatchOutcome> {
-    const left = await this.users(slot, old);
-    if (slot === signatureSlot) this.progress.toResign = left;
-    else this.progress.toRekey = left;
-    if (rows === batchRows) return 'more';
+  /** What is left after a batch; at the end of a pass it is counted, and known what cannot be done. */
+  async #outcome(
+    slot: UpkeepSlot,
+    { rows, done }: { readonly rows: number; readonly done: number },
+  ): Promise<BatchOutcome> {
+    const name = slot === signatureSlot ? 'toResign' : 'toRekey';
+    if (rows === batchRows) {
+      this.progress[name] = Math.max(0, this.progress[name] - done);
+      return 'more';
+    }
+    await this.look(slot);
     this.progress.tampered = this.#tamperedEntries + this.#tamperedCells;
     if (slot === signatureSlot) this.#tamperedEntries = 0;
     else this.#tamperedCells = 0;

@@ -258,6 +258,16 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       await world.adapter.freeze(signature, false);
       expect((await world.put('f-1', { text: 'x' })).status).toBe('done');
     });
+
+    test("layer 4's half of a column key is destroyed: this one is forgotten, and not made anew", async () => {
+      const path = '/internal/v1/data-keys/column-key%2F4';
+      await world.encryption.client.ask({ method: 'DELETE', path });
+      expect(await world.text('r-1')).toBe('two');
+      await world.clock.advance(11 * 60_000);
+      await world.until(async () => (await world.get('r-1')).status === 'refused');
+      expect(await world.get('r-1')).toMatchObject({ code: 'COLUMN_KEY_LOST' });
+      expect(await world.put('n-1', { text: 'x' })).toMatchObject({ code: 'COLUMN_KEY_LOST' });
+    });
   });
 }
 

@@ -122,6 +122,7 @@ export class TlsListener {
       cert: chain,
       ticketKeys,
       sessionIdContext,
+      sessionTimeout: sessionSeconds,
     });
     this.#server.setTicketKeys(ticketKeys);
     ticketKeys.fill(0);

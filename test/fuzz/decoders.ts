@@ -100,6 +100,7 @@ export const fuzzed: Readonly<Record<string, readonly string[]>> = {
 
 /** What is named like a decoder, or takes anything, and is none that a peer reaches. */
 export const excused: Readonly<Record<string, string>> = {
+  consumableOf: 'takes the body of an audited event, whose schema was checked before',
   databaseFault: 'takes an error that was caught',
   documentBytes: 'canonicalJson under another name: throws NOT_ENCODABLE',
   documentDigest: 'the hash of documentBytes',

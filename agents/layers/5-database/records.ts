@@ -37,6 +37,8 @@ export const recordStatus = {
 export type RecordCode = keyof typeof recordStatus;
 
 const attemptsMax = 8;
+/** What a key that was retired in the midst of a read looks like. */
+const goneKeyCodes: ReadonlySet<string> = new Set(['RECORD_TAMPERED', 'COLUMN_KEY_LOST']);
 
 export type Columns = ReadonlyMap<string, Uint8Array>;
 
@@ -178,7 +180,7 @@ export class Records {
     try {
       return await this.#openedAll(await read());
     } catch (error) {
-      if (!(error instanceof Refused) || error.code !== 'RECORD_TAMPERED') throw error;
+      if (!(error instanceof Refused) || !goneKeyCodes.has(error.code)) throw error;
     }
     return await this.#openedAll(await read());
   }
@@ -195,6 +197,7 @@ export class Records {
     // Nothing that was ever written is under a key that is gone.
     if (!columnKeys.has(version)) return undefined;
     const secret = await columnKeys.open(version);
+    if (secret.wiped) return undefined;
     const { id, owner } = entry;
     const place = { id, owner, name: textOf(cell, 'name'), version };
     const beganMs = clock.monotonicMs();

@@ -211,23 +211,48 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       expect(await world.faults()).toEqual([]);
     });
 
+    test('both keys are turned and retired under load: no request fails', async () => {
+      let isOver = false;
+      const failed: string[] = [];
+      let requests = 0;
+      const client = async (name: string): Promise<void> => {
+        for (let count = 0; !isOver; count += 1) {
+          const id = `${name}-${count % 5}`;
+          const answers = [await world.put(id, { text: `${count}` }), await world.get(id)];
+          requests += answers.length;
+          for (const answer of answers) if (answer.status === 'refused') failed.push(answer.code);
+        }
+      };
+      const clients = ['x', 'y', 'z'].map(client);
+      for (const slot of [signature, column]) {
+        await world.turn(slot, 4);
+        await world.until(async () => (await world.adapter.usesLately(slot, 2)) === 0);
+        await world.adapter.retire(slot, 2);
+      }
+      isOver = true;
+      await Promise.all(clients);
+      expect(failed).toEqual([]);
+      expect(requests).toBeGreaterThan(20);
+      expect(await world.faults()).toEqual([]);
+    });
+
     test('what was changed stays under its old key, and keeps that key', async () => {
       await world.put('k-1', { text: 'changed' });
       const kept = await snapshot(tested);
       await tested.thief(
         `UPDATE gyre.cells SET sealed = sealed || '\\x00' WHERE record_id = 'k-1'`,
       );
-      await world.turn(column, 4);
+      await world.turn(column, 5);
       await world.until(async () => (await world.adapter.measure())['rows-tampered'] === 1);
-      expect(await rowsUnder(tested, column, 2)).toBe(1);
-      await expect(world.adapter.retire(column, 2)).rejects.toMatchObject({
+      expect(await rowsUnder(tested, column, 4)).toBe(1);
+      await expect(world.adapter.retire(column, 4)).rejects.toMatchObject({
         code: 'STATE_CONFLICT',
       });
       await tested.thief(`UPDATE gyre.cells SET sealed = $1 WHERE record_id = 'k-1'`, [
         kept.cells.find((row) => row['record_id'] === 'k-1')?.['sealed'] as Uint8Array,
       ]);
-      await world.until(async () => (await world.adapter.usesLately(column, 2)) === 0, 500);
-      await world.adapter.retire(column, 2);
+      await world.until(async () => (await world.adapter.usesLately(column, 4)) === 0, 500);
+      await world.adapter.retire(column, 4);
       expect(await world.text('k-1')).toBe('changed');
     });
 
@@ -235,7 +260,7 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       await world.encryption.stop();
       await world.put('d-1', { text: 'while it is down' });
       expect(await world.text('d-1')).toBe('while it is down');
-      await expect(world.adapter.prepare(column, 5)).rejects.toMatchObject({ retryable: true });
+      await expect(world.adapter.prepare(column, 6)).rejects.toMatchObject({ retryable: true });
       await world.service.stop();
       await world.service.start();
       expect(await world.get('d-1')).toMatchObject({ code: 'PEER_UNAVAILABLE', retryable: true });
@@ -248,7 +273,7 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       await world.service.stop();
       await world.service.start();
       expect(await world.text('d-1')).toBe('while it is down');
-      expect((await world.adapter.prepare(column, 5)).state).toBe('prepared');
+      expect((await world.adapter.prepare(column, 6)).state).toBe('prepared');
     });
 
     test('frozen: read, not written', async () => {
@@ -260,7 +285,7 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
     });
 
     test("layer 4's half of a column key is destroyed: this one is forgotten, and not made anew", async () => {
-      const path = '/internal/v1/data-keys/column-key%2F4';
+      const path = '/internal/v1/data-keys/column-key%2F5';
       await world.encryption.client.ask({ method: 'DELETE', path });
       expect(await world.text('r-1')).toBe('two');
       await world.clock.advance(11 * 60_000);

@@ -201,7 +201,7 @@ export const layerBugs: readonly PlantedBug[] = [
         replace: 'PRAGMA synchronous = OFF;',
       },
     ],
-    seeds: [2],
+    seeds: [3],
     needs: {
       extent: 'whole',
       faults: ['crash', 'crash-at-point', 'crash-in-recovery'],
@@ -249,7 +249,7 @@ export const layerBugs: readonly PlantedBug[] = [
         ),
       },
     ],
-    seeds: [2],
+    seeds: [0],
     needs: {
       faults: [],
       activities: ['rotation that is called back'],

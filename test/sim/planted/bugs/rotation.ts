@@ -31,10 +31,12 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: '2 * accepted.length < membersOf(plan, slot).length - 1,',
       },
     ],
-    seeds: [8],
+    seeds: [3],
     needs: {
-      extent: 'several',
-      faults: ['delay', 'pause', 'loss'],
+      extent: 'whole',
+      faults: ['delay', 'loss', 'pause'],
+      victims: ['layers'],
+      faultsMin: 6,
       activities: ['rotation'],
       hasSecond: true,
       story:
@@ -99,7 +101,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: 'for (; state.cursor < order.length - 1; state.cursor += 1) {',
       },
     ],
-    seeds: [2],
+    seeds: [6],
     needs: {
       extent: 'whole',
       faults: [],
@@ -176,7 +178,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         ),
       },
     ],
-    seeds: [2],
+    seeds: [0],
     needs: {
       faults: [],
       activities: ['rotation that is called back'],
@@ -224,7 +226,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: 'released.length === 0 &&',
       },
     ],
-    seeds: [9],
+    seeds: [7],
     needs: {
       extent: 'whole',
       faults: ['delay', 'pause', 'loss'],
@@ -244,7 +246,7 @@ export const rotationBugs: readonly PlantedBug[] = [
         replace: 'state.slots,',
       },
     ],
-    seeds: [2],
+    seeds: [6],
     needs: {
       extent: 'whole',
       faults: [],

@@ -22,6 +22,7 @@ export const trustBugs: readonly PlantedBug[] = [
         replace: 'expiresAtMs > issuedAtMs || issuedAtMs >= standing.issuedAtMs;',
       },
     ],
+    seeds: [2],
     needs: {
       extent: 'several',
       faults: ['crash', 'duplication'],
@@ -113,7 +114,7 @@ export const trustBugs: readonly PlantedBug[] = [
         replace: 'if (known.current === epoch) {',
       },
     ],
-    seeds: [4],
+    seeds: [8],
     needs: {
       faults: ['crash', 'pause', 'duplication', 'delay'],
       activities: ['epochs turned in mid-rotation'],

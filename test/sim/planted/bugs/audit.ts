@@ -193,6 +193,50 @@ export const auditBugs: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'a-newer-message-vouches-for-an-older-one',
+    invariant: 15,
+    what: 'An agent that may see only the last message of its subject takes an older one for stored, however long its receipt is overdue.',
+    edits: [
+      {
+        file: 'shared/bus/publisher.ts',
+        find: 'return last.sequence > sequence && !isOverdue;',
+        replace: 'return last.sequence > sequence;',
+      },
+    ],
+    seeds: [5],
+    needs: {
+      extent: 'whole',
+      activities: ['rotation'],
+      faults: ['bus-forgets-unread'],
+      story:
+        'The bus loses a message whose id it remembers, and its sender has published a newer one on the same subject.',
+    },
+  },
+  {
+    name: 'what-is-under-way-is-not-missed',
+    invariant: 15,
+    what: 'What was put back and is lost again before it came through the stream counts as under way, and is not looked for afterwards.',
+    edits: [
+      {
+        file: restoration,
+        find: 'if (isDeep) this.#isOwed = wanted.length < known.length;',
+        replace: 'if (isDeep) this.#isOwed = false;',
+      },
+      {
+        file: restoration,
+        find: 'const isLost = place === 0 || (found?.sequence ?? 0) < place;',
+        replace: 'const isLost = (found?.sequence ?? 0) < place;',
+      },
+    ],
+    seeds: [10],
+    needs: {
+      extent: 'several',
+      activities: ['plan that waits'],
+      faults: ['bus-rolled-back'],
+      story: 'The bus comes back from an older copy twice within seconds, while a plan waits.',
+    },
+  },
+  {
     name: 'restoration-leaves-out-the-first',
     invariant: 15,
     what: 'Of the events that the bus lost the first is taken for the last that is there, and not put back.',

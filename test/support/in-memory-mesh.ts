@@ -119,7 +119,7 @@ export class InMemoryMesh {
     const starters = {
       operator: () => Promise.reject(new Error('operators do not run')),
       orchestrator: () => startOrchestrator(booted, this.#options),
-      signer: () => startSigner(booted, this.#options.tokenOf?.(keys) ?? keys),
+      signer: () => startSigner(booted, this.#options.tokenOf?.(keys) ?? keys, this.#options),
       auditor: () => startAuditor(booted, this.#options),
       layer: () => startLayer(booted, layer, this.#options),
     };

@@ -20,6 +20,7 @@ import { AgentTelemetry } from '#agents/layers/telemetry.ts';
 import { StepStore } from '#agents/layers/step-store.ts';
 import { Orchestrator } from '#agents/orchestrator/orchestrator.ts';
 import { TelemetryDesk } from '#agents/orchestrator/telemetry-desk.ts';
+import { CertificateOffice } from '#agents/signer/certificate-office.ts';
 import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
@@ -54,7 +55,9 @@ export interface AgentChoices {
   /** 0 makes both orchestrators act on everything at once. */
   readonly takeoverMs?: number;
   /** Wraps the adapter of a layer: a fake with behaviour, to make a system fail. */
-  readonly adapterOf?: (layer: number, adapter: EmbeddedAdapter) => LayerAdapter;
+  readonly adapterOf?: (layer: number, adapter: EmbeddedAdapter, booted: Booted) => LayerAdapter;
+  /** The signer is an authority for these names; its token has the key for it. */
+  readonly certificateNames?: readonly string[];
   /** What layer agents ask of negotiations. */
   readonly negotiation?: AgentConfig['negotiation'];
   /** What layer agents can do; unless told, what the provider shows in self-tests that it can. */
@@ -181,15 +184,24 @@ export async function startOrchestrator(
   return orchestrator;
 }
 
-export async function startSigner(booted: Booted, token: Token): Promise<Running> {
+export async function startSigner(
+  booted: Booted,
+  token: Token,
+  { certificateNames: names }: AgentChoices = {},
+): Promise<Running> {
   const { crypto, disk, trust, epochs, keyring, log } = booted;
   const database = disk.database('signer.db');
   const outbox = outboxOf(booted, database);
   const record = new EpochRecord(database);
   const vault = await EpochVault.open({ disk, mesh: trust.mesh, token, record, log });
   (await vault.archiveKey(() => crypto.randomBytes(32))).fill(0);
+  const certificates =
+    names === undefined
+      ? {}
+      : { certificates: await CertificateOffice.open({ ...booted, token, database, names }) };
   const signer = new Signer({
     ...booted,
+    ...certificates,
     outbox,
     checkpoints: new CheckpointMemory(database, crypto),
     epochRecord: record,
@@ -241,7 +253,7 @@ export async function startLayer(
 ): Promise<Running> {
   const { notices, epochs, bus, disk } = booted;
   const embedded = EmbeddedAdapter.open({ usageWindowMs: 100, ...booted, ...choices, layer });
-  const adapter = choices.adapterOf?.(layer, embedded) ?? embedded;
+  const adapter = choices.adapterOf?.(layer, embedded, booted) ?? embedded;
   const database = openDatabase(disk, 'store.db');
   const reports = new ReportOutbox({ ...booted, outbox: outboxOf(booted, database) });
   const claims =

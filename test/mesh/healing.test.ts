@@ -1,7 +1,9 @@
 /** Anomalies in telemetry become one emergency rotation, under the policy's approvals of emergencies. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { HealingClaim } from '#schemas/healing.ts';
+import { signClaim } from '#agents/layers/7-self-healing/claim-signing.ts';
+import type { HealingActionRequested, HealingClaim } from '#schemas/healing.ts';
+import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { adopt, amended } from '../support/documents.ts';
@@ -24,16 +26,44 @@ let load: KeyLoad;
 
 const done = ['committed', 'retiring', 'retired'] as const;
 
-async function started(emergencyApprovals: number): Promise<void> {
+async function started(emergencyApprovals: number, takeoverMs = 500): Promise<void> {
   load = new KeyLoad();
-  mesh = await InMemoryMesh.start({ heartbeatMs: 20, adapterOf: load.adapterOf });
+  const { adapterOf } = load;
+  mesh = await InMemoryMesh.start({ heartbeatMs: 20, takeoverMs, adapterOf });
   const { policy } = mesh.world.trust;
   const next = await amended(mesh.world, policy, (draft) => {
     draft.policies.rotation.approvals.emergency = emergencyApprovals;
   });
   await adopt(mesh, 'op-1', next);
+}
+
+async function learnt(): Promise<void> {
   load.start({ turnMs: 20, usesPerTurn: 4 });
   await load.learnt(mesh);
+}
+
+function claimOf(actionId: string, layers: LayerNumber[]): HealingClaim {
+  const anomaly = {
+    agentId: 'phi-a',
+    layer: 6,
+    metric: 'failure-ratio',
+    rule: 'ratio',
+    observed: 1,
+    expected: 0,
+    threshold: 0.1,
+    samples: 1,
+    windowMs: 0,
+    atMs: mesh.world.clock.nowMs(),
+  } as const;
+  const action = { kind: 'emergency-rotation', layers, withDependants: true } as const;
+  return { actionId, anomalies: [anomaly], action };
+}
+
+/** In the name of layer 7's agent, as who has stolen it. */
+async function ask(body: HealingActionRequested): Promise<string> {
+  const subject = subjectsOf(mesh.world.mesh).healing('self-healing-a');
+  const event = { type: 'healing-action-requested', subject, channel: 'layer-7', body } as const;
+  return (await mesh.principal('self-healing-a').publish(event)).hash;
 }
 
 const rotations = async (): Promise<Listed[]> =>
@@ -56,6 +86,7 @@ afterEach(async () => {
 
 describe('where the policy wants no approvals of emergencies', () => {
   beforeEach(() => started(0));
+  beforeEach(() => learnt());
 
   it('a storm over all layers is one rotation of all of them, at once', async () => {
     load.fail([1, 2, 3, 4, 5, 6, 7], 0.6);
@@ -83,45 +114,53 @@ describe('where the policy wants no approvals of emergencies', () => {
   });
 
   it('a claim that no key of the slot signed is refused', async () => {
-    const claim: HealingClaim = {
-      actionId: 'heal-forged',
-      anomalies: [
-        {
-          agentId: 'phi-a',
-          layer: 6,
-          metric: 'failure-ratio',
-          rule: 'ratio',
-          observed: 1,
-          expected: 0,
-          threshold: 0.1,
-          samples: 1,
-          windowMs: 0,
-          atMs: mesh.world.clock.nowMs(),
-        },
-      ],
-      action: { kind: 'emergency-rotation', layers: [6], withDependants: true },
-    };
     const signature = {
       version: 1,
       keyId: '0'.repeat(64),
       publicKey: crypto.randomBytes(2592),
       value: crypto.randomBytes(4627),
     };
-    const subject = subjectsOf(mesh.world.mesh).healing('self-healing-a');
-    const sent = await mesh.principal('self-healing-a').publish({
-      type: 'healing-action-requested',
-      subject,
-      channel: 'layer-7',
-      body: { claim, signature },
-    });
-    const query = { ask: 'request-outcome', request: sent.hash, waitMs: 5_000 } as const;
+    const request = await ask({ claim: claimOf('heal-forged', [6]), signature });
+    const query = { ask: 'request-outcome', request, waitMs: 5_000 } as const;
     expect(await mesh.ask(query)).toMatchObject({ status: 'refused', code: 'ORCH-8015' });
     expect(await rotations()).toEqual([]);
   });
 });
 
+describe('a thief of layer 7, with its keys', () => {
+  // Both orchestrators act on everything at once, so that each begins what the other does not know of.
+  beforeEach(() => started(0, 0));
+
+  it('turns each layer once, however often and for whatever layers he asks', async () => {
+    const keys = load.adapter(7);
+    const asked = ([[1], [2], [1, 2], [6], [6, 7], [5], [1, 6]] as LayerNumber[][]).map(
+      async (layers, index) => {
+        const claim = claimOf(`heal-${index}`, layers);
+        return ask({ claim, signature: signClaim(keys, crypto, claim) });
+      },
+    );
+    const requests = await Promise.all(asked);
+    const outcomes: { status: string; planId?: string; code?: string }[] = [];
+    for (const request of requests) {
+      const query = { ask: 'request-outcome', request, waitMs: 5_000 } as const;
+      let outcome = (await mesh.ask(query)) as (typeof outcomes)[number];
+      while (outcome.status === 'pending') outcome = (await mesh.ask(query)) as typeof outcome;
+      outcomes.push(outcome);
+      if (outcome.planId === undefined) continue;
+      await mesh.until(outcome.planId, [...done, 'rolled_back']);
+    }
+    expect(outcomes.some(({ status }) => status === 'accepted')).toBe(true);
+    const begun = await rotations();
+    const turned = begun.flatMap(({ layers }) => layers);
+    expect(new Set(turned).size).toBe(turned.length);
+    const versions = Object.values(await mesh.versions());
+    expect(Math.max(...versions)).toBe(2);
+  });
+});
+
 describe('where the policy wants an approval', () => {
   beforeEach(() => started(1));
+  beforeEach(() => learnt());
 
   it('the rotation waits for it, and then waits for nobody', async () => {
     load.fail([6], 0.6);

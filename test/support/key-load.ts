@@ -32,6 +32,13 @@ export class KeyLoad {
     }, turnMs);
   }
 
+  /** The keys of a layer, for whoever has stolen them. */
+  adapter(layer: LayerNumber): EmbeddedAdapter {
+    const adapter = this.#adapters.get(layer);
+    if (adapter === undefined) throw new Error(`layer ${layer} has no agent`);
+    return adapter;
+  }
+
   /** Resolves when enough uses of every slot's newest key were reported. */
   async learnt(mesh: Pick<InMemoryMesh, 'ask'>): Promise<void> {
     const deadlineMs = performance.now() + learningMsMax;

@@ -198,7 +198,13 @@ export class Front implements CertifiedKeys {
     const { disk } = this.#ports;
     const content = Buffer.from(roots.map(certificatePem).join('\n'));
     const before = disk.readFile(rootsFile);
-    if (before === undefined || !content.equals(before)) disk.replaceFile(rootsFile, content);
+    if (before !== undefined && content.equals(before)) return;
+    try {
+      disk.replaceFile(rootsFile, content);
+    } catch (cause) {
+      const options = { cause, retryable: true };
+      throw new AdapterError('STORE_FAILED', 'the roots were not written', options);
+    }
   }
 
   #lookAgain(): void {

@@ -30,6 +30,8 @@ const columnsMax = 32;
 /** Of one column, as unpadded base64url. */
 const columnCharsMax = 262_144;
 const listMax = 50;
+/** Of the columns of one answer, in characters; one record always fits. */
+const listCharsMax = 2 * 1024 * 1024;
 const pageMax = 512;
 
 const RecordId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._~:@-]{0,127}$' });
@@ -106,7 +108,7 @@ export function databaseRoutes(options: DatabaseRoutesOptions): ServiceApp {
       limit: Math.min(listMax, Math.max(1, Number(limit ?? listMax))),
     };
     const found = await served(() => records.list(query));
-    return context.json({ records: found.map(shown) });
+    return context.json(pageOf(found.map(shown), query.limit));
   });
   app.post('/internal/v1/chain/verifications', async (context) => {
     const { after, limit = pageMax } = await bodyOf(context, checks.verification);
@@ -164,6 +166,18 @@ function shown({ entry, columns }: StoredRecord) {
     writtenAtMs,
     columns: Object.fromEntries([...columns].map(([name, bytes]) => [name, toBase64Url(bytes)])),
   };
+}
+
+/** As many as fit, and the name behind which the rest begins, if there may be a rest. */
+function pageOf(found: readonly ReturnType<typeof shown>[], limit: number) {
+  let chars = 0;
+  const records = found.filter(({ columns }, index) => {
+    chars += Object.values(columns).reduce((sum, text) => sum + text.length, 0);
+    return index === 0 || chars <= listCharsMax;
+  });
+  const last = records.at(-1);
+  const isWhole = records.length === found.length && found.length < limit;
+  return isWhole || last === undefined ? { records } : { records, next: last.id };
 }
 
 function placeOf(

@@ -67,6 +67,15 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       expect(await list('?owner=bob&kind=note&after=l-2')).toEqual(['l-3']);
       expect(await list('?owner=bob')).toEqual(['l-1', 'l-2', 'l-3', 'l-4']);
       expect(await list('')).toEqual([]);
+      // What does not fit into an answer comes with the next page.
+      const large = 'x'.repeat(190_000);
+      const columns = { a: large, b: large, c: large };
+      for (const id of ['m-1', 'm-2', 'm-3', 'm-4']) await world.put(id, columns, { owner: 'max' });
+      const path = '/internal/v1/records?owner=max';
+      const page = await world.service.client.ask({ method: 'GET', path });
+      expect(page).toMatchObject({ body: { next: 'm-2' } });
+      expect(await list('?owner=max')).toEqual(['m-1', 'm-2']);
+      expect(await list('?owner=max&after=m-2')).toEqual(['m-3', 'm-4']);
     });
 
     test('with a capability one reads and writes what is his', async () => {

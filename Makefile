@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test walks vectors-long fuzz chaos chaos-tests chaos-containers sim sim-planted sim-million sim-matrix check bench ci
+.PHONY: help setup demo test walks vectors-long fuzz chaos chaos-tests chaos-containers load sim sim-planted sim-million sim-matrix check bench ci
 
 # The Node that the project pins comes before the machine's own.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -49,6 +49,10 @@ chaos-tests: setup ## kill each process of a mesh once, and a minute of the clus
 chaos-containers: setup ## the same cluster in containers, briefly, where an engine runs (GYRE_NATS_IMAGE)
 	@echo "chaos-containers: two minutes"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/containers-main.ts
+
+load: setup ## turn the keys of services under a load on all layers, count failed requests (GYRE_LOAD_SECONDS)
+	@echo "load: about two minutes"
+	@$(found) && exec node --disable-warning=ExperimentalWarning test/load/main.ts
 
 sim: setup ## run 10,000 simulated meshes, each from its seed (SEED=17 for one, TRACE=1 to see it)
 	@echo "sim: about half an hour on two processors; what fails names its seed"

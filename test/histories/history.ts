@@ -57,6 +57,7 @@ const folded: ReadonlySet<string> = new Set([
   'saga-entry',
   'step-reported',
   'rotation-requested',
+  'healing-action-requested',
   'plan-approved',
   'execution-requested',
   'rollback-requested',

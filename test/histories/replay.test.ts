@@ -37,6 +37,7 @@ it('has all the histories, none of them large', () => {
   expect(names.toSorted()).toEqual([
     'amendment',
     'epoch-change',
+    'healing',
     'lockout',
     'refused',
     'revocation',

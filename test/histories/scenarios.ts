@@ -1,11 +1,13 @@
 /** The ways that recorded meshes went. Each returns when what it is about has come to its end. */
 
 import { setTimeout as delay } from 'node:timers/promises';
+import { signClaim } from '#agents/layers/7-self-healing/claim-signing.ts';
 import { AdapterError, type LayerAdapter } from '#agents/layers/adapter.ts';
 import { members, type Member } from '#cli/mesh/members.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { adopt, amended, bytesOf, revocationOf } from '../support/documents.ts';
 import { InMemoryMesh, type MeshOptions } from '../support/in-memory-mesh.ts';
+import { KeyLoad } from '../support/key-load.ts';
 
 type Scenario = () => Promise<InMemoryMesh>;
 
@@ -21,6 +23,7 @@ export const scenarios: Readonly<Partial<Record<string, Scenario>>> = {
   amendment,
   'epoch-change': epochChange,
   revocation,
+  healing,
 };
 
 /** Kept once more as a whole export, frames and all. */
@@ -51,6 +54,52 @@ async function refused(): Promise<InMemoryMesh> {
   await mesh.execute({ planId, planDigest, phase: 'validated', index: 1 });
   await mesh.request('op-1', 'plan-approved', { planId, planDigest });
   return settled(mesh);
+}
+
+/** Layer 7 asks for an emergency rotation, which nobody has to approve, and for one more. */
+async function healing(): Promise<InMemoryMesh> {
+  const load = new KeyLoad();
+  const mesh = await small([7], { adapterOf: load.adapterOf });
+  const prompt = await amended(mesh.world, mesh.world.trust.policy, (draft) => {
+    draft.policies.rotation.approvals.emergency = 0;
+  });
+  await adopt(mesh, 'op-1', prompt);
+  const ask = async (actionId: string): Promise<Outcome> => {
+    const { crypto, clock } = mesh.world;
+    const rule = 'ratio' as const;
+    const found = { observed: 0.5, expected: 0.005, threshold: 0.055, samples: 300, windowMs: 0 };
+    const anomaly = {
+      agentId: 'self-healing-a',
+      layer: 7,
+      metric: 'failure-ratio',
+      rule,
+      ...found,
+    } as const;
+    const anomalies = [{ ...anomaly, atMs: clock.nowMs() }];
+    const action = {
+      kind: 'emergency-rotation' as const,
+      layers: [7 as const],
+      withDependants: true,
+    };
+    const claim = { actionId, anomalies, action };
+    const { hash: request } = await mesh.principal('self-healing-a').publish({
+      type: 'healing-action-requested',
+      subject: subjectsOf(mesh.world.mesh).healing('self-healing-a'),
+      channel: 'layer-7',
+      body: { claim, signature: signClaim(load.adapter(7), crypto, claim) },
+    });
+    const query = { ask: 'request-outcome', request, waitMs: 5_000 } as const;
+    return (await mesh.ask(query)) as Outcome;
+  };
+  const { planId } = await ask('heal-1');
+  if (planId === undefined) throw new Error('the healing was not begun');
+  await ask('heal-2');
+  await mesh.until(planId, ['retired']);
+  return settled(mesh);
+}
+
+interface Outcome {
+  readonly planId?: string;
 }
 
 async function lockout(): Promise<InMemoryMesh> {

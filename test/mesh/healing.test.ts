@@ -6,6 +6,9 @@ import type { HealingActionRequested, HealingClaim } from '#schemas/healing.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
+import { writeExport } from '#shared/crypto/audit-export.ts';
+import { verifyAuditFile } from '#shared/crypto/audit-verify.ts';
+import { auditOf } from '../histories/audit-of.ts';
 import { adopt, amended } from '../support/documents.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { KeyLoad } from '../support/key-load.ts';
@@ -66,6 +69,17 @@ async function ask(body: HealingActionRequested): Promise<string> {
   return (await mesh.principal('self-healing-a').publish(event)).hash;
 }
 
+/** What anyone who holds the export alone makes of it. */
+async function verified() {
+  const { checkpoint, records } = await auditOf(mesh);
+  const { bundle, rootDigest, mesh: name } = mesh.world;
+  const { auditor } = checkpoint.body;
+  const checkpoints = () => [checkpoint];
+  const chunks = writeExport({ auditor, mesh: name, bundle, records, checkpoints });
+  const addressesOf = (of: string) => (subject: string) => subjectsOf(of).parse(subject);
+  return verifyAuditFile(crypto, { chunks, rootDigest, addressesOf });
+}
+
 const rotations = async (): Promise<Listed[]> =>
   (await mesh.ask({ ask: 'rotation-list' })) as Listed[];
 
@@ -98,6 +112,7 @@ describe('where the policy wants no approvals of emergencies', () => {
     const { layers } = (await firstRotation()) as Listed;
     expect(await rotations()).toHaveLength(1);
     expect(layers).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect(await verified()).toMatchObject({ ok: true, undisclosed: 0 });
   });
 
   it('an anomaly of identity turns what depends on it too, and nothing else', async () => {

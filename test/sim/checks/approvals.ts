@@ -103,7 +103,10 @@ export class Approvals extends BaseChecker {
       found.push(this.violation(observation, { agentId, what, about }));
     }
     const request = observation.messageOf(plan.request);
-    if (request?.sender !== plan.requested_by || request.type !== 'rotation-requested') {
+    const mayAsk =
+      request?.type === 'rotation-requested' ||
+      (request?.type === 'healing-action-requested' && plan.rotation_type === 'emergency');
+    if (request?.sender !== plan.requested_by || !mayAsk) {
       const what = `${plan.requested_by} did not ask for it`;
       found.push(this.violation(observation, { agentId, what, about: [...about, plan.request] }));
     }

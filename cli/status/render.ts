@@ -160,10 +160,10 @@ function renderRotations({ mesh }: Status, style: Style): string[] {
   if (!mesh.ok || mesh.value.rotations.length === 0) return [];
   const rows = mesh.value.rotations
     .slice(-rotationsShown)
-    .map(({ planId, phase, layers, awaitsApprovals }) => [
-      planId,
-      standingText({ phase, awaitsApprovals }, style),
-      `layers ${layers.join(',')}`,
+    .map((rotation) => [
+      rotation.planId,
+      standingText(rotation, style),
+      `layers ${rotation.layers.join(',')}`,
     ]);
   return ['', style.dim('  latest rotations'), table(rows, 2)];
 }

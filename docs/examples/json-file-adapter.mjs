@@ -28,7 +28,7 @@ const slots = existsSync(file)
     ];
 const slot = slots.find((each) => each.slot === ask.slot);
 const found = slot?.versions.find(({ version }) => version === ask.version);
-const shown = ({ key: _, ...version }) => version;
+const shown = (each) => ({ ...each, key: undefined });
 
 const operations = {
   inspect: () => slots.map((each) => ({ ...each, versions: each.versions.map(shown) })),

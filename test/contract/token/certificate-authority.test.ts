@@ -20,18 +20,18 @@ describe('the certificate authority in a token', () => {
   test('file', async () => {
     const directory = await mkdtemp(join(tmpdir(), 'gyre-authority-'));
     const pin = () => Buffer.from('a pin of the test');
-    await certifies(() => openFileToken({ label: 'test', directory, pin }));
+    await expectCertificates(() => openFileToken({ label: 'test', directory, pin }));
     await rm(directory, { recursive: true });
   });
 
   test.runIf('libraryPath' in softHsm)('SoftHSM2', async () => {
     const hsm = await makeSoftHsmToken();
-    await certifies(() => openPkcs11Token(hsm.options));
+    await expectCertificates(() => openPkcs11Token(hsm.options));
     await hsm.remove();
   });
 });
 
-async function certifies(openToken: () => Promise<Token>): Promise<void> {
+async function expectCertificates(openToken: () => Promise<Token>): Promise<void> {
   const world = await makeWorld();
   const database = new DatabaseSync(':memory:');
   const ports = { ...world, database, names, isLockedOut: () => false };

@@ -8,7 +8,7 @@ import { agentConfigCheck, type AgentConfig, type TokenConfig } from '#schemas/c
 import { CliFault } from '../fault.ts';
 import { createFile, replaceFile } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
-import { hasService, networkNames } from './services.ts';
+import { networkNames } from './services.ts';
 import { members, type Member } from './members.ts';
 
 export interface ConfigFields {
@@ -16,7 +16,7 @@ export interface ConfigFields {
   readonly rootDigest: string;
   readonly port: number;
   readonly token: TokenConfig;
-  /** Whether services of their own hold the layers' keys, where a layer has one. */
+  /** Whether services of their own hold the layers' keys. */
   readonly services?: boolean;
 }
 
@@ -83,7 +83,7 @@ function ofKind(
 ): Partial<AgentConfig> {
   switch (member.kind) {
     case 'layer':
-      return fields.services === true && hasService(member.layer)
+      return fields.services === true && member.layer !== undefined
         ? { serviceControlSocket: from(layout.controlSocket(member.layer)) }
         : { keyServiceSocket: from(layout.keyServiceSocket(member.id)), recentUseMs };
     case 'signer':

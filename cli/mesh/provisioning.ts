@@ -54,7 +54,7 @@ export interface ProvisioningOptions {
   readonly port: number;
   readonly token: TokenChoice;
   readonly times: RotationTimes;
-  /** Whether services of their own hold the layers' keys, where a layer has one. */
+  /** Whether services of their own hold the layers' keys. */
   readonly services?: boolean;
   /** Of the mesh; that of its folder unless told. */
   readonly name?: string;

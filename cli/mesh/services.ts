@@ -3,7 +3,7 @@
  * beside its agent. Their configuration is made with the mesh; the sockets lie in its run folder.
  */
 import { relative, join } from 'node:path';
-import { layerNames, type LayerNumber } from '#schemas/layers.ts';
+import { layerNames, layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import type { ServiceConfig } from '#schemas/service.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
@@ -16,13 +16,6 @@ const recentUseMs = 1_000;
 /** How clients on this machine call the network service; the signer certifies no other names. */
 export const networkNames = ['localhost', '127.0.0.1'] as const;
 
-/** Layers that have a service; the agents of the others hold their keys themselves. */
-export const serviceLayers: readonly LayerNumber[] = [1, 2, 3, 4, 5, 6];
-
-export function hasService(layer: LayerNumber | undefined): layer is LayerNumber {
-  return layer !== undefined && serviceLayers.includes(layer);
-}
-
 /** The name of a layer's service among the processes of a mesh. */
 export function serviceId(layer: LayerNumber): string {
   return `${layerNames[layer]}-service`;
@@ -30,7 +23,7 @@ export function serviceId(layer: LayerNumber): string {
 
 export async function writeServiceConfigs(layout: MeshLayout): Promise<void> {
   await makeDirectory(join(layout.root, 'services'));
-  for (const layer of serviceLayers) {
+  for (const layer of layerNumbers) {
     await makeDirectory(layout.serviceDirectory(layer));
     const config = `${JSON.stringify(configOf(layout, layer), null, 2)}\n`;
     await createFile(layout.serviceConfigFile(layer), config);
@@ -52,7 +45,7 @@ export function serviceSpec(layout: MeshLayout, layer: LayerNumber): ProcessSpec
 
 function configOf(layout: MeshLayout, layer: LayerNumber): ServiceConfig {
   const from = (path: string): string => relative(layout.serviceDirectory(layer), path);
-  const others = serviceLayers.filter((other) => other !== layer);
+  const others = layerNumbers.filter((other) => other !== layer);
   return {
     layer,
     stateDirectory: memberFiles.state,

@@ -17,7 +17,7 @@ import type { MeshFile } from './mesh-file.ts';
 import { provisionStreams, readBundle, writeServerConfig } from './nats-config.ts';
 import { requireFreePort } from './ports.ts';
 import { revokedAgents } from './revoked-agents.ts';
-import { hasService, serviceSpec } from './services.ts';
+import { serviceSpec } from './services.ts';
 import { SupervisedProcess, type ProcessReport, type ProcessSpec } from './supervised-process.ts';
 import {
   acquireLock,
@@ -117,7 +117,7 @@ export class Supervisor {
   #servicesOf(present: readonly Member[]): SupervisedProcess[] {
     const { mesh, layout, onProgress } = this.#options;
     if (mesh.services !== true) return [];
-    const layers = present.map(({ layer }) => layer).filter(hasService);
+    const layers = present.flatMap(({ layer }) => (layer === undefined ? [] : [layer]));
     onProgress(`${layers.length} services`);
     return layers.map((layer) => this.#add(serviceSpec(layout, layer)));
   }

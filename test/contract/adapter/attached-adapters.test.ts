@@ -43,7 +43,9 @@ const python = ['python3', 'python'].find(
   (name) => spawnSync(name, ['--version'], { stdio: 'ignore' }).status === 0,
 );
 if (python === undefined) {
-  process.stderr.write('\n*** NOT TESTED: docs/examples/mac-adapter.py, for want of Python. ***\n\n');
+  process.stderr.write(
+    '\n*** NOT TESTED: docs/examples/mac-adapter.py, for want of Python. ***\n\n',
+  );
 } else {
   adapterContract('a small program in Python', async () => {
     const place = mkdtempSync(join(tmpdir(), 'gyre-python-'));

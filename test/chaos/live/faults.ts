@@ -10,7 +10,7 @@ import { drive } from './mesh.ts';
 import { hangMs } from '../../support/patience.ts';
 
 interface Rotations {
-  readonly rotations: readonly { readonly planId: string; readonly phase: string }[];
+  readonly rotations: readonly { readonly planId: string }[];
 }
 
 const unknown = 'rot-0123456789abcdef';
@@ -26,19 +26,19 @@ async function asleep<Result>(ids: readonly string[], work: () => Promise<Result
   }
 }
 
-const phases = async () =>
-  (await drive.json<Rotations>('rotation', 'list')).rotations.map(({ phase }) => phase);
+const plans = async () =>
+  (await drive.json<Rotations>('rotation', 'list')).rotations.map(({ planId }) => planId);
 
 describe('a layer agent that is not there', () => {
   it('refuses the plan, names the agent, and leaves no plan', { timeout: hangMs }, async () => {
-    const before = await phases();
+    const before = await plans();
     const told = await asleep(['network-a'], () =>
       drive.told('rotation', 'plan', '--layers', '1-7'),
     );
     expect(told).toMatchObject({ exit: 1, code: 'ORCH-8007' });
     expect(told.reason).toContain('network-a');
     expectHelp(told);
-    expect(await phases()).toEqual(before);
+    expect(await plans()).toEqual(before);
   });
 
   it('refuses the execution of a plan that others made', { timeout: hangMs }, async () => {

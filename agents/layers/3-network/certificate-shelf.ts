@@ -22,6 +22,7 @@ import type { Clock } from '#shared/runtime/ports.ts';
 import { AdapterError } from '../adapter.ts';
 import type { KeyStore, StoredVersion } from '../embedded/key-store.ts';
 import type { IssuedCertificate } from '../service/certificate-authority.ts';
+import { keepDocument, keptDocument } from '../service/kept-document.ts';
 
 export interface ShelfPorts {
   readonly disk: Disk;
@@ -67,9 +68,8 @@ export class CertificateShelf {
 
   /** @throws AdapterError STORE_FAILED where what was kept is damaged */
   static open(ports: ShelfPorts): CertificateShelf {
-    const bytes = ports.disk.readFile(file);
     const none = { isAttached: false, certificates: [] };
-    return new CertificateShelf(ports, bytes === undefined ? none : readKept(bytes));
+    return new CertificateShelf(ports, keptDocument(ports.disk, file, keptCheck) ?? none);
   }
 
   get isAttached(): boolean {
@@ -166,24 +166,9 @@ export class CertificateShelf {
   }
 
   #keep(kept: Kept): void {
-    try {
-      this.#ports.disk.replaceFile(file, Buffer.from(JSON.stringify(kept)));
-    } catch (cause) {
-      const options = { cause, retryable: true };
-      throw new AdapterError('STORE_FAILED', 'the certificate was not kept', options);
-    }
+    keepDocument(this.#ports.disk, file, kept);
     this.#kept = kept;
   }
-}
-
-function readKept(bytes: Uint8Array): Kept {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    if (keptCheck.check(value)) return value;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  throw new AdapterError('STORE_FAILED', `${file} does not hold certificates`);
 }
 
 function bytesOf(text: string): Uint8Array {

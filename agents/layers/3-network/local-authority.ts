@@ -19,6 +19,7 @@ import type {
   CertificateOrder,
   IssuedCertificate,
 } from '../service/certificate-authority.ts';
+import { keepDocument, keptDocument } from '../service/kept-document.ts';
 
 export interface LocalAuthorityPorts {
   readonly disk: Disk;
@@ -64,8 +65,7 @@ export class LocalAuthority implements CertificateAuthority {
     const parent = openStoreKey(crypto, disk, { mayCreate: false });
     const storeKey = new StoreKey(crypto, new Secret(parent.derive('local-authority')));
     parent.wipe();
-    const bytes = disk.readFile(file);
-    const kept = bytes === undefined ? await begin(ports, storeKey) : readKept(bytes);
+    const kept = keptDocument(disk, file, keptCheck) ?? (await begin(ports, storeKey));
     return new LocalAuthority(ports, storeKey, kept);
   }
 
@@ -103,7 +103,7 @@ export class LocalAuthority implements CertificateAuthority {
     if (this.#kept.sealed === undefined) return;
     const { keyId, root } = this.#kept;
     this.#kept = { keyId, root };
-    keep(this.#ports.disk, this.#kept);
+    keepDocument(this.#ports.disk, file, this.#kept);
   }
 
   close(): void {
@@ -141,30 +141,11 @@ async function begin(
     const keyId = toHex(crypto.sha3_256(key.publicKey.raw));
     const sealed = toBase64Url(storeKey.seal({ ...place, keyId }, seed));
     const kept = { keyId, sealed, root: toBase64Url(root) };
-    keep(disk, kept);
+    keepDocument(disk, file, kept);
     return kept;
   } finally {
     seed.fill(0);
   }
-}
-
-function keep(disk: Disk, kept: Kept): void {
-  try {
-    disk.replaceFile(file, Buffer.from(JSON.stringify(kept)));
-  } catch (cause) {
-    const options = { cause, retryable: true };
-    throw new AdapterError('STORE_FAILED', 'the authority was not kept', options);
-  }
-}
-
-function readKept(bytes: Uint8Array): Kept {
-  try {
-    const value: unknown = JSON.parse(Buffer.from(bytes).toString('utf8'));
-    if (keptCheck.check(value)) return value;
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-  }
-  throw new AdapterError('STORE_FAILED', `${file} does not hold an authority`);
 }
 
 function bytesOf(text: string): Uint8Array {

@@ -8,7 +8,7 @@ import { StrictObject, Type, Uint, compile, type Static } from '#schemas/primiti
 import { toHex } from '#shared/crypto/bytes.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
-import { AdapterError } from '../adapter.ts';
+import { keptDocument } from '../service/kept-document.ts';
 
 const file = 'chain-anchor.json';
 const writtenWithinMs = 200;
@@ -34,12 +34,7 @@ export class ChainAnchor {
     this.#disk = disk;
     this.#clock = clock;
     this.#log = log;
-    const bytes = disk.readFile(file);
-    if (bytes === undefined) return;
-    const kept = parsed(bytes);
-    if (!anchorCheck.check(kept)) {
-      throw new AdapterError('STORE_FAILED', `${disk.place(file)} does not hold an anchor`);
-    }
+    const kept = keptDocument(disk, file, anchorCheck);
     this.#current = kept;
     this.#written = kept;
   }
@@ -75,15 +70,5 @@ export class ChainAnchor {
       const code = error instanceof Error && 'code' in error ? error.code : undefined;
       this.#log.warn({ code }, 'the anchor of the chain was not written');
     }
-  }
-}
-
-function parsed(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch (error) {
-    // Refused by the check, like everything that is not of the schema.
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
   }
 }

@@ -15,6 +15,7 @@ import { toBase64Url } from '#shared/crypto/bytes.ts';
 import { AdapterError } from '../adapter.ts';
 import { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import { capabilityStatus, requireCapability } from '../service/capability-check.ts';
+import { healthOf, metricsOf } from '../service/health.ts';
 import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
 import { Refused, serviceApp } from '../service/http-app.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
@@ -48,17 +49,7 @@ export async function openService(ports: ServicePorts): Promise<LayerService> {
     const capability = { authorization: () => peer(2), audience: 'phi' };
     return requireCapability(context, capability, `${type.toLowerCase()}:${action}`);
   };
-  app.get('/v1/health', async (context) =>
-    context.json({
-      layer,
-      status: 'ok',
-      policyVersion: settings.current.policyVersion,
-      slots: keys.store.slots().map(({ slot }) => {
-        const primary = keys.store.primary(slot);
-        return { slot, version: primary?.version, keyId: primary?.keyId };
-      }),
-    }),
-  );
+  app.get('/v1/health', (context) => context.json(healthOf(layer, keys, settings)));
   app.get('/v1/fhir/Observation', async (context) => {
     const patient = idOf(context.req.query('patient'));
     const bearer = await bearerOf(context, 'Observation', 'read');
@@ -81,7 +72,7 @@ export async function openService(ports: ServicePorts): Promise<LayerService> {
     adapter,
     routes: app,
     configure: async (told) => settings.adopt(told),
-    measure: () => ({ ...resealer.measure(), ...refusals.metrics() }),
+    measure: () => metricsOf(resealer.measure(), refusals),
     takeCounts: () => keys.usage.takeCounts(),
     start: async () => resealer.wake(),
     stop: async () => {

@@ -6,6 +6,7 @@
 import { serviceSettingsCheck, type ServiceSettings } from '#schemas/service.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import { AdapterError } from '../adapter.ts';
+import { keepDocument, keptDocument } from './kept-document.ts';
 
 const file = 'settings.json';
 
@@ -32,8 +33,7 @@ export class KeptSettings {
 
   /** @throws AdapterError STORE_FAILED where what was kept is damaged */
   static open(disk: Disk): KeptSettings {
-    const bytes = disk.readFile(file);
-    return new KeptSettings(disk, bytes === undefined ? strictSettings : read(bytes, disk));
+    return new KeptSettings(disk, keptDocument(disk, file, serviceSettingsCheck) ?? strictSettings);
   }
 
   get current(): ServiceSettings {
@@ -47,30 +47,7 @@ export class KeptSettings {
       throw new AdapterError('STATE_CONFLICT', what);
     }
     if (settings.policyDigest === this.#current.policyDigest) return;
-    try {
-      this.#disk.replaceFile(file, Buffer.from(JSON.stringify(settings)));
-    } catch (cause) {
-      throw new AdapterError('STORE_FAILED', 'the settings were not kept', {
-        cause,
-        retryable: true,
-      });
-    }
+    keepDocument(this.#disk, file, settings);
     this.#current = settings;
-  }
-}
-
-function read(bytes: Uint8Array, disk: Disk): ServiceSettings {
-  const settings = parsed(bytes);
-  if (serviceSettingsCheck.check(settings)) return settings;
-  throw new AdapterError('STORE_FAILED', `${disk.place(file)} does not hold settings`);
-}
-
-function parsed(bytes: Uint8Array): unknown {
-  try {
-    return JSON.parse(Buffer.from(bytes).toString('utf8'));
-  } catch (error) {
-    // Refused by the check, like everything that is not of the schema.
-    if (error instanceof SyntaxError) return undefined;
-    throw error;
   }
 }

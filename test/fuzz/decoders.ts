@@ -111,7 +111,7 @@ export const excused: Readonly<Record<string, string>> = {
   isKeyName: 'a check of the messages of the token, inside isRequest',
   isRecord: 'asks for the type of a value and nothing else',
   isTokenLabel: 'a check of the messages of the token, inside isRequest',
-  keptDocument: 'what storedJson is, and the check of a schema',
+  keepDocument: 'writes what is of ours',
   loadLibrary: 'loads the library that the configuration names',
   noteFrom: 'takes fields of a decoded body one by one, each only where it is of its type',
   openAdapter: 'opens what openDatabase and openStoreKey read',

@@ -33,27 +33,19 @@ interface ForwarderLimits {
   readonly inFlightMax: number;
   /** Connections to one service. */
   readonly socketsMax: number;
+  /** A body is read as a whole, for a second try and so that it is sent on with its length. */
   readonly bodyBytesMax: number;
-  /** What is kept of a body for a second try. */
-  readonly keptBytesMax: number;
   readonly timeoutMs: number;
 }
 
 const limitsDefault: ForwarderLimits = {
   inFlightMax: 512,
   socketsMax: 64,
-  bodyBytesMax: 8 * 1024 * 1024,
-  keptBytesMax: 256 * 1024,
+  bodyBytesMax: 1024 * 1024,
   timeoutMs: 30_000,
 };
 const retryPauseMs = 200;
 const retryWithinMs = 1_000;
-
-/** A body as far as it was read: all of it, or its begin. */
-interface Body {
-  readonly begin: Buffer;
-  readonly isWhole: boolean;
-}
 
 interface Upstream extends Target {
   readonly socketPath: string;
@@ -133,7 +125,7 @@ export class Forwarder {
     if (Number(request.headers['content-length'] ?? 0) > this.#limits.bodyBytesMax) {
       throw new Refusal('BODY_TOO_LARGE');
     }
-    const body = await beginOf(request, this.#limits.keptBytesMax);
+    const body = await bodyOf(request, this.#limits.bodyBytesMax);
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     const { signal } = gone;
@@ -146,7 +138,7 @@ export class Forwarder {
   async #answerOf(
     request: IncomingMessage,
     target: Upstream,
-    body: Body,
+    body: Buffer,
   ): Promise<IncomingMessage> {
     const beganMs = performance.now();
     try {
@@ -154,7 +146,7 @@ export class Forwarder {
     } catch (error) {
       if (!(error instanceof Broken)) throw error;
       const isLate = performance.now() - beganMs + retryPauseMs > retryWithinMs;
-      if (!body.isWhole || isLate || target.signal.aborted) throw unanswered(error);
+      if (isLate || target.signal.aborted) throw unanswered(error);
     }
     this.#retries += 1;
     await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
@@ -168,9 +160,9 @@ export class Forwarder {
   async #try(
     request: IncomingMessage,
     { path, socketPath, signal }: Upstream,
-    body: Body,
+    body: Buffer,
   ): Promise<IncomingMessage> {
-    const { timeoutMs, bodyBytesMax } = this.#limits;
+    const { timeoutMs } = this.#limits;
     const headers = forwardedHeaders(request.headers);
     const outgoing = ask({
       agent: this.#agent,
@@ -178,7 +170,8 @@ export class Forwarder {
       path,
       signal,
       ...(request.method === undefined ? {} : { method: request.method }),
-      headers: { ...headers, ...lengthOf(request, body), host: 'localhost' },
+      // Always framed by its length: nothing of a body is ever taken for another request.
+      headers: { ...headers, 'content-length': body.length, host: 'localhost' },
     });
     let isOpen = false;
     outgoing.once('socket', (socket) => {
@@ -188,13 +181,8 @@ export class Forwarder {
     outgoing.setTimeout(timeoutMs, () => outgoing.destroy(new Error('no answer in time')));
     const answer = answered(outgoing);
     try {
-      if (body.isWhole) {
-        outgoing.end(body.begin);
-        return await answer;
-      }
-      // An answer may come before all was sent; then the rest is of no interest.
-      const sent = pipeline(restOf(request, body.begin, bodyBytesMax), outgoing);
-      return await Promise.race([answer, sent.then(() => answer)]);
+      outgoing.end(body);
+      return await answer;
     } catch (error) {
       outgoing.destroy();
       throw error instanceof Refusal ? error : new Broken(isOpen, error);
@@ -238,57 +226,15 @@ async function answered(outgoing: ReturnType<typeof ask>): Promise<IncomingMessa
   });
 }
 
-/** Reads until the body ends or is more than what is kept. */
-async function beginOf(request: IncomingMessage, bytesMax: number): Promise<Body> {
+/** All of it. @throws Refusal BODY_TOO_LARGE */
+async function bodyOf(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
-  let forget = (): void => undefined;
-  try {
-    return await new Promise((resolve, reject) => {
-      const read = (isWhole: boolean): void => resolve({ begin: Buffer.concat(chunks), isWhole });
-      const take = (): void => {
-        for (let chunk = nextOf(request); chunk !== undefined; chunk = nextOf(request)) {
-          chunks.push(chunk);
-          bytes += chunk.length;
-          if (bytes > bytesMax) return read(false);
-        }
-      };
-      forget = (): void => {
-        request.off('readable', take);
-        request.off('error', reject);
-      };
-      request.on('readable', take);
-      request.on('error', reject);
-      request.once('end', () => read(true));
-      request.once('close', () => reject(new Error('the client broke off')));
-    });
-  } finally {
-    forget();
-  }
-}
-
-function nextOf(request: IncomingMessage): Buffer | undefined {
-  const chunk: unknown = request.read();
-  return Buffer.isBuffer(chunk) ? chunk : undefined;
-}
-
-async function* restOf(
-  request: IncomingMessage,
-  begin: Buffer,
-  bytesMax: number,
-): AsyncGenerator<Buffer> {
-  let bytes = begin.length;
-  yield begin;
   for await (const chunk of request) {
     if (!Buffer.isBuffer(chunk)) throw new Error('assertion: a body is bytes');
     bytes += chunk.length;
     if (bytes > bytesMax) throw new Refusal('BODY_TOO_LARGE');
-    yield chunk;
+    chunks.push(chunk);
   }
-}
-
-/** A body that is whole is sent with its length; what streams, as it came. */
-function lengthOf({ method }: IncomingMessage, { begin, isWhole }: Body): Record<string, number> {
-  const hasNone = begin.length === 0 && (method === 'GET' || method === 'HEAD');
-  return isWhole && !hasNone ? { 'content-length': begin.length } : {};
+  return Buffer.concat(chunks);
 }

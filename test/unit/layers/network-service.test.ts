@@ -77,6 +77,8 @@ function client(options: Partial<TlsClientOptions> = {}): TlsClient {
   return made;
 }
 
+/** What came to the service. */
+const paths: string[] = [];
 const get = (path: string) => ({ method: 'GET', path }) as const;
 const hello = get('/identity/v1/hello');
 
@@ -107,6 +109,23 @@ test('carries requests to the layer that is named, and to nothing but /v1/', asy
   const large = { method: 'POST', path: '/identity/v1/echo', body: { text: 'x'.repeat(9e6) } };
   expect(await user.ask({ ...large, method: 'POST' })).toMatchObject({ code: 'BODY_TOO_LARGE' });
   expect(await adapter.measure()).toMatchObject({ 'refused-path-unknown': nowhere.length });
+});
+
+test('a body is never taken for another request, whatever frames it', async () => {
+  paths.length = 0;
+  for (const method of ['GET', 'DELETE', 'POST']) {
+    const smuggled = 'POST /v1/echo HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n';
+    const socket = await handshake();
+    socket.write(
+      `${method} /identity/v1/hello HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n`,
+    );
+    const chunk = smuggled + 'x'.repeat(300_000);
+    socket.write(`${chunk.length.toString(16)}\r\n${chunk}\r\n0\r\n\r\n`);
+    await expect.poll(() => read(socket), { timeout: 20_000 }).toContain('HTTP/1.1');
+    socket.destroy();
+  }
+  expect(await client().ask(hello)).toMatchObject({ status: 'done' });
+  expect(paths.filter((path) => path === 'POST /v1/echo')).toEqual([]);
 });
 
 test('a service that is down is answered for with a code, and found again', async () => {
@@ -319,6 +338,10 @@ async function openUpstream(ports: ServicePorts): Promise<LayerService> {
   const { layer, disk, crypto: provider, clock, log } = ports;
   const keys = EmbeddedAdapter.open({ layer, disk, crypto: provider, clock, usageWindowMs: 0 });
   const { app } = serviceApp({ log, status: {}, bodyBytesMax: 200_000 });
+  app.use(async (context, next) => {
+    paths.push(`${context.req.method} ${context.req.path}`);
+    await next();
+  });
   app.get('/v1/hello', (context) => context.json({ hello: 'from layer 1' }));
   app.get('/internal/v1/hidden', (context) => context.json({ hidden: true }));
   app.post('/v1/echo', async (context) => {

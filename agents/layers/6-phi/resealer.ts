@@ -7,7 +7,6 @@
 
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 import { Refused } from '../service/http-app.ts';
-import { ServiceError } from '../service/service-client.ts';
 import type { ResourceDesk } from './resource-desk.ts';
 import type { SealKind, SealStore } from './seal-store.ts';
 import { signatureSlot, tagSlot, type Sealing } from './sealing.ts';
@@ -18,6 +17,7 @@ const pauseMs = 10;
 const retryMs = 500;
 /** A write that was given up has arrived by then, or never will. */
 const strayMs = 60_000;
+const noGeneration = 0;
 
 const slotOf: Readonly<Record<SealKind, string>> = { tag: tagSlot, signature: signatureSlot };
 
@@ -85,8 +85,9 @@ export class Resealer {
         for (const kind of ['tag', 'signature'] as const) await this.#pass(kind);
       }
     } catch (error) {
-      if (!(error instanceof ServiceError || error instanceof Refused)) throw error;
-      this.#ports.log.warn({ code: error.code }, 'sealing anew waits');
+      // Layer 5 is away, the disk full, the slot frozen: none of it ends the service.
+      const code = error instanceof Error && 'code' in error ? error.code : 'UNEXPECTED';
+      this.#ports.log.warn({ code }, 'sealing anew waits');
       this.#again(retryMs);
     } finally {
       this.#isRunning = false;
@@ -124,6 +125,11 @@ export class Resealer {
         this.#damaged.delete(name);
       });
     } catch (error) {
+      if (error instanceof Refused && error.code === 'RESOURCE_UNKNOWN') {
+        // Its first write never came to layer 5, or is on its way there.
+        if (seals.dropStray(name, noGeneration, clock.nowMs() - strayMs) >= 0) this.#again(strayMs);
+        return;
+      }
       if (!(error instanceof Refused) || !isDamage(error.code)) throw error;
       if (!this.#damaged.has(name))
         log.error({ code: error.code }, 'a resource keeps its old seal');

@@ -17,7 +17,7 @@ import {
 } from '#schemas/fhir.ts';
 import { compile } from '#schemas/primitives.ts';
 import { decideAccess, type ConsentRefusal } from '#shared/core/consent.ts';
-import { canonicalJson } from '#shared/crypto/canonical-json.ts';
+import { canonicalJson, isJson } from '#shared/crypto/canonical-json.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import type { Bearer } from '../service/capability-check.ts';
 import { Refused } from '../service/http-app.ts';
@@ -37,6 +37,7 @@ export const resourceStatus = {
   CONSENT_WITHDRAWN: 403,
   CONSENT_EXPIRED: 403,
   CONSENT_NOT_YOURS: 403,
+  CONSENTS_FULL: 409,
 } as const satisfies Readonly<Record<ConsentRefusal, number>> & Readonly<Record<string, number>>;
 export type ResourceCode = keyof typeof resourceStatus;
 
@@ -107,7 +108,7 @@ export class ResourceDesk {
   async observationsOf(patient: string, after: string, bearer: Bearer): Promise<SealedResource[]> {
     await this.#requireRead('Observation', patient, bearer);
     const names = this.#ports.seals.namesOf(patient, 'Observation', pageMax, after);
-    return await Promise.all(names.map((name) => this.read(name)));
+    return await this.#present(names);
   }
 
   /** What is there, checked against its seal. @throws Refused, ServiceError, AdapterError */
@@ -137,6 +138,11 @@ export class ResourceDesk {
     const seal = rows.find(({ tag }) => sealing.isTagOf(tag, resource));
     if (seal === undefined) return 'mismatch';
     if (resource.resourceType === 'Consent') this.#requireSigned(resource, seal);
+    // An answer that was lost left older seals behind: what is there now is the newest.
+    if (rows.some(({ generation }) => generation < seal.generation)) {
+      const isNewest = rows.every(({ generation }) => generation <= seal.generation);
+      if (isNewest) seals.settle(name, seal.generation);
+    }
     return { resource, seal };
   }
 
@@ -158,12 +164,20 @@ export class ResourceDesk {
   async #requireWrite(resource: HealthResource, bearer: Bearer, isNew: boolean): Promise<void> {
     const patient = patientOf(resource);
     if (resource.resourceType === 'Consent') {
-      if (bearer.subject === patient) return;
+      if (bearer.subject === patient) return this.#requireRoom(patient, isNew);
       throw refused('CONSENT_NOT_YOURS', 'only the patient gives consent or takes it back');
     }
     const isRegistration = resource.resourceType === 'Patient' && isNew;
     if (isRegistration && bearer.roles.includes(registrarRole)) return;
     await this.#requireConsent(resource.resourceType, patient, 'write', bearer);
+  }
+
+  /** All consents of a patient are looked at: one too many is not given. */
+  #requireRoom(patient: string, isNew: boolean): void {
+    if (!isNew) return;
+    const given = this.#ports.seals.namesOf(patient, 'Consent', consentsMax);
+    if (given.length < consentsMax) return;
+    throw refused('CONSENTS_FULL', `a patient has at most ${consentsMax} consents`);
   }
 
   async #requireRead(type: ResourceType, patient: string, bearer: Bearer): Promise<void> {
@@ -187,8 +201,23 @@ export class ResourceDesk {
   /** One that was tampered with stops the request: it may have been a denial. */
   async #consentsOf(patient: string): Promise<Consent[]> {
     const names = this.#ports.seals.namesOf(patient, 'Consent', consentsMax);
-    const read = await Promise.all(names.map((name) => this.read(name)));
+    const read = await this.#present(names);
     return read.flatMap(({ resource }) => (resource.resourceType === 'Consent' ? [resource] : []));
+  }
+
+  /** Those of them that are there: the first write of one may be under way, or have been given up. */
+  async #present(names: readonly string[]): Promise<SealedResource[]> {
+    const read = await Promise.all(
+      names.map(async (name) => {
+        try {
+          return [await this.read(name)];
+        } catch (error) {
+          if (error instanceof Refused && error.code === 'RESOURCE_UNKNOWN') return [];
+          throw error;
+        }
+      }),
+    );
+    return read.flat();
   }
 
   #requireSigned(consent: Consent, { signature }: SealRow): void {
@@ -199,7 +228,7 @@ export class ResourceDesk {
 
 function parsed(type: ResourceType, id: string, body: unknown): HealthResource {
   const resource = checkedAs(type, body);
-  if (resource === undefined) {
+  if (resource === undefined || !isJson(resource)) {
     throw refused('RESOURCE_INVALID', `the body is no ${type} of the kind that is kept here`);
   }
   if (resource.id === id) return resource;

@@ -56,7 +56,8 @@ export class Sealing {
 
   /** Under the primary key. @throws Refused SLOT_FROZEN, AdapterError */
   tag(resource: HealthResource): Seal {
-    return this.#make(tagSlot, 'mac', (key) => tagUnder(this.#ports.crypto, key.secret, resource));
+    const sealed = sealedParts(resource);
+    return this.#make(tagSlot, 'mac', (key) => tagUnder(this.#ports.crypto, key.secret, sealed));
   }
 
   /** Under the primary key. @throws Refused SLOT_FROZEN, AdapterError */
@@ -67,8 +68,9 @@ export class Sealing {
 
   /** Also under keys that are no longer primary, as long as they live. @throws AdapterError */
   isTagOf(seal: Seal, resource: HealthResource): boolean {
+    const sealed = sealedParts(resource);
     return this.#check(tagSlot, 'verify-mac', seal, (key) =>
-      equalConstantTime(tagUnder(this.#ports.crypto, key.secret, resource), seal.bytes),
+      equalConstantTime(tagUnder(this.#ports.crypto, key.secret, sealed), seal.bytes),
     );
   }
 
@@ -129,19 +131,36 @@ export class Sealing {
   }
 }
 
-function tagUnder(crypto: CryptoProvider, root: Uint8Array, resource: HealthResource): Uint8Array {
-  const { resourceType, id } = resource;
+interface SealedParts {
+  readonly patient: Uint8Array;
+  readonly type: Uint8Array;
+  readonly id: Uint8Array;
+  readonly content: Uint8Array;
+}
+
+/** Outside of any use of a key: what somebody sent is no fault of the key. */
+function sealedParts(resource: HealthResource): SealedParts {
+  return {
+    patient: utf8(patientOf(resource)),
+    type: utf8(resource.resourceType),
+    id: utf8(resource.id),
+    content: canonicalJson(resource),
+  };
+}
+
+function tagUnder(crypto: CryptoProvider, root: Uint8Array, sealed: SealedParts): Uint8Array {
+  const { patient, type, id, content } = sealed;
   const patientKey = crypto.hmacSha3_384(
     root,
-    lengthPrefixed(utf8('gyre/v1/phi/patient'), utf8(patientOf(resource))),
+    lengthPrefixed(utf8('gyre/v1/phi/patient'), patient),
   );
   const resourceKey = crypto.hmacSha3_384(
     patientKey,
-    lengthPrefixed(utf8('gyre/v1/phi/resource'), utf8(resourceType), utf8(id)),
+    lengthPrefixed(utf8('gyre/v1/phi/resource'), type, id),
   );
   patientKey.fill(0);
   try {
-    return crypto.hmacSha3_384(resourceKey, canonicalJson(resource));
+    return crypto.hmacSha3_384(resourceKey, content);
   } finally {
     resourceKey.fill(0);
   }

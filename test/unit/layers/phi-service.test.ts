@@ -156,6 +156,35 @@ describe('what was sealed', () => {
   });
 });
 
+describe('what somebody sends', () => {
+  test('is no fault of the key: numbers and texts that JSON cannot carry are refused', async () => {
+    await given(ada, 'PUT', patient);
+    const before = await adapter.samples(tagSlot);
+    expect(await tried(ada, 'PUT', pulse('p1', 1e20))).toBe('RESOURCE_INVALID');
+    const torn = { ...patient, name: [{ family: 'a\uD800' }] };
+    expect(await tried(ada, 'PUT', torn)).toBe('RESOURCE_INVALID');
+    expect(await adapter.samples(tagSlot)).toEqual(before);
+  });
+
+  test('and never came to layer 5 holds up nobody else, nor a rotation', async () => {
+    await given(ada, 'PUT', patient);
+    await given(ada, 'PUT', pulse('z'));
+    await given(ada, 'PUT', consent('c1'));
+    isDatabaseDown = true;
+    expect(await tried(ada, 'PUT', pulse('a'))).toBe('PEER_UNAVAILABLE');
+    expect(await tried(ada, 'PUT', consent('c0'))).toBe('PEER_UNAVAILABLE');
+    isDatabaseDown = false;
+    expect(await tried(doctor, 'GET', pulse('z'))).toBe('done');
+    expect(await tried(ada, 'GET', pulse('a'))).toBe('RESOURCE_UNKNOWN');
+    await adapter.prepare(tagSlot, 2);
+    await adapter.activate(tagSlot, 2, challenge);
+    await until(async () => sealOf(await asked(ada, 'GET', pulse('z')))['keyVersion'] === 2);
+    await given(ada, 'PUT', pulse('a'));
+    await given(ada, 'PUT', consent('c0'));
+    await until(async () => (await adapter.measure())['seals-under-older-keys'] === 0);
+  });
+});
+
 describe('a rotation', () => {
   test('seals everything anew beside the requests; the old key is needed until then', async () => {
     await given(ada, 'PUT', patient);

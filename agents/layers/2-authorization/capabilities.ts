@@ -22,6 +22,7 @@ import type { ExpiryLedger } from '../service/expiry-ledger.ts';
 import { Refused } from '../service/http-app.ts';
 import { checkToken, decodedToken, type TokenFault } from '../service/token-check.ts';
 import { akpKeyOf, type SigningCode, type TokenSigner } from '../service/token-signer.ts';
+import type { KeptSettings } from '../service/kept-settings.ts';
 import { capabilitySlot, type Certification } from './certification.ts';
 import type { Entitlements } from './entitlements.ts';
 import type { IdentityView } from './identity-view.ts';
@@ -36,6 +37,8 @@ export const sessionStatus = {
   SESSION_FOREIGN: 401,
   /** Signed by a key that layer 1 does not name. */
   SESSION_KEY_UNKNOWN: 401,
+  /** The policy asks for one, and the session was opened without. */
+  SECOND_FACTOR_REQUIRED: 401,
 } as const;
 export type SessionCode = keyof typeof sessionStatus;
 
@@ -58,6 +61,7 @@ const capabilityCodes: Readonly<Record<TokenFault, CapabilityCode>> = {
 
 export interface CapabilityPorts {
   readonly keys: EmbeddedAdapter;
+  readonly settings: Pick<KeptSettings, 'current'>;
   readonly clock: Clock;
   readonly view: IdentityView;
   readonly certification: Certification;
@@ -136,7 +140,7 @@ export class Capabilities {
   }
 
   async #subjectOf(session: string): Promise<string> {
-    const { clock, view } = this.#ports;
+    const { clock, view, settings } = this.#ports;
     const verdict = await checkToken(session, {
       ...sessionToken,
       nowMs: clock.nowMs(),
@@ -146,7 +150,11 @@ export class Capabilities {
       throw refusedSession(sessionCodes[verdict.fault]);
     }
     if (!sessionClaimsCheck.check(verdict.claims)) throw refusedSession('SESSION_INVALID');
-    return verdict.claims.sub;
+    const { amr, sub } = verdict.claims;
+    if (settings.current.mfaRequired && !amr.includes('mfa')) {
+      throw refusedSession('SECOND_FACTOR_REQUIRED');
+    }
+    return sub;
   }
 
   #nonceKey() {

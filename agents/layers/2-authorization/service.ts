@@ -56,6 +56,7 @@ export const openService: OpenService = async (ports) => {
   const signer = new TokenSigner({ keys, slot: capabilitySlot, type, clock, ledger });
   const capabilities = new Capabilities({
     keys,
+    settings,
     clock,
     view,
     certification,

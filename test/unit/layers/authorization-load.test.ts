@@ -1,5 +1,6 @@
 /** Requests that never pause while every key of layers 1 and 2 is turned, taken back and retired. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { sessionCheck } from '#schemas/identity.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
 import {
   capabilitiesFor,
@@ -21,7 +22,9 @@ beforeAll(async () => {
   // Without codes, which come once in half a minute.
   const lax = { policyVersion: 2, policyDigest: '2'.repeat(64), mfaRequired: false };
   const told = { ...settings, ...lax, overlapMs: sessionMs };
-  await done(layers.identity.control, 'POST', '/v1/control/configure', told);
+  for (const { control } of [layers.identity, layers.authorization]) {
+    await done(control, 'POST', '/v1/control/configure', told);
+  }
 });
 afterAll(() => layers.end());
 
@@ -95,3 +98,15 @@ test('turning every slot under load fails nobody', async () => {
 async function pass(timeMs: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, timeMs));
 }
+
+test('a session without a second factor gives nothing more once the policy asks for one', async () => {
+  const { identity, authorization, user } = layers;
+  const session = await login(identity.client, user);
+  if (session.status === 'refused' || !sessionCheck.check(session.body))
+    throw new Error('no session');
+  const { token } = session.body;
+  expect(await capabilitiesFor(layers, token)).toHaveLength(1);
+  const strict = { ...settings, policyVersion: 3, policyDigest: '3'.repeat(64) };
+  await done(authorization.control, 'POST', '/v1/control/configure', strict);
+  await expect(capabilitiesFor(layers, token)).rejects.toThrow('SECOND_FACTOR_REQUIRED');
+});

@@ -82,7 +82,10 @@ export class HookedAdapter implements LayerAdapter {
   }
 
   async retire(slot: string, version: number): Promise<void> {
-    await this.#hooks.get(slot)?.retiring?.(version);
+    // Refused before anything is taken away beside the key.
+    if (this.#keys.store.primary(slot)?.version !== version) {
+      await this.#hooks.get(slot)?.retiring?.(version);
+    }
     await this.#keys.retire(slot, version);
   }
 

@@ -100,6 +100,14 @@ describe('a program', () => {
     await expect.poll(() => isRunning(pid), { timeout: 30_000 }).toBe(false);
   });
 
+  test('that leaves something running behind holds up nobody', async () => {
+    const leaves = `
+      const options = { stdio: ['ignore', 'inherit', 'ignore'], detached: true };
+      require('node:child_process').spawn('sleep', ['60'], options).unref();
+      process.stdout.write('[]');`;
+    expect(await inspectedBy(leaves)).toEqual([]);
+  });
+
   test('that is not there, or that refuses, is told apart', async () => {
     const nowhere = new CommandChannel({ crypto, program: join(folder, 'nothing') });
     await expect(RemoteAdapter.connect(nowhere)).rejects.toMatchObject({

@@ -42,15 +42,8 @@ export const openService: OpenService = async (ports) => {
   let identity: ServiceClient | undefined;
   const peer = () => (identity ??= ports.peer(1));
   const view = IdentityView.restore({ disk, crypto, clock, peer });
-  const certification = Certification.restore({
-    database,
-    keys,
-    view,
-    crypto,
-    clock,
-    log,
-    peer,
-  });
+  const stores = { database, keys, view };
+  const certification = Certification.restore({ ...stores, crypto, clock, log, peer });
   const replays = ReplayStore.open(disk, { clock });
   const { type } = capabilityToken;
   const signer = new TokenSigner({ keys, slot: capabilitySlot, type, clock, ledger });

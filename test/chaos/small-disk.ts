@@ -1,28 +1,30 @@
 /**
- * A disk of 32 MiB that a test can fill: a tmpfs, mounted where this process may mount, and
+ * A disk, 32 MiB unless told, that a test can fill: a tmpfs, mounted where this process may mount, and
  * gone at the end. An agent whose state folder is a link to it meets a disk that is really full.
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync, rmdirSync } from 'node:fs';
 import { rmdir, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-const bytes = 32 * 1024 * 1024;
+const mebibyte = 1024 * 1024;
 
 export class SmallDisk {
   readonly folder: string;
+  readonly #mebibytes: number;
 
-  private constructor(folder: string) {
+  private constructor(folder: string, mebibytes: number) {
     this.folder = folder;
+    this.#mebibytes = mebibytes;
   }
 
   /** Null where this process may not mount; why not goes to stderr. */
-  static mount(): SmallDisk | null {
+  static mount(mebibytes = 32): SmallDisk | null {
     const folder = mkdtempSync(path.join(tmpdir(), 'gyre-disk-'));
     try {
-      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=700`, 'tmpfs', folder], {
+      execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${mebibytes}m,mode=700`, 'tmpfs', folder], {
         stdio: 'pipe',
       });
     } catch (error) {
@@ -33,7 +35,7 @@ export class SmallDisk {
       );
       return null;
     }
-    return new SmallDisk(folder);
+    return new SmallDisk(folder, mebibytes);
   }
 
   /** `at`, an empty folder, becomes a link to this disk. */
@@ -45,8 +47,11 @@ export class SmallDisk {
   /** Takes every byte that is left. */
   fill(): void {
     const filler = path.join(this.folder, 'filler');
+    const piece = new Uint8Array(mebibyte);
     try {
-      writeFileSync(filler, new Uint8Array(2 * bytes));
+      for (let written = 0; written <= this.#mebibytes; written += 1) {
+        appendFileSync(filler, piece);
+      }
     } catch (error) {
       if (error instanceof Error && 'code' in error && error.code === 'ENOSPC') return;
       throw error;

@@ -236,9 +236,12 @@ function told(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : JSON.stringify(error);
 }
 
+/** Room for the auditor's log of an hour: it is filled on purpose, not by itself. */
+const diskMebibytes = 256;
+
 function mountDisks(disks: Map<string, SmallDisk>): void {
   for (const id of onSmallDisks) {
-    const disk = SmallDisk.mount();
+    const disk = SmallDisk.mount(diskMebibytes);
     if (disk === null) return;
     disks.set(id, disk);
   }

@@ -18,6 +18,7 @@ import {
   type ServiceAnswer,
   type ServiceRequest,
 } from '../service/service-client.ts';
+import { Turns } from '../service/turns.ts';
 import { runProgram, type ProgramSpec } from './program.ts';
 
 export interface CommandChannelOptions extends ProgramSpec {
@@ -29,7 +30,7 @@ const operations = new Map(serviceControlNames.map((name) => [controlPath(name),
 export class CommandChannel implements ControlChannel {
   readonly #options: CommandChannelOptions;
   /** One program at a time: what is attached need not stand two at once. */
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   constructor(options: CommandChannelOptions) {
     this.#options = options;
@@ -39,10 +40,7 @@ export class CommandChannel implements ControlChannel {
   async ask({ path, body }: ServiceRequest): Promise<ServiceAnswer> {
     const operation = operations.get(path);
     if (operation === undefined) throw new ServiceError('PEER_UNKNOWN', 'no such operation');
-    const run = (): Promise<ServiceAnswer> => this.#run(operation, body);
-    const turn = this.#turn.then(run, run);
-    this.#turn = turn.catch(() => undefined);
-    return await turn;
+    return await this.#turns.take('program', () => this.#run(operation, body));
   }
 
   close(): void {

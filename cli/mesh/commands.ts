@@ -4,6 +4,7 @@ import { parseWhole, type Context } from '../context.ts';
 import { exitCodes, usageFault, type ExitCode } from '../fault.ts';
 import { typed } from '../style.ts';
 import { natsAddress } from './agent-configs.ts';
+import { operators } from './members.ts';
 import { tokenKinds, type TokenKind } from './mesh-file.ts';
 import { rotationTimeMsMax, type RotationTimes } from './policy-body.ts';
 import { isMeshName } from './provisioning.ts';
@@ -21,11 +22,17 @@ export const up: CommandSpec = {
     ['--services', "new mesh: the layers are services of their own, which hold the layers' keys"],
     ['--soak <ms>', 'new mesh: how long triggers are watched before a commit (default: 0)'],
     ['--overlap <ms>', 'new mesh: how long old keys stay valid after a commit (default: 10000)'],
+    [
+      '--emergency-approvals <n>',
+      'new mesh: how many approve an emergency, 0 or 1 (default: 1); with 0 it runs at once',
+    ],
   ],
   details:
     'A new mesh has two operators (op-1, op-2), two orchestrators, a signer, an auditor and one agent\n' +
     'for each of the seven layers. All keys lie in its directory. Without --detach it runs until\n' +
-    'Ctrl-C.',
+    'Ctrl-C.\n' +
+    'Layer 7 asks for an emergency rotation when keys do not work as they should; an operator approves\n' +
+    'it (gyre rotation list, gyre rotation approve), or nobody has to: --emergency-approvals 0.',
   examples: ['gyre up --detach --dir ./mesh'],
   run: async (context, options) => {
     const request = startRequest(context, options);
@@ -80,6 +87,7 @@ function startRequest({ output, layout }: Context, options: Options): StartReque
   const token = textOption(options, 'token');
   const name = textOption(options, 'name');
   const times = timesOf(options);
+  const approvals = textOption(options, 'emergencyApprovals');
   return {
     root: layout.root,
     ...(port === undefined
@@ -88,6 +96,7 @@ function startRequest({ output, layout }: Context, options: Options): StartReque
     ...(token === undefined ? {} : { token: parseToken(token) }),
     ...(name === undefined ? {} : { name: parseName(name) }),
     ...(Object.keys(times).length === 0 ? {} : { times }),
+    ...(approvals === undefined ? {} : { emergencyApprovals: parseApprovals(approvals) }),
     ...(options['services'] === true ? { services: true } : {}),
     onProgress: (line) => output.progress(line),
   };
@@ -102,6 +111,11 @@ function timesOf(options: Options): Partial<RotationTimes> {
       ? {}
       : { overlapMs: parseWhole(overlap, { name: '--overlap', ...bounds }) }),
   };
+}
+
+/** The one who asks does not approve: more than the others can give would never come together. */
+function parseApprovals(text: string): number {
+  return parseWhole(text, { name: '--emergency-approvals', min: 0, max: operators.length - 1 });
 }
 
 function parseName(text: string): string {

@@ -24,8 +24,14 @@ import { systemErrorCode } from './durable-files.ts';
 export const tokenKinds = ['softhsm', 'file'] as const;
 export type TokenKind = (typeof tokenKinds)[number];
 
+/**
+ * Of what lies in a mesh directory. 1 knew neither services nor healing actions: its documents name
+ * other keys, and its agents have no right to what those of today say.
+ */
+export const meshVersion = 2;
+
 export const MeshFile = StrictObject({
-  version: Type.Literal(1),
+  version: IntegerRange({ min: 1, max: meshVersion }),
   mesh: KebabName(),
   rootDigest: DigestHex(),
   port: IntegerRange({ min: 1, max: 65535 }),
@@ -64,6 +70,16 @@ export async function findMesh(root: string): Promise<MeshFile | null> {
     code: 'MESH_UNREADABLE',
     reason: `${path} is not a description of a mesh`,
     hint: 'Restore the file, or make another mesh: gyre up --dir OTHER.',
+  });
+}
+
+/** An older mesh can be looked at, exported and stopped; programs of today do not run it. */
+export function requireToday(mesh: MeshFile, root: string): void {
+  if (mesh.version === meshVersion) return;
+  throw new CliFault({
+    code: 'MESH_OUTDATED',
+    reason: `the mesh in ${root} was made by an older gyre (version ${mesh.version} of a mesh, not ${meshVersion})`,
+    hint: `Keep its log where you need it (gyre audit export, with the gyre that made it), and make another: gyre up --dir OTHER.`,
   });
 }
 

@@ -15,6 +15,15 @@ export interface RotationTimes {
   readonly stepTimeoutMs?: number;
 }
 
+/** What whoever makes a mesh may choose of its first policy. */
+export interface PolicyChoices extends RotationTimes {
+  /**
+   * Approvers of an emergency beside who asks for it; one unless told. With none, what layer 7 asks for
+   * begins at once.
+   */
+  readonly emergencyApprovals?: number;
+}
+
 /** Of a development mesh: nothing to watch, and old keys go soon. */
 export const developmentTimes: RotationTimes = { soakMs: 0, overlapMs: 10_000 };
 
@@ -26,7 +35,7 @@ const dayMs = 24 * 3_600_000;
 export function policyBody(
   mesh: string,
   { issuedAt, expiresAt }: Validity,
-  times: RotationTimes,
+  choices: PolicyChoices,
 ): PolicyBody {
   return {
     kind: 'policy',
@@ -69,7 +78,7 @@ export function policyBody(
         layer_3: { min_tls_version: '1.3', hybrid_key_exchange_required: true },
         layer_4: { min_aes_key_size: 256, authenticated_encryption_required: true },
       },
-      rotation: rotationRules(times),
+      rotation: rotationRules(choices),
       channels: {
         epoch_max_ms: 3_600_000,
         epoch_messages_max: 2 ** 20,
@@ -82,9 +91,10 @@ export function policyBody(
   };
 }
 
-function rotationRules({ soakMs, overlapMs, stepTimeoutMs = 3000 }: RotationTimes): RotationRules {
+function rotationRules(choices: PolicyChoices): RotationRules {
+  const { soakMs, overlapMs, stepTimeoutMs = 3000, emergencyApprovals = 1 } = choices;
   return {
-    approvals: { scheduled: 1, emergency: 1, policy_change: 1, recovery: 1 },
+    approvals: { scheduled: 1, emergency: emergencyApprovals, policy_change: 1, recovery: 1 },
     plan_valid_ms: dayMs,
     step_timeout_ms: stepTimeoutMs,
     step_attempts_max: 3,

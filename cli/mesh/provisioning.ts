@@ -34,8 +34,8 @@ import { enrolmentBody, makeIdentity, type Anchor, type Identity } from './ident
 import { layoutOf, socketPathBytesMax, type MeshLayout } from './layout.ts';
 import { measureAlgorithms } from './measurements.ts';
 import { agents, members, operators } from './members.ts';
-import { findMesh, type MeshFile } from './mesh-file.ts';
-import { policyBody, type RotationTimes } from './policy-body.ts';
+import { findMesh, meshVersion, type MeshFile } from './mesh-file.ts';
+import { policyBody, type PolicyChoices, type RotationTimes } from './policy-body.ts';
 import { registryBody, type Validity } from './registry-body.ts';
 import { writeServiceConfigs } from './services.ts';
 import {
@@ -54,6 +54,8 @@ export interface ProvisioningOptions {
   readonly port: number;
   readonly token: TokenChoice;
   readonly times: RotationTimes;
+  /** Approvers of an emergency beside who asks for it; one unless told. */
+  readonly emergencyApprovals?: number;
   /** Whether services of their own hold the layers' keys. */
   readonly services?: boolean;
   /** Of the mesh; that of its folder unless told. */
@@ -179,9 +181,13 @@ async function signBundle(crypto: CryptoProvider, input: BundleInput): Promise<T
       ),
     ),
     registry: await signDocument(registryBody(mesh, validity, measurements), operatorSigners),
-    policy: await signDocument(policyBody(mesh, validity, options.times), operatorSigners),
+    policy: await signDocument(policyBody(mesh, validity, choicesOf(options)), operatorSigners),
     enrolments,
   };
+}
+
+function choicesOf({ times, emergencyApprovals }: ProvisioningOptions): PolicyChoices {
+  return { ...times, ...(emergencyApprovals === undefined ? {} : { emergencyApprovals }) };
 }
 
 /**
@@ -269,7 +275,7 @@ async function writeMeshFile(
   fields: Pick<MeshFile, 'mesh' | 'rootDigest' | 'port' | 'token' | 'adminNkey' | 'services'>,
 ): Promise<MeshFile> {
   const content: MeshFile = {
-    version: 1,
+    version: meshVersion,
     ...fields,
     createdAtMs: Date.now(),
     operators: operators.map(({ id }) => id),

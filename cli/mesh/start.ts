@@ -11,7 +11,7 @@ import { rewritePort } from './agent-configs.ts';
 import { environmentOfChildren } from './compile-cache.ts';
 import { replaceFile, secretMode } from './durable-files.ts';
 import { layoutOf, type MeshLayout } from './layout.ts';
-import { findMesh, type MeshFile, type TokenKind } from './mesh-file.ts';
+import { findMesh, requireToday, type MeshFile, type TokenKind } from './mesh-file.ts';
 import { developmentTimes, type RotationTimes } from './policy-body.ts';
 import { freePort, requireFreePort } from './ports.ts';
 import { meshNameOf, provisionMesh } from './provisioning.ts';
@@ -28,6 +28,8 @@ export interface StartRequest {
   readonly token?: TokenKind;
   /** Only while a mesh is made: they go into its signed policy. */
   readonly times?: Partial<RotationTimes>;
+  /** The same: approvers of an emergency beside who asks for it. */
+  readonly emergencyApprovals?: number;
   /** The same: what the mesh is called. */
   readonly name?: string;
   /** The same: services of their own hold the layers' keys. */
@@ -74,9 +76,13 @@ export async function startHere(
 async function prepare(request: StartRequest): Promise<Prepared> {
   const { root, onProgress } = request;
   const layout = layoutOf(root);
+  const existing = await findMesh(root);
+  if (existing !== null) {
+    requireToday(existing, root);
+    refuseChanges(existing, request);
+  }
   const environment = await toolEnvironment();
   const { path: natsServer } = await findNatsServer(environment);
-  const existing = await findMesh(root);
   if (existing === null) {
     const port = await choosePort(request.port ?? 0);
     const choice =
@@ -87,11 +93,12 @@ async function prepare(request: StartRequest): Promise<Prepared> {
     const times = { ...developmentTimes, ...request.times };
     const name = request.name ?? meshNameOf(root);
     const services = request.services ?? false;
+    const { emergencyApprovals } = request;
     const making = { root, port, token: choice, times, name, services, onProgress };
-    const mesh = await provisionMesh(making);
+    const approvals = emergencyApprovals === undefined ? {} : { emergencyApprovals };
+    const mesh = await provisionMesh({ ...making, ...approvals });
     return { layout, mesh, created: true, natsServer };
   }
-  refuseChanges(existing, request);
   if ((await runningSupervisor(layout)) !== null || request.port === undefined) {
     return { layout, mesh: existing, created: false, natsServer };
   }
@@ -106,7 +113,8 @@ async function choosePort(wanted: number): Promise<number> {
 }
 
 /** Token and policy are decided when a mesh is made. */
-function refuseChanges(mesh: MeshFile, { root, token, times, name, services }: StartRequest): void {
+function refuseChanges(mesh: MeshFile, request: StartRequest): void {
+  const { root, token, times, name, services, emergencyApprovals } = request;
   if (services === true && mesh.services !== true) {
     throw usageFault(
       `the agents of the mesh in ${root} hold the layers' keys themselves`,
@@ -125,10 +133,10 @@ function refuseChanges(mesh: MeshFile, { root, token, times, name, services }: S
       'A token cannot be exchanged; make another mesh with --dir.',
     );
   }
-  if (times !== undefined && Object.keys(times).length > 0) {
+  if (emergencyApprovals !== undefined || Object.keys(times ?? {}).length > 0) {
     throw usageFault(
       `the mesh in ${root} has its policy already`,
-      '--soak and --overlap count only when a mesh is made; make another one with --dir.',
+      '--soak, --overlap and --emergency-approvals count when a mesh is made; gyre policy amends it.',
     );
   }
 }

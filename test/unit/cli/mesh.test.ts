@@ -17,12 +17,14 @@ import { makePath } from '#cli/mesh/durable-files.ts';
 import { layoutOf } from '#cli/mesh/layout.ts';
 import { agents, members } from '#cli/mesh/members.ts';
 import { channels, channelsOf } from '#shared/core/channels.ts';
-import { findMesh } from '#cli/mesh/mesh-file.ts';
+import { policyFaults } from '#shared/core/policy-faults.ts';
+import { findMesh, meshVersion } from '#cli/mesh/mesh-file.ts';
 import { developmentTimes, policyBody } from '#cli/mesh/policy-body.ts';
 import { requireFreePort, tryPort } from '#cli/mesh/ports.ts';
 import { isRunning, processMark } from '#cli/mesh/process-identity.ts';
 import { meshNameOf, provisionMesh } from '#cli/mesh/provisioning.ts';
 import { registryBody } from '#cli/mesh/registry-body.ts';
+import { startDetached } from '#cli/mesh/start.ts';
 import { acquireLock, releaseLock, runningSupervisor } from '#cli/mesh/supervisor-record.ts';
 import { atLeast, findNatsServer, parseNatsVersion, parseSetupRecord } from '#cli/mesh/tools.ts';
 
@@ -57,6 +59,14 @@ describe('documents', () => {
   test('are of their schemas', () => {
     expect(compile(PolicyBody).errors(policy)).toEqual([]);
     expect(compile(RegistryBody).errors(registry)).toEqual([]);
+  });
+
+  test('nobody approves an emergency where whoever makes the mesh wants that', () => {
+    expect(policy.policies.rotation.approvals.emergency).toBe(1);
+    const body = policyBody('dev', validity, { ...developmentTimes, emergencyApprovals: 0 });
+    expect(compile(PolicyBody).errors(body)).toEqual([]);
+    expect(body.policies.rotation.approvals).toMatchObject({ emergency: 0, scheduled: 1 });
+    expect(policyFaults(body, registry)).toEqual([]);
   });
 
   test('every slot uses an algorithm of the registry that the policy allows', () => {
@@ -235,6 +245,34 @@ test('a folder without a mesh, and one with something else in its place', async 
   expect(await findMesh(folder)).toBeNull();
   await writeFile(join(folder, 'mesh.json'), '{"version":2}');
   await expect(findMesh(folder)).rejects.toMatchObject({ code: 'MESH_UNREADABLE' });
+});
+
+describe('a mesh that is there already', () => {
+  async function meshOf(version: number): Promise<void> {
+    const fields = { mesh: 'dev', rootDigest: 'a'.repeat(64), port: 4222, token: 'file' };
+    const ids = { operators: ['op-1'], agents: ['signer'], adminNkey: `U${'A'.repeat(55)}` };
+    const text = JSON.stringify({ version, ...fields, ...ids, createdAtMs: 1 });
+    await writeFile(join(folder, 'mesh.json'), text);
+  }
+  const start = (more: object = {}) =>
+    startDetached({ root: folder, onProgress: () => undefined, ...more });
+
+  test('one of an older gyre can be looked at, and is not run: its agents lack rights', async () => {
+    await meshOf(1);
+    expect(await findMesh(folder)).toMatchObject({ version: 1, mesh: 'dev' });
+    await expect(start()).rejects.toMatchObject({
+      code: 'MESH_OUTDATED',
+      hint: expect.stringContaining('gyre up --dir OTHER'),
+    });
+  });
+
+  test('its policy is made already: who approves emergencies is not chosen again', async () => {
+    await meshOf(meshVersion);
+    await expect(start({ emergencyApprovals: 0 })).rejects.toMatchObject({
+      code: 'USAGE',
+      hint: expect.stringContaining('gyre policy'),
+    });
+  });
 });
 
 describe('doctor', () => {

@@ -18,10 +18,14 @@ export interface ConfigFields {
   readonly token: TokenConfig;
   /** Whether services of their own hold the layers' keys. */
   readonly services?: boolean;
+  /** Between two heartbeats of a layer agent; a second unless told. */
+  readonly heartbeatMs?: number;
 }
 
 /** Uses of an old key within this span keep it from being retired; above any round of a workload. */
 const recentUseMs = 1_000;
+/** Milliseconds between two heartbeats. */
+export const heartbeatBounds = { min: 100, max: 60_000 };
 /** Silence of an orchestrator after which the other one goes on with its sagas. */
 const takeoverMs = 1_500;
 const checkpointLeaves = 512;
@@ -83,9 +87,12 @@ function ofKind(
 ): Partial<AgentConfig> {
   switch (member.kind) {
     case 'layer':
-      return fields.services === true && member.layer !== undefined
-        ? { serviceControlSocket: from(layout.controlSocket(member.layer)) }
-        : { keyServiceSocket: from(layout.keyServiceSocket(member.id)), recentUseMs };
+      return {
+        ...(fields.services === true && member.layer !== undefined
+          ? { serviceControlSocket: from(layout.controlSocket(member.layer)) }
+          : { keyServiceSocket: from(layout.keyServiceSocket(member.id)), recentUseMs }),
+        ...(fields.heartbeatMs === undefined ? {} : { heartbeatMs: fields.heartbeatMs }),
+      };
     case 'signer':
       return {
         token: fields.token,

@@ -3,7 +3,7 @@ import { textOption, type CommandSpec, type Options } from '../command.ts';
 import { parseWhole, type Context } from '../context.ts';
 import { exitCodes, usageFault, type ExitCode } from '../fault.ts';
 import { typed } from '../style.ts';
-import { natsAddress } from './agent-configs.ts';
+import { heartbeatBounds, natsAddress } from './agent-configs.ts';
 import { operators } from './members.ts';
 import { tokenKinds, type TokenKind } from './mesh-file.ts';
 import { rotationTimeMsMax, type RotationTimes } from './policy-body.ts';
@@ -22,6 +22,7 @@ export const up: CommandSpec = {
     ['--services', "new mesh: the layers are services of their own, which hold the layers' keys"],
     ['--soak <ms>', 'new mesh: how long triggers are watched before a commit (default: 0)'],
     ['--overlap <ms>', 'new mesh: how long old keys stay valid after a commit (default: 10000)'],
+    ['--heartbeat <ms>', 'new mesh: how often layer agents say that they live (default: 1000)'],
     [
       '--emergency-approvals <n>',
       'new mesh: how many approve an emergency, 0 or 1 (default: 1); with 0 it runs at once',
@@ -88,6 +89,7 @@ function startRequest({ output, layout }: Context, options: Options): StartReque
   const name = textOption(options, 'name');
   const times = timesOf(options);
   const approvals = textOption(options, 'emergencyApprovals');
+  const heartbeat = textOption(options, 'heartbeat');
   return {
     root: layout.root,
     ...(port === undefined
@@ -97,6 +99,9 @@ function startRequest({ output, layout }: Context, options: Options): StartReque
     ...(name === undefined ? {} : { name: parseName(name) }),
     ...(Object.keys(times).length === 0 ? {} : { times }),
     ...(approvals === undefined ? {} : { emergencyApprovals: parseApprovals(approvals) }),
+    ...(heartbeat === undefined
+      ? {}
+      : { heartbeatMs: parseWhole(heartbeat, { name: '--heartbeat', ...heartbeatBounds }) }),
     ...(options['services'] === true ? { services: true } : {}),
     onProgress: (line) => output.progress(line),
   };

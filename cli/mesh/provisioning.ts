@@ -56,6 +56,8 @@ export interface ProvisioningOptions {
   readonly times: RotationTimes;
   /** Approvers of an emergency beside who asks for it; one unless told. */
   readonly emergencyApprovals?: number;
+  /** Between two heartbeats of a layer agent; a second unless told. */
+  readonly heartbeatMs?: number;
   /** Whether services of their own hold the layers' keys. */
   readonly services?: boolean;
   /** Of the mesh; that of its folder unless told. */
@@ -118,12 +120,15 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
     const bundle = await signBundle(crypto, { identities, signer, measurements, options });
     const rootDigest = documentDigest(crypto, bundle.root.body);
     checkBundle(crypto, bundle, rootDigest);
-    const { port, services = false } = options;
+    const { port, services = false, heartbeatMs } = options;
     const { mesh } = bundle.root.body;
     const token = tokenConfig(choice, tokenLabel);
     await Promise.all([
       createFile(layout.bundleFile, `${JSON.stringify(bundle)}\n`),
-      writeConfigs(layout, { mesh, rootDigest, port, token, services }),
+      writeConfigs(layout, {
+        ...{ mesh, rootDigest, port, token, services },
+        ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
+      }),
       ...(services ? [writeServiceConfigs(layout)] : []),
     ]);
     if (choice.kind === 'softhsm') await settleToken(layout, options.root);

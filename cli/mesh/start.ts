@@ -30,6 +30,8 @@ export interface StartRequest {
   readonly times?: Partial<RotationTimes>;
   /** The same: approvers of an emergency beside who asks for it. */
   readonly emergencyApprovals?: number;
+  /** The same: between two heartbeats of a layer agent. */
+  readonly heartbeatMs?: number;
   /** The same: what the mesh is called. */
   readonly name?: string;
   /** The same: services of their own hold the layers' keys. */
@@ -93,10 +95,11 @@ async function prepare(request: StartRequest): Promise<Prepared> {
     const times = { ...developmentTimes, ...request.times };
     const name = request.name ?? meshNameOf(root);
     const services = request.services ?? false;
-    const { emergencyApprovals } = request;
+    const { emergencyApprovals, heartbeatMs } = request;
     const making = { root, port, token: choice, times, name, services, onProgress };
     const approvals = emergencyApprovals === undefined ? {} : { emergencyApprovals };
-    const mesh = await provisionMesh({ ...making, ...approvals });
+    const heartbeat = heartbeatMs === undefined ? {} : { heartbeatMs };
+    const mesh = await provisionMesh({ ...making, ...approvals, ...heartbeat });
     return { layout, mesh, created: true, natsServer };
   }
   if ((await runningSupervisor(layout)) !== null || request.port === undefined) {
@@ -112,7 +115,7 @@ async function choosePort(wanted: number): Promise<number> {
   return wanted;
 }
 
-/** Token and policy are decided when a mesh is made. */
+/** Token, policy and configuration are decided when a mesh is made. */
 function refuseChanges(mesh: MeshFile, request: StartRequest): void {
   const { root, token, times, name, services, emergencyApprovals } = request;
   if (services === true && mesh.services !== true) {
@@ -131,6 +134,12 @@ function refuseChanges(mesh: MeshFile, request: StartRequest): void {
     throw usageFault(
       `the mesh in ${root} has the token ${mesh.token}`,
       'A token cannot be exchanged; make another mesh with --dir.',
+    );
+  }
+  if (request.heartbeatMs !== undefined) {
+    throw usageFault(
+      `the agents of the mesh in ${root} have their configuration already`,
+      '--heartbeat counts when a mesh is made; heartbeatMs in their config.json says it later.',
     );
   }
   if (emergencyApprovals !== undefined || Object.keys(times ?? {}).length > 0) {

@@ -106,6 +106,17 @@ test('configurations are of their schema and name no absolute path but the libra
   }
 });
 
+test('how often layer agents say that they live is said to them and to nobody else', () => {
+  const token = { kind: 'file', directory: 'token/seeds', pinFile: 'token/pin' } as const;
+  const fields = { mesh: 'dev', rootDigest: 'a'.repeat(64), port: 4222, token, heartbeatMs: 500 };
+  const told = members.filter((member) => {
+    const config = configOf(layoutOf('/somewhere/mesh'), member, fields);
+    expect(agentConfigCheck.errors(config)).toEqual([]);
+    return config.heartbeatMs === 500;
+  });
+  expect(told.map(({ kind }) => kind)).toEqual(Array.from({ length: 7 }, () => 'layer'));
+});
+
 describe('nats-server', () => {
   test('versions', () => {
     expect(parseNatsVersion('nats-server: v2.15.1\n')).toBe('2.15.1');
@@ -272,6 +283,7 @@ describe('a mesh that is there already', () => {
       code: 'USAGE',
       hint: expect.stringContaining('gyre policy'),
     });
+    await expect(start({ heartbeatMs: 500 })).rejects.toMatchObject({ code: 'USAGE' });
   });
 });
 

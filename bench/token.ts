@@ -5,7 +5,7 @@
  */
 import { utf8 } from '#shared/crypto/bytes.ts';
 import { createNativeProvider } from '#shared/crypto/native-provider.ts';
-import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
+import { openPkcs11Token } from '#shared/runtime/token/pkcs11-token.ts';
 import { makeSoftHsmToken, softHsm } from '../test/support/softhsm.ts';
 import { measure } from './measure.ts';
 import type { Row } from './report.ts';

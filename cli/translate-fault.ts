@@ -4,7 +4,7 @@
  */
 import { BootError } from '#shared/runtime/boot.ts';
 import { BusError, type BusErrorCode } from '#shared/bus/bus.ts';
-import { TokenError } from '#agents/signer/token/token.ts';
+import { TokenError } from '#shared/runtime/token/token.ts';
 import { CliFault, exitCodes, type ExitCode } from './fault.ts';
 import { systemErrorCode } from './mesh/durable-files.ts';
 import { tokenFault } from './mesh/token-setup.ts';

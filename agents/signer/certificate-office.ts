@@ -20,7 +20,7 @@ import {
 } from '#shared/crypto/x509.ts';
 import { translated } from '#shared/runtime/outbox-store.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
-import { TokenError, type Token } from './token/token.ts';
+import { TokenError, type Token } from '#shared/runtime/token/token.ts';
 
 /** Beside the roles' keys. */
 export const authorityKeyName = 'certificate-authority';

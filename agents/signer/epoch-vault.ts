@@ -11,8 +11,8 @@ import { channelSecretBytes } from '#shared/crypto/key-schedule.ts';
 import type { Disk, SecretFiles, SecretName } from '#shared/runtime/disk.ts';
 import type { EpochStore, HeldEpoch } from '#shared/runtime/epoch-store.ts';
 import type { Log } from '#shared/runtime/ports.ts';
+import { TokenError, type Token } from '#shared/runtime/token/token.ts';
 import type { EpochRecord } from './epoch-record.ts';
-import { TokenError, type Token } from './token/token.ts';
 
 export type VaultErrorCode =
   /** A file of the vault does not unwrap, or to something else than a secret, or one is missing. */

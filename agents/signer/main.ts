@@ -4,15 +4,15 @@ import type { TokenConfig } from '#schemas/config.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { BootError, bootAgent, runAgent } from '#shared/runtime/boot.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
+import type { TokenEvent } from '#shared/runtime/token/child-supervisor.ts';
+import { openFileToken } from '#shared/runtime/token/file-token.ts';
+import { openPkcs11Token } from '#shared/runtime/token/pkcs11-token.ts';
+import type { Token } from '#shared/runtime/token/token.ts';
 import { CertificateOffice } from './certificate-office.ts';
 import { CheckpointMemory } from './checkpoint-memory.ts';
 import { EpochRecord } from './epoch-record.ts';
 import { EpochVault } from './epoch-vault.ts';
 import { Signer } from './signer.ts';
-import { openFileToken } from './token/file-token.ts';
-import type { TokenEvent } from './token/child-supervisor.ts';
-import { openPkcs11Token } from './token/pkcs11-token.ts';
-import type { Token } from './token/token.ts';
 
 runAgent(async () => {
   const agent = await bootAgent(process.argv[2] ?? 'config.json');

@@ -26,11 +26,11 @@ import type { Outbox, OutboxDrain } from '#shared/runtime/outbox.ts';
 import { OutboxError } from '#shared/runtime/outbox-store.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
+import { TokenError, type KeyRole, type Token } from '#shared/runtime/token/token.ts';
 import type { CertificateNote, CertificateOffice } from './certificate-office.ts';
 import type { CheckpointMemory } from './checkpoint-memory.ts';
 import { EpochOffice } from './epoch-office.ts';
 import type { EpochRecord } from './epoch-record.ts';
-import { TokenError, type KeyRole, type Token } from './token/token.ts';
 
 export interface SignerPorts {
   readonly agentId: string;

@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { lstat, readdir, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { findSoftHsmLibrary } from '#agents/signer/token/pkcs11-provisioning.ts';
+import { findSoftHsmLibrary } from '#shared/runtime/token/pkcs11-provisioning.ts';
 import { CliFault } from '../fault.ts';
 import { systemErrorCode } from '../mesh/durable-files.ts';
 import type { MeshLayout } from '../mesh/layout.ts';

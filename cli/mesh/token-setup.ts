@@ -4,10 +4,10 @@
  */
 import { join } from 'node:path';
 import type { TokenConfig } from '#schemas/config.ts';
-import { openFileToken } from '#agents/signer/token/file-token.ts';
-import { initialiseSoftHsmToken } from '#agents/signer/token/pkcs11-provisioning.ts';
-import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
-import { TokenError, type KeyRole, type Token } from '#agents/signer/token/token.ts';
+import { openFileToken } from '#shared/runtime/token/file-token.ts';
+import { initialiseSoftHsmToken } from '#shared/runtime/token/pkcs11-provisioning.ts';
+import { openPkcs11Token } from '#shared/runtime/token/pkcs11-token.ts';
+import { TokenError, type KeyRole, type Token } from '#shared/runtime/token/token.ts';
 import { toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { keyIdOf, type DocumentSigner } from '#shared/crypto/signed-document.ts';

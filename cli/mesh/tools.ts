@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process';
 import { access, constants, readFile } from 'node:fs/promises';
 import { delimiter, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { findSoftHsmLibrary } from '#agents/signer/token/pkcs11-provisioning.ts';
+import { findSoftHsmLibrary } from '#shared/runtime/token/pkcs11-provisioning.ts';
 import { CliFault } from '../fault.ts';
 import { systemErrorCode } from './durable-files.ts';
 

@@ -5,7 +5,7 @@
  */
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { isReply, isRequest } from '#agents/signer/token/child-messages.ts';
+import { isReply, isRequest } from '#shared/runtime/token/child-messages.ts';
 import { checks } from '#cli/answers.ts';
 import { isSupervisorMessage } from '#cli/mesh/supervisor-messages.ts';
 import { agentConfigCheck } from '#schemas/config.ts';

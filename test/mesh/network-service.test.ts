@@ -8,7 +8,7 @@ import { openService } from '#agents/layers/3-network/service.ts';
 import { SignerAuthority } from '#agents/layers/3-network/signer-authority.ts';
 import { TlsClient } from '#agents/layers/service/tls-client.ts';
 import { authorityKeyName } from '#agents/signer/certificate-office.ts';
-import type { Token } from '#agents/signer/token/token.ts';
+import type { Token } from '#shared/runtime/token/token.ts';
 import { validMsMax } from '#shared/core/certificate-evidence.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { RunningService } from '../support/layer-service.ts';

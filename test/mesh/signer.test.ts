@@ -1,7 +1,7 @@
 /** What thieves ask of the signer, all at once: it states no two stories. */
 
 import { afterEach, expect, it } from 'vitest';
-import type { Token } from '#agents/signer/token/token.ts';
+import type { Token } from '#shared/runtime/token/token.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 

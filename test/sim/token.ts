@@ -2,7 +2,7 @@
  * The signer's token in a simulated world: the role keys of the world behind the latency, the losses and
  * the silence of a real token. The device outlives the signer's processes; each life opens it anew.
  *
- * It fails as the supervised token does (`agents/signer/token/child-supervisor.ts`): one request at a time,
+ * It fails as the supervised token does (`shared/runtime/token/child-supervisor.ts`): one request at a time,
  * a request that hung or whose session was lost is repeated once in a new child, and what fails twice is
  * TOKEN_TIMEOUT or TOKEN_UNREACHABLE. Whether a signature was made is then unknown: here it was or was not.
  */
@@ -13,7 +13,7 @@ import {
   type CanaryResult,
   type Token,
   type TokenErrorCode,
-} from '#agents/signer/token/token.ts';
+} from '#shared/runtime/token/token.ts';
 import type { BusClock } from '#shared/bus/timers.ts';
 import { concat } from '#shared/crypto/bytes.ts';
 import type { SigningKey } from '#shared/crypto/key-handle.ts';

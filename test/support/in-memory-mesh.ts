@@ -31,7 +31,7 @@ import {
   type Host,
   type Running,
 } from './mesh-agents.ts';
-import type { Token } from '#agents/signer/token/token.ts';
+import type { Token } from '#shared/runtime/token/token.ts';
 import { KeysInMemory } from './keys-in-memory.ts';
 import {
   crypto,

@@ -1,6 +1,6 @@
 /** A token whose keys are those of the test's world: a fake with behaviour, and no HSM. */
 
-import { TokenError, type Token } from '#agents/signer/token/token.ts';
+import { TokenError, type Token } from '#shared/runtime/token/token.ts';
 import { concat } from '#shared/crypto/bytes.ts';
 import type { World } from './world.ts';
 

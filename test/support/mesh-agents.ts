@@ -25,7 +25,7 @@ import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
 import { Signer } from '#agents/signer/signer.ts';
-import type { Token } from '#agents/signer/token/token.ts';
+import type { Token } from '#shared/runtime/token/token.ts';
 import type { AgentConfig } from '#schemas/config.ts';
 import { healingLayer } from '#schemas/healing.ts';
 import type { LayerNumber } from '#schemas/layers.ts';

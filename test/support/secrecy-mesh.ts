@@ -14,7 +14,7 @@ import { CheckpointMemory } from '#agents/signer/checkpoint-memory.ts';
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
 import { Signer } from '#agents/signer/signer.ts';
-import type { Token } from '#agents/signer/token/token.ts';
+import type { Token } from '#shared/runtime/token/token.ts';
 import type { StepReported } from '#schemas/steps.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { streamSubjects, subjectsOf, type Subjects } from '#shared/bus/subjects.ts';

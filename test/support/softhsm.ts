@@ -11,8 +11,8 @@ import { join } from 'node:path';
 import {
   findSoftHsmLibrary,
   initialiseSoftHsmToken,
-} from '#agents/signer/token/pkcs11-provisioning.ts';
-import type { Pkcs11TokenOptions } from '#agents/signer/token/pkcs11-token.ts';
+} from '#shared/runtime/token/pkcs11-provisioning.ts';
+import type { Pkcs11TokenOptions } from '#shared/runtime/token/pkcs11-token.ts';
 import { compileCacheDirectory } from '#cli/mesh/compile-cache.ts';
 
 export interface SoftHsmForTest {

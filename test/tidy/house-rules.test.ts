@@ -25,13 +25,16 @@ const CLEAN: Record<string, string> = {
     "import { connect } from '@nats-io/transport-node';\n" +
     "import { PREFIX } from '../subjects.ts';\n// subjects begin with gyre.v1\n",
   'shared/runtime/run-loop.ts': "import { PREFIX } from '#shared/bus/subjects.ts';\n",
-  'agents/signer/token-child.ts': "const p = await import('pkcs11js');\n",
+  'shared/runtime/token/token-child.ts': "const p = await import('pkcs11js');\n",
+  'agents/signer/main.ts': "import { t } from '#shared/runtime/token/token.ts';\n",
+  'agents/layers/4-encryption/root.ts': "import { t } from '#shared/runtime/token/token.ts';\n",
   'agents/layers/layer-agent.ts':
     "import '#shared/runtime/run-loop.ts';\nexport const at = Date.now();\n",
   'agents/layers/1-identity/main.ts':
     "import { a } from '../layer-agent.ts';\nimport { b } from '#agents/layers/layer-agent.ts';\n" +
     "import { c } from './adapter.ts';\n",
-  'cli/main.ts': "import { a } from '#agents/signer/file-token.ts';\nimport './exit-code.ts';\n",
+  'cli/main.ts':
+    "import { a } from '#shared/runtime/token/file-token.ts';\nimport './exit-code.ts';\n",
   'infra/nats/permissions.ts': "import '#cli/main.ts';\n",
   'test/unit/cli/main.test.ts':
     "import '#agents/signer/a.ts';\nimport '@nats-io/kv';\nimport 'pkcs11js';\nconst s = 'gyre.v1.x';\n",
@@ -77,12 +80,21 @@ const FAULTY: [Rule, string, string][] = [
   ['nothing-imports-tests', 'shared/bus/a.ts', "import '../../bench/run.ts';"],
   ['nats-in-bus-only', 'agents/auditor/a.ts', "import { connect } from '@nats-io/transport-node';"],
   ['nats-in-bus-only', 'cli/a.ts', "import type { NatsConnection } from 'nats';"],
-  ['pkcs11-in-signer-only', 'cli/a.ts', "const p = await import('pkcs11js');"],
-  ['pkcs11-in-signer-only', 'shared/crypto/a.ts', "const p = require('pkcs11js');"],
+  ['pkcs11-in-token-only', 'cli/a.ts', "const p = await import('pkcs11js');"],
+  ['pkcs11-in-token-only', 'shared/crypto/a.ts', "const p = require('pkcs11js');"],
+  ['pkcs11-in-token-only', 'shared/runtime/a.ts', "const p = require('pkcs11js');"],
   [
-    'pkcs11-in-signer-only',
+    'pkcs11-in-token-only',
     'agents/layers/4-encryption/a.ts',
     "const p = createRequire(import.meta.url)('pkcs11js');",
+  ],
+  ['token-users', 'shared/runtime/a.ts', "import { t } from './token/token.ts';"],
+  ['token-users', 'agents/auditor/a.ts', "import { t } from '#shared/runtime/token/token.ts';"],
+  ['token-users', 'agents/layers/a.ts', "import { t } from '#shared/runtime/token/token.ts';"],
+  [
+    'token-users',
+    'agents/layers/5-database/a.ts',
+    "import { t } from '#shared/runtime/token/token.ts';",
   ],
   ['subjects-in-one-file', 'agents/auditor/a.ts', "const subject = 'gyre.v1.dev.audit.receipt';"],
   ['subjects-in-one-file', 'cli/a.ts', 'const subject = `gyre.v1.${mesh}.saga`;'],
@@ -93,7 +105,7 @@ const FAULTY: [Rule, string, string][] = [
   ['no-barrels', 'cli/all.ts', "export * from './a.ts';\nexport { b, type C } from './b.ts';\n"],
   ['kebab-case', 'shared/bus/natsBus.ts', ''],
   ['kebab-case', 'test/unit/Bus.test.ts', ''],
-  ['kebab-case', 'agents/signer/token_child/a.ts', ''],
+  ['kebab-case', 'shared/runtime/token_child/a.ts', ''],
   ['kebab-case', 'infra/setup/fetch_it.sh', ''],
   ['file-length', 'cli/a.ts', 'export {};\n'.repeat(LINES_MAX)],
   ['file-length', 'test/unit/a.test.ts', 'export {};\n'.repeat(LINES_MAX)],

@@ -20,7 +20,8 @@ export const RULES = [
   'pure-core',
   'nothing-imports-tests',
   'nats-in-bus-only',
-  'pkcs11-in-signer-only',
+  'pkcs11-in-token-only',
+  'token-users',
   'subjects-in-one-file',
   'no-drawers',
   'no-barrels',
@@ -48,6 +49,9 @@ const FOLDERS = [
 ] as const;
 const TESTS = ['test', 'bench'];
 const SUBJECTS_FILE = 'shared/bus/subjects.ts';
+const TOKEN_FOLDER = 'shared/runtime/token/';
+/** Who may hold a token; beside the command line, which makes tokens ready. */
+const TOKEN_USERS = ['agents/signer', 'agents/layers/4-encryption'];
 const DRAWERS = /^(?:utils?|common|helpers?|misc|lib)$/;
 const TYPESCRIPT = /\.[cm]?tsx?$/;
 const SCRIPT = /\.(?:[cm]?[tj]sx?|sh)$/;
@@ -149,8 +153,12 @@ function checkPackage({ file, folder }: Context, line: number, specifier: string
   if (/^(?:@nats-io\/|nats(?:\/|$))/.test(specifier) && folder !== 'shared/bus') {
     found.push({ rule: 'nats-in-bus-only', line, reason: 'only shared/bus knows NATS' });
   }
-  if (/^pkcs11js(?:\/|$)/.test(specifier) && agentOf(file.path) !== 'agents/signer') {
-    found.push({ rule: 'pkcs11-in-signer-only', line, reason: 'only agents/signer knows PKCS#11' });
+  if (/^pkcs11js(?:\/|$)/.test(specifier) && !file.path.startsWith(TOKEN_FOLDER)) {
+    found.push({
+      rule: 'pkcs11-in-token-only',
+      line,
+      reason: `only ${TOKEN_FOLDER} knows PKCS#11`,
+    });
   }
   return found;
 }
@@ -169,6 +177,7 @@ function checkTarget({ file, folder }: Context, line: number, target: string): F
     const reason = `${folder}/ may not import ${to ?? target}: it stands below it in the list`;
     found.push({ rule: 'import-order', line, reason });
   }
+  found.push(...checkTokenUse(file, line, target));
   const [own, other] = [agentOf(file.path), agentOf(target)];
   if (own !== null && other !== null && own !== other) {
     const sharedByLayers = own.startsWith('agents/layers/') && other === 'agents/layers';
@@ -176,6 +185,14 @@ function checkTarget({ file, folder }: Context, line: number, target: string): F
     if (!sharedByLayers) found.push({ rule: 'agents-apart', line, reason });
   }
   return found;
+}
+
+function checkTokenUse({ path }: SourceFile, line: number, target: string): Found[] {
+  if (!target.startsWith(TOKEN_FOLDER) || path.startsWith(TOKEN_FOLDER)) return [];
+  const user = agentOf(path);
+  if (user === null ? path.startsWith('cli/') : TOKEN_USERS.includes(user)) return [];
+  const reason = `tokens are held by ${TOKEN_USERS.join(' and ')} alone`;
+  return [{ rule: 'token-users', line, reason }];
 }
 
 function checkPurity({ file, masks }: Context): Found[] {

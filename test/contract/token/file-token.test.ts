@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { describe, expect, onTestFinished, test } from 'vitest';
 
-import { openFileToken } from '#agents/signer/token/file-token.ts';
+import { openFileToken } from '#shared/runtime/token/file-token.ts';
 
 import { expectCode, tokenContract } from './suite.ts';
 import type { TokenBackend } from './suite.ts';

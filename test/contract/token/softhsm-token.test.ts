@@ -12,8 +12,8 @@ import { afterAll, describe, expect, onTestFinished, test } from 'vitest';
 import {
   initialiseSoftHsmToken,
   preparePkcs11Token,
-} from '#agents/signer/token/pkcs11-provisioning.ts';
-import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
+} from '#shared/runtime/token/pkcs11-provisioning.ts';
+import { openPkcs11Token } from '#shared/runtime/token/pkcs11-token.ts';
 
 import { makeSoftHsmToken, removeOriginals, softHsm } from '../../support/softhsm.ts';
 import type { SoftHsmForTest } from '../../support/softhsm.ts';
@@ -96,15 +96,13 @@ describe.runIf('libraryPath' in softHsm)('SoftHSM2 token', () => {
     const { options } = await freshToken();
     const bare = await mkdtemp(join(tmpdir(), 'gyre-bare-'));
     onTestFinished(() => rm(bare, { recursive: true, force: true }));
-    const source = fileURLToPath(new URL('../../../agents/signer/token', import.meta.url));
-    await cp(source, bare, { recursive: true });
+    const source = fileURLToPath(new URL('../../../shared/runtime/token', import.meta.url));
+    await cp(source, join(bare, 'token'), { recursive: true });
     // What of the project it needs beside its own folder.
-    const needed = 'shared/runtime/durable-file.ts';
-    await cp(fileURLToPath(new URL(`../../../${needed}`, import.meta.url)), join(bare, needed));
-    const bareProject = { type: 'module', imports: { '#shared/*': './shared/*' } };
-    await writeFile(join(bare, 'package.json'), JSON.stringify(bareProject));
+    await cp(join(source, '..', 'durable-file.ts'), join(bare, 'durable-file.ts'));
+    await writeFile(join(bare, 'package.json'), JSON.stringify({ type: 'module' }));
     const script = `
-      import { openPkcs11Token } from './pkcs11-token.ts';
+      import { openPkcs11Token } from './token/pkcs11-token.ts';
       const options = ${JSON.stringify({ ...options, pin: undefined })};
       await openPkcs11Token({ ...options, pin: () => Buffer.from('1234') }).then(
         () => console.log('opened'),

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 
-import type { Token, TokenErrorCode } from '#agents/signer/token/token.ts';
+import type { Token, TokenErrorCode } from '#shared/runtime/token/token.ts';
 
 export interface TokenBackend {
   /** Opens the token, with its own PIN or with the one given. */

@@ -9,9 +9,9 @@ import { fileURLToPath } from 'node:url';
 
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
-import type { TokenEvent } from '#agents/signer/token/child-supervisor.ts';
-import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
-import type { Pkcs11Token, Pkcs11TokenOptions } from '#agents/signer/token/pkcs11-token.ts';
+import type { TokenEvent } from '#shared/runtime/token/child-supervisor.ts';
+import { openPkcs11Token } from '#shared/runtime/token/pkcs11-token.ts';
+import type { Pkcs11Token, Pkcs11TokenOptions } from '#shared/runtime/token/pkcs11-token.ts';
 
 import { makeSpiedToken, removeSpy, spyLibraryPath } from './spy.ts';
 import type { SpiedToken } from './spy.ts';

@@ -2,7 +2,7 @@
  * A process that opens the token of its argument, prints the child's pid and signs once for each
  * chunk on stdin, for tests that kill it.
  */
-import { openPkcs11Token } from '#agents/signer/token/pkcs11-token.ts';
+import { openPkcs11Token } from '#shared/runtime/token/pkcs11-token.ts';
 
 const token = await openPkcs11Token({
   ...JSON.parse(process.argv[2] ?? ''),

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { orchCodes } from '#schemas/errors.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { BootError } from '#shared/runtime/boot.ts';
-import { TokenError } from '#agents/signer/token/token.ts';
+import { TokenError } from '#shared/runtime/token/token.ts';
 import { buildProgram, runProgram } from '#cli/program.ts';
 import { orchestrationFault } from '#cli/orchestration-fault.ts';
 import { Output } from '#cli/output.ts';

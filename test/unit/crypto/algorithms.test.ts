@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { PolicyBody } from '#schemas/policy.ts';
-import { openFileToken } from '#agents/signer/token/file-token.ts';
+import { openFileToken } from '#shared/runtime/token/file-token.ts';
 import type { PolicyDocuments } from '#shared/core/policy.ts';
 import { catalogue } from '#shared/crypto/algorithm-catalogue.ts';
 import type { KnownAlgorithm } from '#shared/crypto/algorithm-catalogue.ts';

@@ -10,8 +10,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 
 import { EpochRecord } from '#agents/signer/epoch-record.ts';
 import { EpochVault } from '#agents/signer/epoch-vault.ts';
-import { openFileToken } from '#agents/signer/token/file-token.ts';
-import type { Token } from '#agents/signer/token/token.ts';
+import { openFileToken } from '#shared/runtime/token/file-token.ts';
+import type { Token } from '#shared/runtime/token/token.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { quiet } from '../../support/world.ts';
 

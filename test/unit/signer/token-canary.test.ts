@@ -4,8 +4,8 @@ import type { KeyObject } from 'node:crypto';
 
 import { describe, expect, test } from 'vitest';
 
-import { canaryKeyName, requireCanary, runCanary } from '#agents/signer/token/canary.ts';
-import { TokenError } from '#agents/signer/token/token.ts';
+import { canaryKeyName, requireCanary, runCanary } from '#shared/runtime/token/canary.ts';
+import { TokenError } from '#shared/runtime/token/token.ts';
 
 type Behaviour = (key: KeyObject, message: Uint8Array, context: Uint8Array) => Uint8Array;
 

@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
-import { isReply, isRequest } from '#agents/signer/token/child-messages.ts';
-import type { Reply, Request } from '#agents/signer/token/child-messages.ts';
+import { isReply, isRequest } from '#shared/runtime/token/child-messages.ts';
+import type { Reply, Request } from '#shared/runtime/token/child-messages.ts';
 
 const names = { libraryPath: '/lib/p11.so', label: 'gyre', pin: Buffer.from('1234') };
 const requests: Request[] = [

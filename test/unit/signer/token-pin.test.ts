@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 import { afterAll, expect, test } from 'vitest';
 
-import { readPin } from '#agents/signer/token/pin.ts';
+import { readPin } from '#shared/runtime/token/pin.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'gyre-pin-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

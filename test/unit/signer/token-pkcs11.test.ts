@@ -1,15 +1,15 @@
 /** The decisions about a PKCS#11 token that need no token: errors, PIN flags, description, delays. */
 import { describe, expect, test } from 'vitest';
 
-import { restartDelayMs } from '#agents/signer/token/child-supervisor.ts';
+import { restartDelayMs } from '#shared/runtime/token/child-supervisor.ts';
 import {
   pkcs11Code,
   refusalBeforeLogin,
   translateCall,
   translateLogin,
-} from '#agents/signer/token/pkcs11-errors.ts';
-import { describePkcs11 } from '#agents/signer/token/pkcs11-token.ts';
-import { TokenError, tokenAdvice, tokenErrorCodes } from '#agents/signer/token/token.ts';
+} from '#shared/runtime/token/pkcs11-errors.ts';
+import { describePkcs11 } from '#shared/runtime/token/pkcs11-token.ts';
+import { TokenError, tokenAdvice, tokenErrorCodes } from '#shared/runtime/token/token.ts';
 
 const answered = (code: unknown): Error => Object.assign(new Error('of the library'), { code });
 

@@ -6,7 +6,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 
-import { readAtMost } from '#shared/runtime/durable-file.ts';
+import { readAtMost } from '../durable-file.ts';
 import { TokenError } from './token.ts';
 
 /** A function must return a fresh array at each call: it is wiped after use. */

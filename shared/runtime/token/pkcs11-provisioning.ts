@@ -9,7 +9,7 @@ import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 
-import { createDurably, systemCode } from '#shared/runtime/durable-file.ts';
+import { createDurably, systemCode } from '../durable-file.ts';
 import type { Operation } from './child-messages.ts';
 import { TokenProcess } from './child-process.ts';
 import { readPin } from './pin.ts';

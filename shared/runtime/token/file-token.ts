@@ -17,7 +17,7 @@ import {
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { createDurably, readAtMost, systemCode } from '#shared/runtime/durable-file.ts';
+import { createDurably, readAtMost, systemCode } from '../durable-file.ts';
 import { requireCanary, runCanary } from './canary.ts';
 import { readPin } from './pin.ts';
 import type { PinSource } from './pin.ts';

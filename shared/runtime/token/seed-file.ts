@@ -6,7 +6,7 @@
  */
 import { join } from 'node:path';
 
-import { createDurably, readAtMost, systemCode } from '#shared/runtime/durable-file.ts';
+import { createDurably, readAtMost, systemCode } from '../durable-file.ts';
 import { TokenError, isKeyName, seedBytes } from './token.ts';
 
 export interface WrappedSeed {

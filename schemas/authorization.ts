@@ -80,10 +80,12 @@ export const CapabilityClaims = StrictObject({
 export type CapabilityClaims = Static<typeof CapabilityClaims>;
 export const capabilityClaimsCheck = compile(CapabilityClaims);
 
-/** Anything may be shown: what is no capability is refused as one. */
+/**
+ * Anything may be shown: what is no capability is refused as one. It has to be for the layer that
+ * asks, which is known by the socket.
+ */
 export const IntrospectionRequest = StrictObject({
   token: Text(16_384),
-  audience: Text(64),
   scope: Text(64),
   /** Chosen by the asking service: the same one again, after a broken connection, is no replay. */
   requestId: Type.Optional(Identifier()),

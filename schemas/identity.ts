@@ -141,10 +141,15 @@ export const keyCertificateCheck = compile(KeyCertificate);
 export const certifiedSlots = ['2/capability-signature'] as const;
 const CertifiedSlot = OneOf(certifiedSlots);
 
+/** ML-DSA context of the proof in a request for a certificate. */
+export const possessionContext = 'gyre/v1/certificate-request';
+
 export const CertificateRequest = StrictObject({
   slot: CertifiedSlot,
   keyId: DigestHex(),
   publicKey: PublicKey,
+  /** By that very key, over all of this: whoever asks has it. */
+  proof: Signature,
 });
 export const certificateRequestCheck = compile(CertificateRequest);
 

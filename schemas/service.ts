@@ -30,16 +30,36 @@ const Listen = StrictObject({
   names: Type.Optional(List(Text(253), { itemsMin: 1, itemsMax: 16 })),
 });
 
+/**
+ * Which other layers a layer serves more than the public routes: each on a unix socket of its own, so
+ * that whoever asks is known by the socket, and has what that layer needs and nothing else.
+ */
+export const peersServed: Readonly<Partial<Record<LayerNumber, readonly LayerNumber[]>>> = {
+  /** Certificates. */
+  1: [2],
+  /** Introspection. */
+  2: [4, 5, 6, 7],
+  /** Data keys. */
+  4: [5],
+  /** Records. */
+  5: [6],
+};
+
+/** By number of the layer. */
+const LayerPaths = Type.Record(Type.String({ pattern: '^[1-7]$' }), Path);
+
 /** Paths are relative to the folder of the file. */
 export const ServiceConfig = StrictObject({
   layer: LayerNumber,
   stateDirectory: Path,
-  /** Unix socket (0600) on which clients and the other services use this one. */
+  /** Unix socket (0600) of the public routes: what layer 3 forwards to, and who has no socket of his own. */
   serviceSocket: Path,
+  /** Unix sockets (0600) of the routes of one other layer each, in a folder of its own. */
+  peerSockets: LayerPaths,
   /** Unix socket (0600) on which its agent turns the keys, and administrators enrol users. */
   controlSocket: Path,
-  /** Service sockets of other layers, by number of the layer. */
-  peers: Type.Record(Type.String({ pattern: '^[1-7]$' }), Path),
+  /** Of the other layers: the socket that it opens for this one, or else its service socket. */
+  peers: LayerPaths,
   listen: Type.Optional(Listen),
   /** A PostgreSQL server by its URL; without one the embedded database is used. */
   databaseUrlFile: Type.Optional(Path),

@@ -28,8 +28,10 @@ export interface MeshLayout {
   /** Of a layer's service: configuration and state. */
   serviceDirectory(layer: LayerNumber): string;
   serviceConfigFile(layer: LayerNumber): string;
-  /** Where clients and other services use it. */
+  /** Where anybody uses it. */
   serviceSocket(layer: LayerNumber): string;
+  /** Where one other layer uses more of it; in a folder of its own. */
+  peerSocket(layer: LayerNumber, peer: LayerNumber): string;
   /** Where its agent turns the keys. */
   controlSocket(layer: LayerNumber): string;
 }
@@ -82,6 +84,7 @@ export function layoutOf(root: string): MeshLayout {
     serviceDirectory,
     serviceConfigFile: (layer) => join(serviceDirectory(layer), memberFiles.config),
     serviceSocket: (layer) => join(root, 'run', `${layerNames[layer]}.sock`),
+    peerSocket: (layer, peer) => join(root, 'run', 'peers', `${layer}-${peer}`, 'service.sock'),
     controlSocket: (layer) => join(root, 'run', `${layerNames[layer]}.control.sock`),
   };
 }

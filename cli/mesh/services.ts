@@ -4,7 +4,7 @@
  */
 import { relative, join } from 'node:path';
 import { layerNames, layerNumbers, type LayerNumber } from '#schemas/layers.ts';
-import type { ServiceConfig } from '#schemas/service.ts';
+import { peersServed, type ServiceConfig } from '#schemas/service.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
 import type { ProcessSpec } from './supervised-process.ts';
@@ -46,14 +46,18 @@ export function serviceSpec(layout: MeshLayout, layer: LayerNumber): ProcessSpec
 function configOf(layout: MeshLayout, layer: LayerNumber): ServiceConfig {
   const from = (path: string): string => relative(layout.serviceDirectory(layer), path);
   const others = layerNumbers.filter((other) => other !== layer);
+  const served = (by: LayerNumber): readonly LayerNumber[] => peersServed[by] ?? [];
+  const socketAt = (other: LayerNumber): string =>
+    served(other).includes(layer) ? layout.peerSocket(other, layer) : layout.serviceSocket(other);
   return {
     layer,
     stateDirectory: memberFiles.state,
     serviceSocket: from(layout.serviceSocket(layer)),
     controlSocket: from(layout.controlSocket(layer)),
-    peers: Object.fromEntries(
-      others.map((other) => [String(other), from(layout.serviceSocket(other))]),
+    peerSockets: Object.fromEntries(
+      served(layer).map((peer) => [String(peer), from(layout.peerSocket(layer, peer))]),
     ),
+    peers: Object.fromEntries(others.map((other) => [String(other), from(socketAt(other))])),
     ...(layer === 3 ? { listen: { host: '127.0.0.1', port: 0, names: [...networkNames] } } : {}),
     recentUseMs,
   };

@@ -32,7 +32,8 @@ export async function openCapabilityDesk(ports: ServicePorts): Promise<LayerServ
   });
   return {
     adapter: new HookedAdapter('capability-desk', keys, {}),
-    routes: app,
+    routes: serviceApp({ log, status: {} }).app,
+    peerRoutes: { 4: app, 5: app, 6: app, 7: app },
     configure: async () => undefined,
     measure: () => ({}),
     takeCounts: () => [],

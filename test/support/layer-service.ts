@@ -10,9 +10,10 @@ import { controlRoutes } from '#agents/layers/service/control-routes.ts';
 import { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { ServiceClient } from '#agents/layers/service/service-client.ts';
 import type { LayerService, OpenService } from '#agents/layers/service/service.ts';
+import { peerFaceOf, peerPathsOf } from '#agents/layers/service/service-faces.ts';
 import { SocketServer } from '#agents/layers/service/socket-server.ts';
 import { layerNumbers, type LayerNumber } from '#schemas/layers.ts';
-import type { ServiceConfig } from '#schemas/service.ts';
+import { peersServed, type ServiceConfig } from '#schemas/service.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import { systemClock } from '#shared/runtime/system.ts';
@@ -32,6 +33,7 @@ export class RunningService {
   readonly folder: string;
   readonly client: ServiceClient;
   readonly control: ServiceClient;
+  readonly #asPeer = new Map<LayerNumber, ServiceClient>();
   #running: { service: LayerService; servers: SocketServer[]; peers: ServiceClient[] } | undefined;
   readonly #options: ServiceOptions;
 
@@ -49,9 +51,22 @@ export class RunningService {
     return running;
   }
 
+  get layer(): LayerNumber {
+    return this.#options.layer;
+  }
+
   get service(): LayerService {
     if (this.#running === undefined) throw new Error('the service is down');
     return this.#running.service;
+  }
+
+  /** What another layer has of it. */
+  asPeer(peer: LayerNumber): ServiceClient {
+    const known = this.#asPeer.get(peer);
+    if (known !== undefined) return known;
+    const client = new ServiceClient({ socketPath: this.#peerSocket(this.#options.layer, peer) });
+    this.#asPeer.set(peer, client);
+    return client;
   }
 
   adapter(): Promise<RemoteAdapter> {
@@ -62,7 +77,13 @@ export class RunningService {
     const { layer, open, clock, log, config } = this.#options;
     const state = join(this.folder, `layer-${layer}`);
     mkdirSync(state, { recursive: true, mode: 0o700 });
-    const socketOf = (other: LayerNumber) => join(this.folder, `${other}.service.sock`);
+    const socketOf = (other: LayerNumber) =>
+      peersServed[other]?.includes(layer) === true
+        ? this.#peerSocket(other, layer)
+        : join(this.folder, `${other}.service.sock`);
+    const peerSockets = Object.fromEntries(
+      (peersServed[layer] ?? []).map((peer) => [String(peer), this.#peerSocket(layer, peer)]),
+    );
     const peers: ServiceClient[] = [];
     const service = await open({
       layer,
@@ -71,6 +92,7 @@ export class RunningService {
         stateDirectory: state,
         serviceSocket: this.#socket('service'),
         controlSocket: this.#socket('control'),
+        peerSockets,
         peers: Object.fromEntries(layerNumbers.map((other) => [String(other), socketOf(other)])),
         ...config,
       },
@@ -87,6 +109,10 @@ export class RunningService {
     });
     const servers = [
       new SocketServer(service.routes, this.#socket('service')),
+      ...peerPathsOf(peerSockets).flatMap(([peer, path]) => {
+        const face = peerFaceOf(service, peer);
+        return face === undefined ? [] : [new SocketServer(face, path)];
+      }),
       new SocketServer(controlRoutes(service, log ?? quiet), this.#socket('control')),
     ];
     await service.start();
@@ -105,9 +131,12 @@ export class RunningService {
   /** Stops it, and removes the folder. */
   async end(): Promise<void> {
     await this.stop();
-    this.client.close();
-    this.control.close();
+    for (const client of [this.client, this.control, ...this.#asPeer.values()]) client.close();
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  #peerSocket(layer: LayerNumber, peer: LayerNumber): string {
+    return join(this.folder, `${layer}-${peer}.sock`);
   }
 
   #socket(face: 'service' | 'control'): string {

@@ -13,8 +13,14 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import { healthOf } from '../service/health.ts';
-import { bodyOf, Refused, serviceApp, type ServiceApp } from '../service/http-app.ts';
-import { isNamedAs } from '../service/key-certificate.ts';
+import {
+  bodyOf,
+  Refused,
+  serviceApp,
+  type RefusalCounts,
+  type ServiceApps,
+} from '../service/http-app.ts';
+import { isNamedAs, isPossessed } from '../service/key-certificate.ts';
 import type { KeptSettings } from '../service/kept-settings.ts';
 import { akpKeyOf, signingStatus } from '../service/token-signer.ts';
 import { identitySlot, type CertificateRegister } from './certificate-register.ts';
@@ -27,6 +33,8 @@ const status = {
   ...signingStatus,
   /** The key to be certified is none, or is not the one of that id. */
   KEY_REFUSED: 400,
+  /** Whoever asks does not show that the key to be certified is his. */
+  POSSESSION_UNPROVEN: 403,
 } as const;
 
 export interface IdentityRoutes {
@@ -38,7 +46,7 @@ export interface IdentityRoutes {
   readonly certificates: CertificateRegister;
 }
 
-export function identityRoutes(parts: IdentityRoutes): ServiceApp {
+export function identityRoutes(parts: IdentityRoutes): ServiceApps {
   const { log, keys, settings, login } = parts;
   const { app, refusals } = serviceApp<keyof typeof status>({ log, status });
   app.get('/v1/health', (context) => context.json(healthOf(1, keys, settings)));
@@ -52,16 +60,22 @@ export function identityRoutes(parts: IdentityRoutes): ServiceApp {
   // A prepared key signs nothing yet; verifiers that know it early are not surprised by it.
   app.get('/v1/jwks', (context) => context.json({ keys: usable(keys, sessionSlot).map(akpKeyOf) }));
   app.get('/v1/identity-keys', (context) => context.json({ keys: identityKeysOf(keys) }));
-  certificateRoutes(app, parts);
-  return { app, refusals };
+  return { app, refusals, peerRoutes: { 2: certificateRoutes(parts, refusals) } };
 }
 
-function certificateRoutes(app: Hono, { crypto, certificates }: IdentityRoutes): void {
+/** For layer 2, whose keys are certified. */
+function certificateRoutes(parts: IdentityRoutes, refusals: RefusalCounts): Hono {
+  const { log, crypto, certificates } = parts;
+  const { app } = serviceApp<keyof typeof status>({ log, status, refusals });
   app.post('/internal/v1/certificates', async (context) => {
-    const { slot, keyId, publicKey } = await bodyOf(context, certificateRequestCheck);
-    const bytes = fromBase64Url(publicKey);
-    if (bytes === undefined || !isNamedAs(crypto, bytes, keyId)) {
+    const { slot, keyId, ...rest } = await bodyOf(context, certificateRequestCheck);
+    const publicKey = fromBase64Url(rest.publicKey);
+    if (publicKey === undefined || !isNamedAs(crypto, publicKey, keyId)) {
       throw new Refused('KEY_REFUSED', 'this is not the key of that id');
+    }
+    const proof = fromBase64Url(rest.proof) ?? new Uint8Array();
+    if (!isPossessed(crypto, { slot, keyId, publicKey }, proof)) {
+      throw new Refused('POSSESSION_UNPROVEN', 'the key to be certified did not sign the request');
     }
     return context.json(certificates.issue(slot, keyId));
   });
@@ -70,6 +84,7 @@ function certificateRoutes(app: Hono, { crypto, certificates }: IdentityRoutes):
     certificates.keepOnly(slot, serials);
     return context.json({});
   });
+  return app;
 }
 
 function identityKeysOf(keys: EmbeddedAdapter): IdentityKey[] {

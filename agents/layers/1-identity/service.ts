@@ -61,6 +61,7 @@ export const openService: OpenService = async (ports) => {
   return {
     adapter,
     routes: routes.app,
+    peerRoutes: routes.peerRoutes,
     adminRoutes: identityAdminRoutes(store, log),
     configure: async (told) => settings.adopt(told),
     measure: () => metricsOf({ sessions: login.sessions, users: store.users() }, routes.refusals),

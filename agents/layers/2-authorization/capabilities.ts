@@ -122,10 +122,10 @@ export class Capabilities {
     return { tokens, expiresAtMs: exp * 1_000 };
   }
 
-  /** Who shows it and what for. It is used up. @throws Refused with a `CapabilityCode`, OVERLOADED */
-  async take(request: IntrospectionRequest): Promise<Bearer> {
+  /** Who shows it to `audience` and what for. It is used up. @throws Refused with a `CapabilityCode`, OVERLOADED */
+  async take(request: IntrospectionRequest, audience: Audience): Promise<Bearer> {
     const { entitlements } = this.#ports;
-    const { claims, id } = await this.#checked(request);
+    const { claims, id } = await this.#checked(request.token, audience);
     const scope = claims.scope
       .split(' ')
       .flatMap((name) => allScopes.find((one) => one === name) ?? []);
@@ -168,10 +168,10 @@ export class Capabilities {
 
   /** What the token says, once all of it is known to be so. */
   async #checked(
-    request: IntrospectionRequest,
+    token: string,
+    audience: Audience,
   ): Promise<{ readonly claims: CapabilityClaims; readonly id: Uint8Array }> {
     const { certification, clock, keys, nonces } = this.#ports;
-    const { token, audience } = request;
     const beganMs = clock.monotonicMs();
     const decoded = decodedToken(token);
     if (decoded === undefined || !capabilityClaimsCheck.check(decoded.claims)) {

@@ -13,7 +13,7 @@ import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 import { AdapterError } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { StoredVersion } from '../embedded/key-store.ts';
-import { isInTime, isSignedByIdentity } from '../service/key-certificate.ts';
+import { isInTime, isSignedByIdentity, provePossession } from '../service/key-certificate.ts';
 import { ServiceError, type ServiceClient } from '../service/service-client.ts';
 import { storedJson } from '../service/stored-json.ts';
 import { Turns } from '../service/turns.ts';
@@ -161,12 +161,15 @@ export class Certification {
     return isYoung && body.issuer_key_id === view.primaryIdentityKeyId;
   }
 
-  async #renew({ keyId, publicKey }: StoredVersion): Promise<void> {
-    const { peer, view, crypto } = this.#ports;
+  async #renew(stored: StoredVersion): Promise<void> {
+    const { peer, view, crypto, keys } = this.#ports;
+    const { keyId, publicKey = new Uint8Array() } = stored;
+    const certified = { slot: capabilitySlot, keyId, publicKey };
+    const proof = keys.store.withKey(stored, (key) => provePossession(crypto, key, certified));
     const answer = await peer().ask({
       method: 'POST',
       path: '/internal/v1/certificates',
-      body: { slot: capabilitySlot, keyId, publicKey: toBase64Url(publicKey ?? new Uint8Array()) },
+      body: { ...certified, publicKey: toBase64Url(publicKey), proof: toBase64Url(proof) },
     });
     if (answer.status === 'refused' || !keyCertificateCheck.check(answer.body)) {
       throw new ServiceError('ANSWER_MALFORMED', 'layer 1 gave no certificate');

@@ -59,7 +59,7 @@ export const openService: OpenService = async (ports) => {
     ledger,
     nonces: new Nonces(keys, crypto),
   });
-  const { app, refusals } = authorizationRoutes({
+  const { app, refusals, peerRoutes } = authorizationRoutes({
     log,
     keys,
     settings,
@@ -73,6 +73,7 @@ export const openService: OpenService = async (ports) => {
       [nonceSlot]: nonceHooks(ledger),
     }),
     routes: app,
+    peerRoutes,
     adminRoutes: authorizationAdminRoutes(entitlements, log),
     configure: async (told) => settings.adopt(told),
     measure: () =>

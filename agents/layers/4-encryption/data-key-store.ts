@@ -11,7 +11,7 @@ import { transact, translated } from '../sqlite.ts';
 
 /** Whose object, and which. */
 export interface ObjectName {
-  /** The subject that it belongs to; empty for the other services of the mesh. */
+  /** `subject:` and whose it is, or `layer:` and which of the other layers'. */
   readonly owner: string;
   readonly objectId: string;
 }
@@ -51,9 +51,15 @@ const schema = `
 export class DataKeyStore {
   readonly #database: DatabaseSync;
 
+  /** @throws AdapterError */
   constructor(database: DatabaseSync) {
     this.#database = database;
     this.transact('the data keys cannot be used', () => database.exec(schema));
+    // Of a version that kept the data keys of all layers under one empty name.
+    if (this.#count(`SELECT count(*) AS n FROM data_keys WHERE owner = ''`, []) === 0) return;
+    const what =
+      'the data keys are those of an earlier version, and are not read: make the mesh anew';
+    throw new AdapterError('STORE_FAILED', what);
   }
 
   find({ owner, objectId }: ObjectName): StoredDataKey | undefined {

@@ -1,6 +1,8 @@
-/** What layer 4 may be asked on its service socket, by other services and with a capability. */
+/** What layer 4 may be asked: with a capability on its service socket, for data keys on a layer's own. */
 
 import { randomUUID } from 'node:crypto';
+import type { Hono } from 'hono';
+import type { LayerNumber } from '#schemas/layers.ts';
 import { Base64Url, IntegerRange, StrictObject, Type, compile } from '#schemas/primitives.ts';
 import { fromBase64Url, toBase64Url } from '#shared/crypto/bytes.ts';
 import {
@@ -9,7 +11,13 @@ import {
   type CapabilityCode,
   type CapabilityDesk,
 } from '../service/capability-check.ts';
-import { bodyOf, Refused, serviceApp, type ServiceApp } from '../service/http-app.ts';
+import {
+  bodyOf,
+  Refused,
+  serviceApp,
+  type RefusalCounts,
+  type ServiceApps,
+} from '../service/http-app.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 import type { DataKeyStore } from './data-key-store.ts';
 import type { DataKeys } from './data-keys.ts';
@@ -20,8 +28,7 @@ export const plaintextBytesMax = 128 * 1024;
 const plaintextCharsMax = Math.ceil((plaintextBytesMax * 4) / 3);
 const bodyBytesMax = 2 * plaintextBytesMax;
 const scope = 'encryption:use';
-/** Belongs to no subject: the services of the mesh. */
-const internalOwner = '';
+const status = { ...capabilityStatus, ...objectStatus };
 
 /** ASCII, so that every language has the same bytes for it. */
 const ObjectId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._~:/@-]{0,127}$' });
@@ -52,29 +59,11 @@ export interface EncryptionRoutesOptions {
   readonly log: Log;
 }
 
-export function encryptionRoutes(options: EncryptionRoutesOptions): ServiceApp {
-  const { dataKeys, store, objects, desk, health, log } = options;
-  const status = { ...capabilityStatus, ...objectStatus };
+export function encryptionRoutes(options: EncryptionRoutesOptions): ServiceApps {
+  const { objects, desk, health, log } = options;
   const service = serviceApp<CapabilityCode | ObjectCode>({ log, status, bodyBytesMax });
-  const { app } = service;
+  const { app, refusals } = service;
   app.get('/v1/health', (context) => context.json(health()));
-  app.post('/internal/v1/data-keys', async (context) => {
-    const object = { owner: internalOwner, ...(await bodyOf(context, checks.dataKey)) };
-    objects.requireStrength(256);
-    const { key, kekVersion } = await dataKeys.make(object);
-    return context.json({ objectId: object.objectId, key: revealed(key), kekVersion });
-  });
-  app.post('/internal/v1/data-keys/open', async (context) => {
-    const object = { owner: internalOwner, ...(await bodyOf(context, checks.dataKey)) };
-    const { key, kekVersion } = await dataKeys.open(object);
-    return context.json({ objectId: object.objectId, key: revealed(key), kekVersion });
-  });
-  app.delete('/internal/v1/data-keys/:objectId{.+}', (context) => {
-    const name = { objectId: context.req.param('objectId') };
-    if (!checks.objectId.check(name)) throw new Refused('REQUEST_MALFORMED', 'no such name');
-    store.shred({ owner: internalOwner, ...name });
-    return context.json({});
-  });
   app.post('/v1/objects/encrypt', async (context) => {
     const { subject } = await requireCapability(context, desk, scope);
     const asked = await bodyOf(context, checks.encrypt);
@@ -92,10 +81,39 @@ export function encryptionRoutes(options: EncryptionRoutesOptions): ServiceApp {
     const plaintext = await objects.decrypt(object, bytesOf(asked.ciphertext));
     return context.json({ objectId, plaintext: toBase64Url(plaintext) });
   });
-  return service;
+  return { app, refusals, peerRoutes: { 5: dataKeyRoutes(options, refusals, 5) } };
 }
 
-/** Never that of the services. */
+/** For one other layer: its own data keys, whatever those of others are called. */
+function dataKeyRoutes(
+  options: EncryptionRoutesOptions,
+  refusals: RefusalCounts,
+  peer: LayerNumber,
+): Hono {
+  const { dataKeys, store, objects, log } = options;
+  const owner = `layer:${peer}`;
+  const { app } = serviceApp<CapabilityCode | ObjectCode>({ log, status, bodyBytesMax, refusals });
+  app.post('/internal/v1/data-keys', async (context) => {
+    const object = { owner, ...(await bodyOf(context, checks.dataKey)) };
+    objects.requireStrength(256);
+    const { key, kekVersion } = await dataKeys.make(object);
+    return context.json({ objectId: object.objectId, key: revealed(key), kekVersion });
+  });
+  app.post('/internal/v1/data-keys/open', async (context) => {
+    const object = { owner, ...(await bodyOf(context, checks.dataKey)) };
+    const { key, kekVersion } = await dataKeys.open(object);
+    return context.json({ objectId: object.objectId, key: revealed(key), kekVersion });
+  });
+  app.delete('/internal/v1/data-keys/:objectId{.+}', (context) => {
+    const name = { objectId: context.req.param('objectId') };
+    if (!checks.objectId.check(name)) throw new Refused('REQUEST_MALFORMED', 'no such name');
+    store.shred({ owner, ...name });
+    return context.json({});
+  });
+  return app;
+}
+
+/** Never that of a layer. */
 function ownerOf(subject: string): string {
   return `subject:${subject}`;
 }

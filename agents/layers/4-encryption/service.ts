@@ -21,7 +21,6 @@ import { EmbeddedRootKey, rootSlot } from './root-key.ts';
 import { encryptionRoutes } from './routes.ts';
 
 const recentUseMsDefault = 1_000;
-const audience = 'encryption';
 const databaseName = 'data-keys.db';
 
 /** @throws AdapterError */
@@ -73,11 +72,11 @@ function serviceOf(parts: Parts): LayerService {
       batch: () => dataKeys.rewrapBatch(),
     }),
   };
-  const { app, refusals } = encryptionRoutes({
+  const { app, refusals, peerRoutes } = encryptionRoutes({
     dataKeys,
     store,
     objects,
-    desk: { authorization: () => ports.peer(2), audience },
+    desk: { authorization: () => ports.peer(2) },
     health: () => healthOf(layer, keys, settings),
     log,
   });
@@ -91,6 +90,7 @@ function serviceOf(parts: Parts): LayerService {
       [kekSlot]: kekHooks(parts, wake),
     }),
     routes: app,
+    peerRoutes,
     configure: async (told) => settings.adopt(told),
     measure: () =>
       metricsOf(

@@ -1,6 +1,6 @@
-/** What layer 5 may be asked on its service socket, by other services and with a capability. */
+/** What layer 5 may be asked: with a capability, by layer 6 on its own socket, and by administrators. */
 
-import type { Context } from 'hono';
+import type { Context, Hono } from 'hono';
 import {
   IntegerRange,
   List,
@@ -20,7 +20,13 @@ import {
   type CapabilityCode,
   type CapabilityDesk,
 } from '../service/capability-check.ts';
-import { bodyOf, Refused, serviceApp, type ServiceApp } from '../service/http-app.ts';
+import {
+  bodyOf,
+  Refused,
+  serviceApp,
+  type RefusalCounts,
+  type ServiceApps,
+} from '../service/http-app.ts';
 import { chainBegin, type ChainCheck, type ChainPlace } from './chain-check.ts';
 import type { Entry } from './record-entry.ts';
 import { recordStatus, type RecordCode, type Records, type StoredRecord } from './records.ts';
@@ -33,6 +39,7 @@ const listMax = 50;
 /** Of the columns of one answer, in characters; one record always fits. */
 const listCharsMax = 2 * 1024 * 1024;
 const pageMax = 512;
+const status = { ...capabilityStatus, ...recordStatus };
 
 const RecordId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._~:@-]{0,127}$' });
 const Owner = Text(256);
@@ -85,12 +92,35 @@ export interface DatabaseRoutesOptions {
   readonly log: Log;
 }
 
-export function databaseRoutes(options: DatabaseRoutesOptions): ServiceApp {
-  const { records, check, desk, health, log } = options;
-  const status = { ...capabilityStatus, ...recordStatus };
+export interface DatabaseApps extends ServiceApps {
+  readonly adminRoutes: Hono;
+}
+
+export function databaseRoutes(options: DatabaseRoutesOptions): DatabaseApps {
+  const { records, desk, health, log } = options;
   const service = serviceApp<CapabilityCode | RecordCode>({ log, status, bodyBytesMax });
-  const { app } = service;
+  const { app, refusals } = service;
   app.get('/v1/health', (context) => context.json(health()));
+  app.put('/v1/records/:id', async (context) => {
+    const { subject } = await requireCapability(context, desk, 'record:write');
+    const asked = await bodyOf(context, checks.ofSubject);
+    return context.json(await put(records, { id: idOf(context), owner: subject, asked }));
+  });
+  app.get('/v1/records/:id', async (context) => {
+    const { subject } = await requireCapability(context, desk, 'record:read');
+    return context.json(shown(await served(() => records.get(subject, idOf(context)))));
+  });
+  return {
+    app,
+    refusals,
+    peerRoutes: { 6: layerRoutes(options, refusals) },
+    adminRoutes: chainRoutes(options, refusals),
+  };
+}
+
+/** For one other layer, which says whose its records are. */
+function layerRoutes({ records, log }: DatabaseRoutesOptions, refusals: RefusalCounts): Hono {
+  const { app } = serviceApp<RecordCode>({ log, status, bodyBytesMax, refusals });
   app.put('/internal/v1/records/:id', async (context) => {
     const { owner, ...asked } = await bodyOf(context, checks.ofOwner);
     return context.json(await put(records, { id: idOf(context), owner, asked }));
@@ -110,7 +140,13 @@ export function databaseRoutes(options: DatabaseRoutesOptions): ServiceApp {
     const found = await served(() => records.list(query));
     return context.json(pageOf(found.map(shown), query.limit));
   });
-  app.post('/internal/v1/chain/verifications', async (context) => {
+  return app;
+}
+
+/** For administrators: whether the whole chain holds. */
+function chainRoutes({ check, log }: DatabaseRoutesOptions, refusals: RefusalCounts): Hono {
+  const { app } = serviceApp<RecordCode>({ log, status, refusals });
+  app.post('/chain/verifications', async (context) => {
     const { after, limit = pageMax } = await bodyOf(context, checks.verification);
     const report = await served(() => check.page(placeOf(after), limit));
     const { last } = report;
@@ -119,16 +155,7 @@ export function databaseRoutes(options: DatabaseRoutesOptions): ServiceApp {
       last: { sequence: last.sequence, hash: toHex(last.hash) },
     });
   });
-  app.put('/v1/records/:id', async (context) => {
-    const { subject } = await requireCapability(context, desk, 'record:write');
-    const asked = await bodyOf(context, checks.ofSubject);
-    return context.json(await put(records, { id: idOf(context), owner: subject, asked }));
-  });
-  app.get('/v1/records/:id', async (context) => {
-    const { subject } = await requireCapability(context, desk, 'record:read');
-    return context.json(shown(await served(() => records.get(subject, idOf(context)))));
-  });
-  return service;
+  return app;
 }
 
 async function put(

@@ -26,7 +26,6 @@ import { prepareSchema } from './schema.ts';
 import { Upkeep, type UpkeepSlot } from './upkeep.ts';
 
 const recentUseMsDefault = 1_000;
-const audience = 'database';
 const folderName = 'pglite';
 
 /** @throws AdapterError */
@@ -87,10 +86,10 @@ function serviceOf(
   const check = new ChainCheck({ database, records, signatures, anchor, crypto });
   const upkeep = new Upkeep(shared);
   const work = workOf(upkeep, ports);
-  const { app, refusals } = databaseRoutes({
+  const { app, refusals, peerRoutes, adminRoutes } = databaseRoutes({
     records,
     check,
-    desk: { authorization: () => ports.peer(2), audience },
+    desk: { authorization: () => ports.peer(2) },
     health: () => healthOf(layer, keys, settings),
     log,
   });
@@ -101,6 +100,8 @@ function serviceOf(
       [columnSlot]: { ...hooksOf(parts, columnSlot), ...columnHooks(parts) },
     }),
     routes: app,
+    peerRoutes,
+    adminRoutes,
     configure: async (told) => settings.adopt(told),
     measure: () => {
       const { toResign, resigned, toRekey, rekeyed, tampered } = upkeep.progress;

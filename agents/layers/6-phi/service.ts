@@ -46,7 +46,7 @@ export async function openService(ports: ServicePorts): Promise<LayerService> {
   });
   const { app, refusals } = serviceApp<keyof typeof status>({ log, status });
   const bearerOf = (context: Context, type: ResourceType, action: 'read' | 'write') => {
-    const capability = { authorization: () => peer(2), audience: 'phi' };
+    const capability = { authorization: () => peer(2) };
     return requireCapability(context, capability, `${type.toLowerCase()}:${action}`);
   };
   app.get('/v1/health', (context) => context.json(healthOf(layer, keys, settings)));

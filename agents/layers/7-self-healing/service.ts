@@ -23,7 +23,6 @@ import { signClaim, writtenSignature } from './claim-signing.ts';
 import { PeerHealth } from './peer-health.ts';
 
 const recentUseMsDefault = 1_000;
-const audience = 'self-healing';
 const scope = 'health:read';
 const actionsShownMax = 100;
 const claimCheck = compile(HealingClaim);
@@ -80,7 +79,7 @@ function publicRoutes({ ports, keys, settings, register }: Parts) {
     context.json({ ...healthOf(layer, keys, settings), layers: await peers.all() }),
   );
   app.get('/v1/healing-actions', async (context) => {
-    await requireCapability(context, { authorization: () => ports.peer(2), audience }, scope);
+    await requireCapability(context, { authorization: () => ports.peer(2) }, scope);
     return context.json({ actions: register.latest(actionsShownMax).map(written) });
   });
   return service;

@@ -37,10 +37,8 @@ const bearerCheck = compile(Bearer);
 const headerPattern = /^Capability ([\w.~-]{1,16384})$/;
 
 export interface CapabilityDesk {
-  /** Layer 2. */
+  /** Layer 2, on the socket of the service that asks: what the capability must be for. */
   readonly authorization: () => ServiceClient;
-  /** The name of the service that asks: what the capability must be for. */
-  readonly audience: string;
 }
 
 /** Whose capability the request carries. It is used up. @throws Refused, ServiceError */
@@ -53,13 +51,12 @@ export async function requireCapability(
   if (token === undefined) {
     throw new Refused<CapabilityCode>('CAPABILITY_MISSING', 'the request carries no capability');
   }
-  const { audience } = desk;
   // A question that is repeated because the connection broke is no replay.
   const requestId = randomUUID();
   const answer = await desk.authorization().ask({
     method: 'POST',
     path: '/internal/v1/introspections',
-    body: { token, audience, scope, requestId },
+    body: { token, scope, requestId },
   });
   if (answer.status === 'refused') {
     const { code, reason, retryable } = answer;

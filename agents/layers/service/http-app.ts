@@ -12,6 +12,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { HTTPException } from 'hono/http-exception';
 import { matchedRoutes } from 'hono/route';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { LayerNumber } from '#schemas/layers.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 import { AdapterError } from '../adapter.ts';
 import { ServiceError } from './service-client.ts';
@@ -49,6 +50,8 @@ export interface ServiceAppOptions<Code extends string> {
   readonly status: Readonly<Record<Code, ContentfulStatusCode>>;
   readonly bodyBytesMax?: number;
   readonly inFlightMax?: number;
+  /** Of another face of the same service, to be counted together. */
+  readonly refusals?: RefusalCounts;
 }
 
 /** Refusals by code since the start. */
@@ -79,13 +82,18 @@ export interface ServiceApp {
   readonly refusals: RefusalCounts;
 }
 
+/** With routes that one other layer has on its own socket. */
+export interface ServiceApps extends ServiceApp {
+  readonly peerRoutes: Readonly<Partial<Record<LayerNumber, Hono>>>;
+}
+
 export function serviceApp<Code extends string>(options: ServiceAppOptions<Code>): ServiceApp {
   const { log } = options;
   const status = new Map<string, ContentfulStatusCode>([
     ...Object.entries<ContentfulStatusCode>(commonStatus),
     ...Object.entries<ContentfulStatusCode>(options.status),
   ]);
-  const refusals = new RefusalCounts();
+  const refusals = options.refusals ?? new RefusalCounts();
   const app = new Hono();
   const refuse = (context: Context, refused: Refused): Response => {
     const { code, message: reason, retryable } = refused;

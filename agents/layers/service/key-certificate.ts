@@ -6,12 +6,14 @@
 
 import type { CapabilityKeys } from '#schemas/authorization.ts';
 import type { AkpKey, IdentityKey, KeyCertificate, KeyCertificateBody } from '#schemas/identity.ts';
-import { fromBase64Url, toBase64Url, toHex, utf8 } from '#shared/crypto/bytes.ts';
+import { possessionContext } from '#schemas/identity.ts';
+import { fromBase64Url, lengthPrefixed, toBase64Url, toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentBytes, documentContext } from '#shared/crypto/signed-document.ts';
 import { signWith, type OpenKey } from '../embedded/key-kinds.ts';
 
 const context = utf8(documentContext('key_certificate'));
+const possession = utf8(possessionContext);
 
 /** A certificate by an identity key that is open for the moment. */
 export function signCertificate(
@@ -65,6 +67,35 @@ export function certifiedKeys(
         isSignedByIdentity(crypto, certificate, identityKeys),
     );
   });
+}
+
+/** The key that a certificate is asked for. */
+export interface CertifiedKey {
+  readonly slot: string;
+  readonly keyId: string;
+  readonly publicKey: Uint8Array;
+}
+
+/** A proof that whoever asks for a certificate has the key, by that key open for the moment. */
+export function provePossession(
+  crypto: CryptoProvider,
+  key: OpenKey,
+  certified: CertifiedKey,
+): Uint8Array {
+  return signWith(crypto, key, { message: possessed(certified), context: possession });
+}
+
+export function isPossessed(
+  crypto: CryptoProvider,
+  certified: CertifiedKey,
+  signature: Uint8Array,
+): boolean {
+  const key = crypto.importVerifyKey(certified.publicKey);
+  return crypto.verify(key, { message: possessed(certified), context: possession, signature });
+}
+
+function possessed({ slot, keyId, publicKey }: CertifiedKey): Uint8Array {
+  return lengthPrefixed(utf8(slot), utf8(keyId), publicKey);
 }
 
 /** Whether a key is an ML-DSA-87 key of this id. */

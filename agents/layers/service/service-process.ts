@@ -1,12 +1,13 @@
 /**
  * The process of a layer's service: configuration, stores and clients of the other services, the
- * service itself, its two sockets. It needs neither bus nor agent. SIGTERM lets running requests end.
+ * service itself, its sockets. It needs neither bus nor agent. SIGTERM lets running requests end.
  */
 
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { layerNames, type LayerNumber } from '#schemas/layers.ts';
-import { serviceConfigCheck, type ServiceConfig } from '#schemas/service.ts';
+import { peersServed, serviceConfigCheck, type ServiceConfig } from '#schemas/service.ts';
+import { invariant } from '#shared/crypto/errors.ts';
 import { BootError, runAgent } from '#shared/runtime/boot.ts';
 import { preferenceDefault, testedProvider } from '#shared/runtime/providers.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
@@ -14,7 +15,8 @@ import { processLog, systemClock } from '#shared/runtime/system.ts';
 import { breakerMetrics, GuardedClient } from './circuit-breaker.ts';
 import { controlRoutes } from './control-routes.ts';
 import { ServiceError, type ServiceClient } from './service-client.ts';
-import type { OpenService, ServicePorts } from './service.ts';
+import { peerFaceOf, peerPathsOf } from './service-faces.ts';
+import type { LayerService, OpenService, ServicePorts } from './service.ts';
 import { SocketServer, socketPathBytesMax } from './socket-server.ts';
 
 export interface ServiceProcess {
@@ -59,19 +61,37 @@ export async function startService({ layer, open, configPath }: ServiceProcess) 
     controlRoutes(service, log, () => peers.metrics()),
     socketPath(resolve(config.controlSocket)),
   );
-  const face = new SocketServer(service.routes, socketPath(resolve(config.serviceSocket)));
+  const faces = [
+    new SocketServer(service.routes, socketPath(resolve(config.serviceSocket))),
+    ...peerServers(service, config, resolve),
+  ];
   await service.start();
-  await face.start();
+  for (const face of faces) await face.start();
   await control.start();
   log.info({ layer, adapter: service.adapter.name }, 'the service is ready');
   return {
     stop: async (): Promise<void> => {
-      await face.stop();
+      for (const face of faces) await face.stop();
       await control.stop();
       await service.stop();
       peers.close();
     },
   };
+}
+
+/** A socket for each layer that is served more than the public routes, in a folder of its own. */
+function peerServers(
+  service: LayerService,
+  config: ServiceConfig,
+  resolve: ServicePorts['resolve'],
+): SocketServer[] {
+  return peerPathsOf(config.peerSockets).map(([peer, relative]) => {
+    const face = peerFaceOf(service, peer);
+    const absolute = socketPath(resolve(relative));
+    invariant(face !== undefined, `layer ${config.layer} has routes for layer ${peer} alone`);
+    mkdirSync(path.dirname(absolute), { recursive: true, mode: 0o700 });
+    return new SocketServer(face, absolute);
+  });
 }
 
 /** One client for each peer, behind a circuit breaker, made when it is first asked. */
@@ -121,9 +141,15 @@ function readConfig(configPath: string, layer: LayerNumber): ServiceConfig {
     const what = `the configuration ${configPath} does not hold: ${serviceConfigCheck.errors(parsed).join('; ')}`;
     throw new BootError('CONFIG_INVALID', what, 'correct the named fields');
   }
-  if (parsed.layer === layer) return parsed;
-  const remedy = `use the configuration of a layer ${layer} service`;
-  throw new BootError('CONFIG_INVALID', `the configuration is not for layer ${layer}`, remedy);
+  if (parsed.layer !== layer) {
+    const remedy = `use the configuration of a layer ${layer} service`;
+    throw new BootError('CONFIG_INVALID', `the configuration is not for layer ${layer}`, remedy);
+  }
+  const served = peersServed[layer] ?? [];
+  const other = peerPathsOf(parsed.peerSockets).find(([peer]) => !served.includes(peer));
+  if (other === undefined) return parsed;
+  const what = `layer ${layer} has no routes for layer ${other[0]} alone`;
+  throw new BootError('CONFIG_INVALID', what, 'leave its socket out of peerSockets');
 }
 
 function socketPath(absolute: string): string {

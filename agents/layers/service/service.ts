@@ -18,8 +18,10 @@ import type { ServiceClient } from './service-client.ts';
 export interface LayerService {
   /** What the agent turns, over the control socket. */
   readonly adapter: LayerAdapter;
-  /** What clients and other services may do, on the service socket. */
+  /** What anybody may ask for, on the service socket: public routes, under /v1/. */
   readonly routes: Hono;
+  /** What one other layer may ask for beside them, on the socket of that layer alone: under /internal/. */
+  readonly peerRoutes?: Readonly<Partial<Record<LayerNumber, Hono>>>;
   /** What administrators may do, on the control socket alone. */
   readonly adminRoutes?: Hono;
   /** Keys that its agent has certified, where there are such. */

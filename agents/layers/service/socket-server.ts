@@ -1,12 +1,14 @@
 /**
- * A service's HTTP face on a unix socket that only the owner may open (0600). What a crashed process
- * left at the path is removed; stopping lets the running requests end.
+ * A service's HTTP face on a unix socket that only the owner may open (0600). In a folder that somebody
+ * has given to a group (setgid), the group may as well (0660): so a socket is handed to the one user that
+ * it is for. What a crashed process left at the path is removed; stopping lets the running requests end.
  */
 
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
+import path from 'node:path';
 import { getRequestListener } from '@hono/node-server';
-import type { Hono } from 'hono';
+import type { ServiceFace } from './service-faces.ts';
 
 /** What every system takes as the name of a unix socket. */
 export const socketPathBytesMax = 103;
@@ -16,12 +18,13 @@ const requestTimeoutMs = 10_000;
 const keepAliveMs = 60_000;
 /** Requests that are not over by then are cut off. */
 const stopWithinMs = 5_000;
+const setgid = 0o2000;
 
 export class SocketServer {
   readonly #server: Server;
   readonly #socketPath: string;
 
-  constructor(app: Hono, socketPath: string) {
+  constructor(app: ServiceFace, socketPath: string) {
     this.#socketPath = socketPath;
     const listener = getRequestListener((request) => app.fetch(request));
     this.#server = createServer(
@@ -36,7 +39,8 @@ export class SocketServer {
 
   async start(): Promise<void> {
     rmSync(this.#socketPath, { force: true });
-    const before = process.umask(0o177);
+    const mode = modeIn(path.dirname(this.#socketPath));
+    const before = process.umask(0o777 & ~mode);
     try {
       await new Promise<void>((resolve, reject) => {
         this.#server.once('error', reject);
@@ -48,7 +52,7 @@ export class SocketServer {
     } finally {
       process.umask(before);
     }
-    chmodSync(this.#socketPath, 0o600);
+    chmodSync(this.#socketPath, mode);
   }
 
   async stop(): Promise<void> {
@@ -63,4 +67,8 @@ export class SocketServer {
     });
     clearTimeout(cut);
   }
+}
+
+function modeIn(folder: string): number {
+  return (statSync(folder).mode & setgid) === 0 ? 0o600 : 0o660;
 }

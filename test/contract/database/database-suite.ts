@@ -59,7 +59,7 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       await world.put('l-4', { text: 'l-4' }, { owner: 'bob', kind: 'other' });
       const list = async (query: string) => {
         const path = `/internal/v1/records${query}`;
-        const answer = await world.service.client.ask({ method: 'GET', path });
+        const answer = await world.service.asPeer(6).ask({ method: 'GET', path });
         const { records } = (answer as { body: { records: { id: string }[] } }).body;
         return records.map(({ id }) => id);
       };
@@ -72,7 +72,7 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       const columns = { a: large, b: large, c: large };
       for (const id of ['m-1', 'm-2', 'm-3', 'm-4']) await world.put(id, columns, { owner: 'max' });
       const path = '/internal/v1/records?owner=max';
-      const page = await world.service.client.ask({ method: 'GET', path });
+      const page = await world.service.asPeer(6).ask({ method: 'GET', path });
       expect(page).toMatchObject({ body: { next: 'm-2' } });
       expect(await list('?owner=max')).toEqual(['m-1', 'm-2']);
       expect(await list('?owner=max&after=m-2')).toEqual(['m-3', 'm-4']);
@@ -295,7 +295,7 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
 
     test("layer 4's half of a column key is destroyed: this one is forgotten, and not made anew", async () => {
       const path = '/internal/v1/data-keys/column-key%2F5';
-      await world.encryption.client.ask({ method: 'DELETE', path });
+      await world.encryption.asPeer(5).ask({ method: 'DELETE', path });
       expect(await world.text('r-1')).toBe('two');
       await world.clock.advance(11 * 60_000);
       await world.until(async () => (await world.get('r-1')).status === 'refused');

@@ -28,7 +28,7 @@ test('the service brings its own database along, and finds it again', async () =
   const service = await RunningService.start({ layer: 5, open: openService, folder });
   const path = '/internal/v1/records/r-1';
   const body = { owner: 'ann', kind: 'note', columns: { text: 'b25l' } };
-  const put = () => service.client.ask({ method: 'PUT', path, body });
+  const put = () => service.asPeer(6).ask({ method: 'PUT', path, body });
   const written = await put();
   expect(written.status).toBe('done');
   await service.stop();

@@ -125,7 +125,7 @@ test('a token is for those whom it names, from the one who signs, and not before
 describe('a capability', () => {
   test('is for one service, for a minute', async () => {
     const [token = ''] = await capabilitiesFor(layers, session);
-    expect(await introspected(layers, token, { audience: 'phi' })).toBe('AUDIENCE_WRONG');
+    expect(await introspected(layers, token, { by: 6 })).toBe('AUDIENCE_WRONG');
     await layers.clock.advance(60_000);
     expect(await introspected(layers, token)).toBe('CAPABILITY_EXPIRED');
   });

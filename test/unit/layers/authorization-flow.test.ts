@@ -34,10 +34,9 @@ describe('layers 1 and 2', () => {
     expect(sessionClaimsCheck.check(claims)).toBe(true);
     expect(claims).toMatchObject({ sub: 'nora', amr: ['pop', 'otp', 'mfa'] });
     const [token = '', other = ''] = await capabilitiesFor(layers, session, { count: 2 });
-    const body = { token, audience: 'database', scope: 'record:read' };
+    const body = { token, scope: 'record:read' };
     const path = '/internal/v1/introspections';
-    const { client } = layers.authorization;
-    expect(await done(client, 'POST', path, body)).toEqual({
+    expect(await done(layers.authorization.asPeer(5), 'POST', path, body)).toEqual({
       subject: 'nora',
       roles: ['nurse'],
       scope: ['record:read'],

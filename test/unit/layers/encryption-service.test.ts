@@ -41,7 +41,7 @@ async function world() {
 }
 
 async function dataKey(service: RunningService, objectId: string, context = 'c') {
-  const answer = await service.client.ask({
+  const answer = await service.asPeer(5).ask({
     method: 'POST',
     path: '/internal/v1/data-keys',
     body: { objectId, context },
@@ -53,7 +53,7 @@ async function dataKey(service: RunningService, objectId: string, context = 'c')
 
 function opened(service: RunningService, objectId: string, context = 'c') {
   const path = '/internal/v1/data-keys/open';
-  return service.client.ask({ method: 'POST', path, body: { objectId, context } });
+  return service.asPeer(5).ask({ method: 'POST', path, body: { objectId, context } });
 }
 
 async function turn(adapter: RemoteAdapter, slot: string, version: number) {
@@ -76,8 +76,8 @@ test('a data key belongs to its object and its context, and is gone once it is s
   });
   expect(await dataKey(service, '')).toMatchObject({ code: 'REQUEST_MALFORMED' });
   const gone = { method: 'DELETE', path: '/internal/v1/data-keys/column-key%2F1' } as const;
-  expect((await service.client.ask(gone)).status).toBe('done');
-  expect((await service.client.ask(gone)).status).toBe('done');
+  expect((await service.asPeer(5).ask(gone)).status).toBe('done');
+  expect((await service.asPeer(5).ask(gone)).status).toBe('done');
   expect(await opened(service, 'column-key/1')).toMatchObject({ code: 'OBJECT_UNKNOWN' });
   expect(await dataKey(service, 'column-key/1')).not.toEqual(made);
 });
@@ -241,7 +241,7 @@ test('a changed row is refused, left under its key and counted; a frozen KEK mak
   expect(await adapter.measure()).toMatchObject({ 'objects-damaged': 1, 'objects-to-rewrap': 1 });
   expect(await opened(service, 'whole')).toMatchObject({ body: { key: whole.key, kekVersion: 2 } });
   await expect(adapter.retire(kek, 1)).rejects.toMatchObject({ code: 'STATE_CONFLICT' });
-  await service.client.ask({ method: 'DELETE', path: '/internal/v1/data-keys/changed' });
+  await service.asPeer(5).ask({ method: 'DELETE', path: '/internal/v1/data-keys/changed' });
   await adapter.retire(kek, 1);
   await adapter.freeze(kek, true);
   expect(await dataKey(service, 'new')).toMatchObject({ code: 'SLOT_FROZEN', retryable: true });

@@ -10,6 +10,7 @@ import { strictSettings } from '#agents/layers/service/kept-settings.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import type { ServiceAnswer, ServiceClient } from '#agents/layers/service/service-client.ts';
 import { capabilitiesCheck } from '#schemas/authorization.ts';
+import type { LayerNumber } from '#schemas/layers.ts';
 import { challengeCheck, loginContext, sessionCheck } from '#schemas/identity.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 import { fromBase64Url, toBase64Url, utf8 } from '#shared/crypto/bytes.ts';
@@ -98,9 +99,7 @@ export async function startLayers(): Promise<Layers> {
     user,
     lines,
     end: async () => {
-      await authorization.stop();
-      authorization.client.close();
-      authorization.control.close();
+      await authorization.end();
       await identity.end();
     },
   };
@@ -156,15 +155,15 @@ export async function capabilitiesFor(
   return given.tokens;
 }
 
-/** `ok`, or the code of the refusal. */
+/** `ok`, or the code of the refusal: what layer 5 is told, or the one that a test names. */
 export async function introspected(
   { authorization }: Pick<Layers, 'authorization'>,
   token: string,
-  other: object = {},
+  { by = 5, ...other }: { by?: LayerNumber; scope?: string; requestId?: string } = {},
 ): Promise<string> {
-  const body = { token, audience: 'database', scope: 'record:read', ...other };
+  const body = { token, scope: 'record:read', ...other };
   const path = '/internal/v1/introspections';
-  return codeOf(await authorization.client.ask({ method: 'POST', path, body }));
+  return codeOf(await authorization.asPeer(by).ask({ method: 'POST', path, body }));
 }
 
 export function codeOf(answer: ServiceAnswer): string {

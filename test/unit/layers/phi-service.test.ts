@@ -320,12 +320,14 @@ function tokenOf(subject: string, scope: string[], roles: string[] = []): string
   return Buffer.from(JSON.stringify(claims)).toString('base64url');
 }
 
+/** What layer 6 alone is served. */
 function bare(ports: ServicePorts, app: LayerService['routes']): LayerService {
   const { layer, disk, crypto, clock } = ports;
   const keys = EmbeddedAdapter.open({ layer, disk, crypto, clock, usageWindowMs: 0 });
   return {
     adapter: keys,
-    routes: app,
+    routes: serviceApp({ log: ports.log, status: {} }).app,
+    peerRoutes: { 6: app },
     configure: async () => undefined,
     measure: () => ({}),
     takeCounts: () => [],
@@ -339,8 +341,7 @@ async function openSimulatedAuthorization(ports: ServicePorts): Promise<LayerSer
   const status = { CAPABILITY_INVALID: 401, NONCE_REPLAYED: 401, SCOPE_EXCEEDED: 403 } as const;
   const { app } = serviceApp<keyof typeof status>({ log: ports.log, status });
   app.post('/internal/v1/introspections', async (context) => {
-    const { token, audience, scope } = await context.req.json();
-    expect(audience).toBe('phi');
+    const { token, scope } = await context.req.json();
     const text = Buffer.from(String(token), 'base64url').toString();
     if (!text.startsWith('{')) throw new Refused('CAPABILITY_INVALID', 'no capability');
     const { nonce: _, ...bearer } = JSON.parse(text);

@@ -119,6 +119,7 @@ export const excused: Readonly<Record<string, string>> = {
   openDraft: 'begins a step of the state machine from a state of ours',
   openFileToken: 'opens what readSeedFile and readPin read',
   openKeyFiles: 'opens what openDatabase and openStoreKey read',
+  openKeyToken: 'starts the process whose replies isReply checks',
   openPkcs11Token: 'starts the process whose replies isReply checks',
   openService: 'opens the stores of a service, whose readers are named by themselves',
   openVerifier: 'the part of verifyAuditFile that takes a checked bundle',

@@ -4,7 +4,7 @@
  * plugin's. One request is under way at a time; ids pair a reply with its request.
  */
 import { pinBytesMax } from './pin.ts';
-import type { TokenInfo } from './pkcs11-session.ts';
+import type { TokenInfo } from './pkcs11-slot.ts';
 import {
   contextBytesMax,
   isKeyName,
@@ -13,10 +13,11 @@ import {
   publicKeyBytes,
   signatureBytes,
   tokenErrorCodes,
+  tokenKeyIdBytes,
   wrapBytesMax,
   wrapPurposeBytesMax,
 } from './token.ts';
-import type { TokenErrorCode } from './token.ts';
+import type { TokenErrorCode, TokenKey } from './token.ts';
 import { wrapOverheadBytes } from './wrapping.ts';
 
 interface TokenNames {
@@ -27,13 +28,18 @@ interface TokenNames {
 
 export type Operation =
   | ({ op: 'open'; directory: string } & TokenNames)
-  | ({ op: 'initialise'; soPin: Uint8Array } & TokenNames)
+  | ({ op: 'open-keys' } & TokenNames)
+  | ({ op: 'initialise'; soPin: Uint8Array; wrappingKey: boolean } & TokenNames)
   | ({ op: 'prepare' } & TokenNames)
   | { op: 'generate'; keyName: string }
   | { op: 'public-key'; keyName: string }
   | { op: 'sign'; keyName: string; message: Uint8Array; context: Uint8Array }
   | { op: 'wrap'; bytes: Uint8Array; purpose: Uint8Array }
   | { op: 'unwrap'; wrapped: Uint8Array; purpose: Uint8Array }
+  | { op: 'make-key'; keyName: string }
+  | { op: 'key-wrap'; key: TokenKey; bytes: Uint8Array; purpose: Uint8Array }
+  | { op: 'key-unwrap'; key: TokenKey; wrapped: Uint8Array; purpose: Uint8Array }
+  | { op: 'destroy-key'; keyName: string }
   | { op: 'close' };
 
 export type Request = { id: number } & Operation;
@@ -45,6 +51,8 @@ export type Outcome =
   | { outcome: 'signature'; signature: Uint8Array }
   | { outcome: 'wrapped'; wrapped: Uint8Array }
   | { outcome: 'unwrapped'; bytes: Uint8Array }
+  | { outcome: 'key'; keyId: Uint8Array }
+  | { outcome: 'destroyed' }
   | { outcome: 'closed' }
   | { outcome: 'failed'; code: TokenErrorCode; detail: string };
 
@@ -76,11 +84,17 @@ const names = {
   label: isTokenLabel,
   pin: bytesUpTo(pinBytesMax),
 };
+const isTokenKey: Check = (value) =>
+  hasExactly(value, { name: isKeyName, id: bytesOf(tokenKeyIdBytes) });
+const purpose = bytesUpTo(wrapPurposeBytesMax);
+const content = { bytes: bytesUpTo(wrapBytesMax), purpose };
+const wrapping = { wrapped: bytesUpTo(wrapBytesMax + wrapOverheadBytes), purpose };
 const infoFields = { manufacturer: textUpTo(32), model: textUpTo(32), hardware: isFlag };
 
 const requestFields: Record<Operation['op'], Record<string, Check>> = {
   open: { ...names, directory: textUpTo(pathCharactersMax) },
-  initialise: { ...names, soPin: bytesUpTo(pinBytesMax) },
+  'open-keys': names,
+  initialise: { ...names, soPin: bytesUpTo(pinBytesMax), wrappingKey: isFlag },
   prepare: names,
   generate: { keyName: isKeyName },
   'public-key': { keyName: textUpTo(64) },
@@ -89,11 +103,12 @@ const requestFields: Record<Operation['op'], Record<string, Check>> = {
     message: bytesUpTo(messageBytesMax),
     context: bytesUpTo(contextBytesMax),
   },
-  wrap: { bytes: bytesUpTo(wrapBytesMax), purpose: bytesUpTo(wrapPurposeBytesMax) },
-  unwrap: {
-    wrapped: bytesUpTo(wrapBytesMax + wrapOverheadBytes),
-    purpose: bytesUpTo(wrapPurposeBytesMax),
-  },
+  wrap: content,
+  unwrap: wrapping,
+  'make-key': { keyName: isKeyName },
+  'key-wrap': { key: isTokenKey, ...content },
+  'key-unwrap': { key: isTokenKey, ...wrapping },
+  'destroy-key': { keyName: isKeyName },
   close: {},
 };
 
@@ -104,6 +119,8 @@ const replyFields: Record<Outcome['outcome'], Record<string, Check>> = {
   signature: { signature: bytesOf(signatureBytes) },
   wrapped: { wrapped: bytesUpTo(wrapBytesMax + wrapOverheadBytes) },
   unwrapped: { bytes: bytesUpTo(wrapBytesMax) },
+  key: { keyId: bytesOf(tokenKeyIdBytes) },
+  destroyed: {},
   closed: {},
   failed: { code: isCode, detail: textUpTo(detailCharactersMax) },
 };

@@ -49,6 +49,7 @@ export interface Pkcs11 {
     template: Attribute[],
   ): { type: number; value: Buffer }[];
   C_GenerateKey(session: Handle, mechanism: Mechanism, template: Attribute[]): Handle;
+  C_DestroyObject(session: Handle, object: Handle): void;
   C_EncryptInit(session: Handle, mechanism: Mechanism, key: Handle): void;
   C_EncryptAsync(session: Handle, input: Buffer, output: Buffer): Promise<Buffer>;
   C_DecryptInit(session: Handle, mechanism: Mechanism, key: Handle): void;

@@ -23,6 +23,8 @@ export interface SoftHsmTokenOptions {
   libraryPath: string;
   pin: PinSource;
   soPin: PinSource;
+  /** False for a token whose keys go by name (key-token.ts), which wraps no seeds; true unless told. */
+  wrappingKey?: boolean;
 }
 
 export interface PreparedToken {
@@ -58,17 +60,18 @@ export function findSoftHsmLibrary(
 
 /**
  * A SoftHSM2 token in a folder of its own, with its wrapping key. If the token is there already the
- * PIN is tried once (TOKEN_PIN_WRONG) and nothing changes.
+ * PIN is tried once (TOKEN_PIN_WRONG) and nothing changes; not so where no wrapping key is wanted.
  */
 export async function initialiseSoftHsmToken(options: SoftHsmTokenOptions): Promise<PreparedToken> {
-  const { label, libraryPath } = options;
+  const { label, libraryPath, wrappingKey = true } = options;
   assert(isTokenLabel(label), 'token label is 1 to 32 printable ASCII characters');
   const env = { SOFTHSM2_CONF: await writeConfiguration(resolve(options.dir)) };
   const pin = await readPin(options.pin);
   try {
     const soPin = await readPin(options.soPin);
     try {
-      const operation = { op: 'initialise', libraryPath, label, pin, soPin } as const;
+      const names = { libraryPath, label, pin, soPin };
+      const operation = { op: 'initialise', wrappingKey, ...names } as const;
       return { libraryPath, label, env, changed: await provision(operation, env) };
     } finally {
       soPin.fill(0);

@@ -9,7 +9,9 @@ import assert from 'node:assert/strict';
 import { detailCharactersMax, isRequest } from './child-messages.ts';
 import type { Operation, Outcome, Request } from './child-messages.ts';
 import { loadLibrary } from './pkcs11-library.ts';
-import { Pkcs11Session, ensureWrappingKey, initialiseToken } from './pkcs11-session.ts';
+import { NamedKeys } from './pkcs11-named-keys.ts';
+import { Pkcs11Session, ensureWrappingKey } from './pkcs11-session.ts';
+import { initialiseToken } from './pkcs11-slot.ts';
 import { SeedKeys } from './seed-keys.ts';
 import { TokenError } from './token.ts';
 import { unwrapBytes, wrapBytes } from './wrapping.ts';
@@ -23,6 +25,8 @@ interface OpenToken {
 }
 
 let openToken: OpenToken | null = null;
+/** Instead of it: a token whose keys go by name. */
+let namedKeys: NamedKeys | null = null;
 let lastRequest: Promise<void> = Promise.resolve();
 
 process.umask(0o077);
@@ -54,6 +58,8 @@ async function perform(operation: Operation): Promise<Outcome> {
   switch (operation.op) {
     case 'open':
       return open(operation);
+    case 'open-keys':
+      return openKeys(operation);
     case 'initialise':
     case 'prepare':
       return provision(operation);
@@ -73,19 +79,50 @@ async function perform(operation: Operation): Promise<Outcome> {
     case 'wrap': {
       const { session, label } = requireOpen();
       try {
-        return { outcome: 'wrapped', wrapped: await wrapBytes(session, label, operation) };
+        return { outcome: 'wrapped', wrapped: await wrapBytes(session.wrapper, label, operation) };
       } finally {
         operation.bytes.fill(0);
       }
     }
     case 'unwrap': {
       const { session, label } = requireOpen();
-      return { outcome: 'unwrapped', bytes: await unwrapBytes(session, label, operation) };
+      return { outcome: 'unwrapped', bytes: await unwrapBytes(session.wrapper, label, operation) };
     }
+    case 'make-key':
+    case 'key-wrap':
+    case 'key-unwrap':
+    case 'destroy-key':
+      return performWithKeys(requireKeys(), operation);
     case 'close':
       openToken?.session.close();
-      openToken = null;
+      namedKeys?.close();
+      [openToken, namedKeys] = [null, null];
       return { outcome: 'closed' };
+  }
+}
+
+async function performWithKeys(
+  keys: NamedKeys,
+  operation: OperationOf<'make-key' | 'key-wrap' | 'key-unwrap' | 'destroy-key'>,
+): Promise<Outcome> {
+  switch (operation.op) {
+    case 'make-key':
+      return { outcome: 'key', keyId: keys.make(operation.keyName) };
+    case 'key-wrap': {
+      const { key, bytes, purpose } = operation;
+      try {
+        return { outcome: 'wrapped', wrapped: await keys.wrap(key, bytes, purpose) };
+      } finally {
+        bytes.fill(0);
+      }
+    }
+    case 'key-unwrap': {
+      const { key, wrapped, purpose } = operation;
+      return { outcome: 'unwrapped', bytes: await keys.unwrap(key, wrapped, purpose) };
+    }
+    case 'destroy-key':
+      keys.destroy(operation.keyName);
+      return { outcome: 'destroyed' };
   }
 }
 
@@ -94,8 +131,22 @@ async function open(operation: OperationOf<'open'>): Promise<Outcome> {
   const { libraryPath, label, directory, pin } = operation;
   try {
     const session = Pkcs11Session.open(loadLibrary(libraryPath), label, text(pin));
-    openToken = { label, session, keys: new SeedKeys({ directory, label, wrapper: session }) };
+    openToken = {
+      label,
+      session,
+      keys: new SeedKeys({ directory, label, wrapper: session.wrapper }),
+    };
     return { outcome: 'opened', info: session.info };
+  } finally {
+    pin.fill(0);
+  }
+}
+
+async function openKeys({ libraryPath, label, pin }: OperationOf<'open-keys'>): Promise<Outcome> {
+  assert(openToken === null && namedKeys === null, 'the token child opens one token only');
+  try {
+    namedKeys = NamedKeys.open(loadLibrary(libraryPath), label, text(pin));
+    return { outcome: 'opened', info: namedKeys.info };
   } finally {
     pin.fill(0);
   }
@@ -109,14 +160,21 @@ async function provision(
   operation.pin.fill(0);
   const library = loadLibrary(libraryPath);
   let changed = false;
+  let wrappingKey = true;
   if (operation.op === 'initialise') {
+    ({ wrappingKey } = operation);
     const soPin = text(operation.soPin);
     operation.soPin.fill(0);
     changed = initialiseToken(library, { label, soPin, pin });
   }
-  changed = ensureWrappingKey(library, label, pin) || changed;
+  if (wrappingKey) changed = ensureWrappingKey(library, label, pin) || changed;
   library.C_Finalize();
   return { outcome: 'provisioned', changed };
+}
+
+function requireKeys(): NamedKeys {
+  assert(namedKeys !== null, 'the token child was asked to work before it was opened');
+  return namedKeys;
 }
 
 function requireOpen(): OpenToken {

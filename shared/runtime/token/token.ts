@@ -58,6 +58,14 @@ export interface Token {
   close(): Promise<void>;
 }
 
+/** A key in a token by its name, and by the id that was drawn for it when it was made. */
+export interface TokenKey {
+  /** Lower case, digits, dot, underscore and hyphen, 1 to 64 characters. */
+  readonly name: string;
+  /** 32 bytes. */
+  readonly id: Uint8Array;
+}
+
 export const tokenErrorCodes = [
   'TOKEN_UNREACHABLE',
   'TOKEN_TIMEOUT',
@@ -111,6 +119,7 @@ export class TokenError extends Error {
 export const publicKeyBytes = 2592;
 export const signatureBytes = 4627;
 export const seedBytes = 32;
+export const tokenKeyIdBytes = 32;
 /** FIPS 204, section 5.2: a context string has at most 255 bytes. */
 export const contextBytesMax = 255;
 /** Far above any statement or document that the signer signs. */

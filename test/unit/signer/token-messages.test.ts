@@ -6,15 +6,21 @@ import { isReply, isRequest } from '#shared/runtime/token/child-messages.ts';
 import type { Reply, Request } from '#shared/runtime/token/child-messages.ts';
 
 const names = { libraryPath: '/lib/p11.so', label: 'gyre', pin: Buffer.from('1234') };
+const key = { name: 'kek-1', id: new Uint8Array(32) };
 const requests: Request[] = [
   { id: 1, op: 'open', directory: '/keys', ...names },
-  { id: 1, op: 'initialise', soPin: Buffer.from('5678'), ...names },
+  { id: 1, op: 'open-keys', ...names },
+  { id: 1, op: 'initialise', soPin: Buffer.from('5678'), wrappingKey: true, ...names },
   { id: 1, op: 'prepare', ...names },
   { id: 1, op: 'generate', keyName: 'audit' },
   { id: 1, op: 'public-key', keyName: 'audit' },
   { id: 1, op: 'sign', keyName: 'audit', message: new Uint8Array(9), context: new Uint8Array(3) },
   { id: 1, op: 'wrap', bytes: new Uint8Array(32), purpose: new Uint8Array(9) },
   { id: 1, op: 'unwrap', wrapped: new Uint8Array(72), purpose: new Uint8Array(9) },
+  { id: 1, op: 'make-key', keyName: 'kek-1' },
+  { id: 1, op: 'key-wrap', key, bytes: new Uint8Array(32), purpose: new Uint8Array(9) },
+  { id: 1, op: 'key-unwrap', key, wrapped: new Uint8Array(72), purpose: new Uint8Array(9) },
+  { id: 1, op: 'destroy-key', keyName: 'kek-1' },
   { id: 1, op: 'close' },
 ];
 const replies: Reply[] = [
@@ -24,6 +30,8 @@ const replies: Reply[] = [
   { id: 1, outcome: 'signature', signature: new Uint8Array(4627) },
   { id: 1, outcome: 'wrapped', wrapped: new Uint8Array(72) },
   { id: 1, outcome: 'unwrapped', bytes: new Uint8Array(32) },
+  { id: 1, outcome: 'key', keyId: new Uint8Array(32) },
+  { id: 1, outcome: 'destroyed' },
   { id: 1, outcome: 'closed' },
   { id: 1, outcome: 'failed', code: 'KEY_UNKNOWN', detail: 'no such key' },
 ];

@@ -1,55 +1,78 @@
 /**
- * Carries requests that came over TLS to the services' sockets, and their answers back: streamed, with
- * bounds on bodies and on requests at once, over connections that are kept alive. A connection to a
- * service that breaks before an answer is tried once more within a second, as far as the body was kept;
- * services take requests that come twice. What fails after that is answered with a code.
+ * Carries requests that came over TLS to the services' sockets, and their answers back: bodies are taken
+ * whole before a service is asked, answers stream, over connections that are kept alive. Everything is
+ * bounded, for one client and for all, so that one that holds all it may leaves room for others. A connection
+ * to a service that breaks before an answer is tried once more within a second; services take requests
+ * that come twice. A service that does not answer is left in peace for a moment (circuit breaker). What fails
+ * after that is answered with a code.
  */
 
 import { Agent, request as ask, type IncomingMessage, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { LayerNumber } from '#schemas/layers.ts';
-import type { Log } from '#shared/runtime/ports.ts';
+import { systemCode } from '#shared/runtime/durable-file.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import { CircuitBreaker, peerRules } from '../service/circuit-breaker.ts';
 import type { RefusalCounts } from '../service/http-app.ts';
+import { clientOf, ClientShares } from './client-shares.ts';
+import {
+  ClientGone,
+  forwardReasons,
+  forwardStatus,
+  passingCodes,
+  Refusal,
+  type ForwardCode,
+} from './forward-refusals.ts';
 import { forwardedHeaders, targetOf, type Target } from './forwarding-rules.ts';
-
-export const forwardStatus = {
-  PATH_UNKNOWN: 404,
-  BODY_TOO_LARGE: 413,
-  UPSTREAM_BROKEN: 502,
-  UPSTREAM_UNAVAILABLE: 503,
-  OVERLOADED: 503,
-} as const;
-export type ForwardCode = keyof typeof forwardStatus;
+import { bodyOf } from './request-body.ts';
 
 export interface ForwarderOptions {
   readonly log: Log;
+  readonly clock: Clock;
   readonly refusals: RefusalCounts;
   /** Undefined for a layer whose socket is not configured. */
   readonly socketOf: (layer: LayerNumber) => string | undefined;
   readonly limits?: Partial<ForwarderLimits>;
 }
 
-interface ForwarderLimits {
+export interface ForwarderLimits {
+  /** Requests of one client that are not answered yet, and of all. */
+  readonly requestsPerClientMax: number;
+  readonly requestsMax: number;
+  /** Requests that services are asked at once, over so many connections to each. */
   readonly inFlightMax: number;
-  /** Connections to one service. */
   readonly socketsMax: number;
-  /** A body is read as a whole, for a second try and so that it is sent on with its length. */
+  /** A body is taken as a whole, for a second try and so that it is sent on with its length. */
   readonly bodyBytesMax: number;
-  readonly timeoutMs: number;
+  /** Of all bodies that are kept. */
+  readonly bodyBytesPerClientMax: number;
+  readonly bodyBytesAllMax: number;
+  readonly bodyMs: number;
+  /** Silence of a service, and the whole of its answer, until the client has taken it. */
+  readonly silenceMs: number;
+  readonly answerMs: number;
 }
 
+const mebibyte = 1024 * 1024;
 const limitsDefault: ForwarderLimits = {
+  requestsPerClientMax: 128,
+  requestsMax: 2_048,
   inFlightMax: 512,
-  socketsMax: 64,
-  bodyBytesMax: 1024 * 1024,
-  timeoutMs: 30_000,
+  socketsMax: 256,
+  bodyBytesMax: mebibyte,
+  bodyBytesPerClientMax: 16 * mebibyte,
+  bodyBytesAllMax: 128 * mebibyte,
+  bodyMs: 15_000,
+  silenceMs: 30_000,
+  answerMs: 60_000,
 };
 const retryPauseMs = 200;
 const retryWithinMs = 1_000;
 
 interface Upstream extends Target {
   readonly socketPath: string;
-  /** When nobody waits for the answer any more. */
+  readonly body: Buffer;
+  /** Nobody waits for the answer any more. */
   readonly signal: AbortSignal;
 }
 
@@ -64,33 +87,36 @@ class Broken extends Error {
   }
 }
 
-class Refusal extends Error {
-  readonly code: ForwardCode;
-
-  constructor(code: ForwardCode) {
-    super(code);
-    this.name = 'Refusal';
-    this.code = code;
-  }
-}
-
 export class Forwarder {
   readonly #options: ForwarderOptions;
   readonly #limits: ForwarderLimits;
   readonly #agent: Agent;
+  readonly #requestsOf: ClientShares;
+  readonly #bytesOf: ClientShares;
+  readonly #breakers = new Map<LayerNumber, CircuitBreaker>();
   #inFlight = 0;
   #requests = 0;
   #retries = 0;
 
   constructor(options: ForwarderOptions) {
+    const limits = { ...limitsDefault, ...options.limits };
     this.#options = options;
-    this.#limits = { ...limitsDefault, ...options.limits };
-    this.#agent = new Agent({ keepAlive: true, maxSockets: this.#limits.socketsMax });
+    this.#limits = limits;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: limits.socketsMax });
+    const { requestsPerClientMax, requestsMax, bodyBytesPerClientMax, bodyBytesAllMax } = limits;
+    this.#requestsOf = new ClientShares({ eachMax: requestsPerClientMax, allMax: requestsMax });
+    this.#bytesOf = new ClientShares({ eachMax: bodyBytesPerClientMax, allMax: bodyBytesAllMax });
   }
 
-  /** Since the start. */
-  counts(): { readonly requests: number; readonly retries: number } {
-    return { requests: this.#requests, retries: this.#retries };
+  /** Since the start, but for the circuits that are open now. */
+  counts(): Readonly<Record<string, number>> {
+    const breakers = [...this.#breakers.values()];
+    return {
+      requests: this.#requests,
+      retries: this.#retries,
+      'circuits-open': breakers.filter(({ standing }) => standing !== 'closed').length,
+      'circuit-refused': breakers.reduce((sum, { refused }) => sum + refused, 0),
+    };
   }
 
   /** Answers the request, whatever becomes of it. */
@@ -104,65 +130,116 @@ export class Forwarder {
 
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#requests += 1;
-    this.#inFlight += 1;
+    const client = clientOf(request.socket.remoteAddress);
+    const share = this.#requestsOf.take(client);
     try {
-      await this.#forward(request, response);
+      if (share !== 'taken') throw overloaded(share);
+      await this.#forward(request, response, client);
     } catch (error) {
       const code = error instanceof Refusal ? error.code : 'UPSTREAM_BROKEN';
       // Whoever went away is told nothing, and was refused nothing.
-      if (!request.socket.destroyed) this.#refuse(request, response, code);
+      if (!(error instanceof ClientGone)) this.#refuse(request, response, code);
     } finally {
-      this.#inFlight -= 1;
+      if (share === 'taken') this.#requestsOf.give(client);
     }
   }
 
-  async #forward(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  async #forward(request: IncomingMessage, response: ServerResponse, client: string) {
     const target = targetOf(request.method ?? '', request.url ?? '');
-    if (this.#inFlight > this.#limits.inFlightMax) throw new Refusal('OVERLOADED');
-    if (target === undefined) throw new Refusal('PATH_UNKNOWN');
-    const socketPath = this.#options.socketOf(target.layer);
-    if (socketPath === undefined) throw new Refusal('PATH_UNKNOWN');
-    if (Number(request.headers['content-length'] ?? 0) > this.#limits.bodyBytesMax) {
-      throw new Refusal('BODY_TOO_LARGE');
+    const socketPath = target === undefined ? undefined : this.#options.socketOf(target.layer);
+    if (target === undefined || socketPath === undefined) throw new Refusal('PATH_UNKNOWN');
+    let kept = 0;
+    const reserve = (bytes: number): void => {
+      const share = this.#bytesOf.take(client, bytes);
+      if (share !== 'taken') throw overloaded(share);
+      kept += bytes;
+    };
+    try {
+      const { bodyBytesMax: bytesMax, bodyMs: withinMs } = this.#limits;
+      const body = await bodyOf(request, { bytesMax, withinMs, reserve });
+      await this.#exchange(request, response, { ...target, socketPath, body });
+    } finally {
+      this.#bytesOf.give(client, kept);
     }
-    const body = await bodyOf(request, this.#limits.bodyBytesMax);
-    const gone = new AbortController();
-    response.once('close', () => gone.abort());
-    const { signal } = gone;
-    const answer = await this.#answerOf(request, { ...target, socketPath, signal }, body);
-    response.writeHead(answer.statusCode ?? 502, forwardedHeaders(answer.headers));
-    await pipeline(answer, response);
   }
 
-  /** The head of the service's answer; its body is still to come. */
-  async #answerOf(
+  /** With a place among those that are asked, from the question until the answer was taken. */
+  async #exchange(
     request: IncomingMessage,
-    target: Upstream,
-    body: Buffer,
-  ): Promise<IncomingMessage> {
-    const beganMs = performance.now();
+    response: ServerResponse,
+    target: Omit<Upstream, 'signal'>,
+  ): Promise<void> {
+    const ending = new AbortController();
+    const { signal } = ending;
+    response.once('close', () => ending.abort());
+    let isAsked = false;
+    const begin = async (): Promise<IncomingMessage> => {
+      if (signal.aborted) throw new ClientGone();
+      if (this.#inFlight >= this.#limits.inFlightMax) throw new Refusal('OVERLOADED');
+      this.#inFlight += 1;
+      isAsked = true;
+      return await this.#answerOf(request, { ...target, signal });
+    };
+    let late: Refusal | undefined;
+    const timer = setTimeout(() => {
+      late = new Refusal(response.writableNeedDrain ? 'ANSWER_NOT_TAKEN' : 'UPSTREAM_BROKEN');
+      ending.abort();
+    }, this.#limits.answerMs);
     try {
-      return await this.#try(request, target, body);
+      const answer = await this.#guarded(target.layer, begin, signal);
+      response.writeHead(answer.statusCode ?? 502, forwardedHeaders(answer.headers));
+      await pipeline(answer, response, { signal });
+    } catch (error) {
+      if (late !== undefined) throw late;
+      if (error instanceof Refusal) throw error;
+      throw systemCode(error) === 'ECONNRESET' ? new Refusal('UPSTREAM_BROKEN') : new ClientGone();
+    } finally {
+      clearTimeout(timer);
+      if (isAsked) this.#inFlight -= 1;
+    }
+  }
+
+  /** Connections that break and answers that do not come are the service's faults, and open its circuit. */
+  async #guarded(
+    layer: LayerNumber,
+    begin: () => Promise<IncomingMessage>,
+    signal: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const { clock } = this.#options;
+    const breaker = this.#breakers.get(layer) ?? new CircuitBreaker({ clock, rules: peerRules });
+    this.#breakers.set(layer, breaker);
+    try {
+      return await breaker.runPatiently(begin, {
+        isFault: (error) => error instanceof Broken,
+        isUnasked: (error) => error instanceof Refusal || error instanceof ClientGone,
+        otherwise: () => new Broken(false, undefined),
+        signal,
+      });
     } catch (error) {
       if (!(error instanceof Broken)) throw error;
+      throw new Refusal(error.isOpen ? 'UPSTREAM_BROKEN' : 'UPSTREAM_UNAVAILABLE');
+    }
+  }
+
+  /** The head of the service's answer; its body is still to come. @throws Broken, ClientGone */
+  async #answerOf(request: IncomingMessage, target: Upstream): Promise<IncomingMessage> {
+    const beganMs = performance.now();
+    try {
+      return await this.#try(request, target);
+    } catch (error) {
       const isLate = performance.now() - beganMs + retryPauseMs > retryWithinMs;
-      if (isLate || target.signal.aborted) throw unanswered(error);
+      if (!(error instanceof Broken) || isLate) throw error;
     }
     this.#retries += 1;
     await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
-    try {
-      return await this.#try(request, target, body);
-    } catch (error) {
-      throw error instanceof Broken ? unanswered(error) : error;
-    }
+    if (target.signal.aborted) throw new ClientGone();
+    return await this.#try(request, target);
   }
 
   async #try(
     request: IncomingMessage,
-    { path, socketPath, signal }: Upstream,
-    body: Buffer,
+    { path, socketPath, signal, body }: Upstream,
   ): Promise<IncomingMessage> {
-    const { timeoutMs } = this.#limits;
     const headers = forwardedHeaders(request.headers);
     const outgoing = ask({
       agent: this.#agent,
@@ -178,14 +255,19 @@ export class Forwarder {
       if (socket.connecting) socket.once('connect', () => (isOpen = true));
       else isOpen = true;
     });
-    outgoing.setTimeout(timeoutMs, () => outgoing.destroy(new Error('no answer in time')));
+    const { silenceMs } = this.#limits;
+    outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Error('no answer in time')));
     const answer = answered(outgoing);
     try {
       outgoing.end(body);
-      return await answer;
+      const head = await answer;
+      // From here on the client decides how fast it goes, and `answerMs` how long.
+      outgoing.setTimeout(0);
+      return head;
     } catch (error) {
       outgoing.destroy();
-      throw error instanceof Refusal ? error : new Broken(isOpen, error);
+      // A client that does not wait is no fault of the service.
+      throw signal.aborted ? new ClientGone() : new Broken(isOpen, error);
     }
   }
 
@@ -197,8 +279,8 @@ export class Forwarder {
       response.destroy();
       return;
     }
-    const isPassing = code === 'OVERLOADED' || code.startsWith('UPSTREAM');
-    const error = { code, reason: reasons[code], ...(isPassing ? { retryable: true } : {}) };
+    const reason = forwardReasons[code];
+    const error = { code, reason, ...(passingCodes.has(code) ? { retryable: true } : {}) };
     // What is left of the request is not read.
     if (!request.complete) response.setHeader('connection', 'close');
     response.writeHead(forwardStatus[code], { 'content-type': 'application/json' });
@@ -206,16 +288,8 @@ export class Forwarder {
   }
 }
 
-const reasons: Readonly<Record<ForwardCode, string>> = {
-  PATH_UNKNOWN: 'there is nothing here',
-  BODY_TOO_LARGE: 'the body is too long',
-  UPSTREAM_BROKEN: 'the service broke off',
-  UPSTREAM_UNAVAILABLE: 'the service cannot be reached',
-  OVERLOADED: 'too many requests at once',
-};
-
-function unanswered({ isOpen }: Broken): Refusal {
-  return new Refusal(isOpen ? 'UPSTREAM_BROKEN' : 'UPSTREAM_UNAVAILABLE');
+function overloaded(share: 'client-full' | 'all-full'): Refusal {
+  return new Refusal(share === 'client-full' ? 'CLIENT_OVERLOADED' : 'OVERLOADED');
 }
 
 async function answered(outgoing: ReturnType<typeof ask>): Promise<IncomingMessage> {
@@ -224,17 +298,4 @@ async function answered(outgoing: ReturnType<typeof ask>): Promise<IncomingMessa
     outgoing.on('error', reject);
     outgoing.once('close', () => reject(new Error('closed before an answer')));
   });
-}
-
-/** All of it. @throws Refusal BODY_TOO_LARGE */
-async function bodyOf(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request) {
-    if (!Buffer.isBuffer(chunk)) throw new Error('assertion: a body is bytes');
-    bytes += chunk.length;
-    if (bytes > bytesMax) throw new Refusal('BODY_TOO_LARGE');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
 }

@@ -1,4 +1,4 @@
-/** Why a connection came to nothing before its first request, by the codes of node:tls. */
+/** Why a connection came to nothing before its first request, or in the midst of one, by the codes of Node. */
 
 export const handshakeCodes = [
   'TLS_VERSION_REFUSED',
@@ -26,4 +26,15 @@ const known: Readonly<Record<string, HandshakeCode>> = {
 export function handshakeCode(error: Error): HandshakeCode {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   return known[code] ?? 'HANDSHAKE_FAILED';
+}
+
+/** What is no HTTP inside of TLS, or comes too slowly; undefined where the connection just broke. */
+export function requestFault(error: Error): { code: string; status: string } | undefined {
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    return { code: 'REQUEST_TIMEOUT', status: '408 Request Timeout' };
+  }
+  return code.startsWith('HPE_')
+    ? { code: 'REQUEST_MALFORMED', status: '400 Bad Request' }
+    : undefined;
 }

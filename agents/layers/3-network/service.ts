@@ -14,31 +14,51 @@ import { RefusalCounts, serviceApp } from '../service/http-app.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
 import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
 import { CertificateShelf } from './certificate-shelf.ts';
-import { Forwarder } from './forwarder.ts';
+import { Forwarder, type ForwarderLimits } from './forwarder.ts';
 import { certificateSlot, Front, ticketSlot } from './front.ts';
 import { LocalAuthority } from './local-authority.ts';
-import { TlsListener } from './tls-listener.ts';
+import { TlsListener, type ListenerLimits } from './tls-listener.ts';
 
 const layer = 3;
 const recentUseMsDefault = 1_000;
 const listenDefault = { host: '127.0.0.1', port: 0 };
 
-export const openService: OpenService = async (ports) => {
+export interface NetworkLimits {
+  readonly listener?: Partial<ListenerLimits>;
+  readonly forwarder?: Partial<ForwarderLimits>;
+}
+
+export const openService: OpenService = serviceWith({});
+
+/** The service with other bounds than its own: only for trying them. */
+export function serviceWith(limits: NetworkLimits): OpenService {
+  return (ports) => open(ports, limits);
+}
+
+async function open(ports: ServicePorts, limits: NetworkLimits): Promise<LayerService> {
   const { config, disk, crypto, clock } = ports;
   const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
   const settings = KeptSettings.open(disk);
   const keys = EmbeddedAdapter.open({ layer, disk, crypto, clock, usageWindowMs });
   try {
-    return await serviceOf(ports, { settings, keys });
+    return await serviceOf(ports, { settings, keys, limits });
   } catch (error) {
     keys.close();
     throw error;
   }
-};
+}
 
 async function serviceOf(
   ports: ServicePorts,
-  { settings, keys }: { readonly settings: KeptSettings; readonly keys: EmbeddedAdapter },
+  {
+    settings,
+    keys,
+    limits,
+  }: {
+    readonly settings: KeptSettings;
+    readonly keys: EmbeddedAdapter;
+    readonly limits: NetworkLimits;
+  },
 ): Promise<LayerService> {
   const { config, disk, crypto, clock, log } = ports;
   const { host, port } = config.listen ?? listenDefault;
@@ -47,7 +67,13 @@ async function serviceOf(
   const shelf = CertificateShelf.open({ ...shared, keys: keys.store, slot: certificateSlot });
   const own = await LocalAuthority.open(shared);
   const refused = new RefusalCounts();
-  const forwarder = new Forwarder({ log, refusals: refused, socketOf: socketsOf(ports) });
+  const forwarder = new Forwarder({
+    log,
+    clock,
+    refusals: refused,
+    socketOf: socketsOf(ports),
+    ...(limits.forwarder === undefined ? {} : { limits: limits.forwarder }),
+  });
   const listener = new TlsListener({
     host,
     port,
@@ -56,6 +82,7 @@ async function serviceOf(
     refusals: refused,
     onRequest: (request, response) => forwarder.handle(request, response),
     onHandshake: (seen) => front.note(seen),
+    ...(limits.listener === undefined ? {} : { limits: limits.listener }),
   });
   const front = new Front({ ...shared, keys, settings, shelf, own, listener });
   const { app, refusals } = routesOf(ports, keys, settings);

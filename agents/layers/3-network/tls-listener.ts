@@ -14,7 +14,8 @@ import type { TLSSocket } from 'node:tls';
 import type { TlsParameters } from '#shared/core/tls-parameters.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
 import type { RefusalCounts } from '../service/http-app.ts';
-import { handshakeCode } from './refused-handshakes.ts';
+import { clientOf, ClientShares } from './client-shares.ts';
+import { handshakeCode, requestFault } from './refused-handshakes.ts';
 
 /** The certificate in use, with its key: PEM, the key to be wiped by whoever made it. */
 export interface TlsCredentials {
@@ -37,17 +38,38 @@ export interface TlsListenerOptions {
   readonly refusals: RefusalCounts;
   readonly onRequest: (request: IncomingMessage, response: ServerResponse) => void;
   readonly onHandshake: (seen: HandshakeSeen) => void;
+  readonly limits?: Partial<ListenerLimits>;
+}
+
+export interface ListenerLimits {
+  /** Connections of one client, handshakes under way included, and of all. */
+  readonly connectionsPerClientMax: number;
+  readonly connectionsMax: number;
+  readonly handshakeMs: number;
+  /** From the first byte of a request, or the handshake, to the last of its head. */
+  readonly headMs: number;
+  /** Of a whole request; its body has a shorter time of its own (forwarder.ts). */
+  readonly requestMs: number;
+  /** Idle connections go after it; clients are told, and do not use one that is about to. */
+  readonly idleMs: number;
+  /** How often it is looked whose time is over. */
+  readonly lookMs: number;
 }
 
 /** 48 bytes, as node:tls takes them. */
 export const ticketKeyBytes = 48;
 
-const connectionsMax = 2_048;
-const handshakeTimeoutMs = 5_000;
-const requestTimeoutMs = 30_000;
-const headersTimeoutMs = 10_000;
-/** Idle connections go after it; clients are told, and do not use one that is about to. */
-const keepAliveMs = 5_000;
+const limitsDefault: ListenerLimits = {
+  connectionsPerClientMax: 256,
+  connectionsMax: 2_048,
+  handshakeMs: 5_000,
+  headMs: 10_000,
+  requestMs: 30_000,
+  idleMs: 5_000,
+  lookMs: 2_000,
+};
+/** Connections that are turned away are logged so often at the most, with their number. */
+const tellMs = 1_000;
 const stopWithinMs = 5_000;
 const sessionSeconds = 3_600;
 const sessionIdContext = 'gyre-network';
@@ -63,30 +85,39 @@ interface Connection {
 export class TlsListener {
   readonly #options: TlsListenerOptions;
   readonly #server: Server;
+  readonly #shares: ClientShares;
   readonly #connections = new Map<Socket, Connection>();
   /** Connections whose handshake is under way. */
   readonly #arrivals = new Map<string, { readonly version: number; readonly beganMs: number }>();
   #version = 0;
+  /** Connections that are turned away: those whose end is still to come, and those not told yet. */
+  #leaving = 0;
+  #untold = 0;
+  #toldAtMs = -Infinity;
   #isStopping = false;
 
   constructor(options: TlsListenerOptions) {
     this.#options = options;
+    const limits = { ...limitsDefault, ...options.limits };
+    const { connectionsPerClientMax: eachMax, connectionsMax: allMax } = limits;
+    this.#shares = new ClientShares({ eachMax, allMax });
     this.#server = createServer(
       {
         ALPNProtocols: ['http/1.1'],
         minVersion: 'TLSv1.3',
-        handshakeTimeout: handshakeTimeoutMs,
+        handshakeTimeout: limits.handshakeMs,
         sessionIdContext,
         sessionTimeout: sessionSeconds,
-        requestTimeout: requestTimeoutMs,
-        headersTimeout: headersTimeoutMs,
-        connectionsCheckingInterval: 2_000,
+        requestTimeout: limits.requestMs,
+        headersTimeout: limits.headMs,
+        connectionsCheckingInterval: limits.lookMs,
         maxHeaderSize: 32_768,
       },
       (request, response) => this.#onRequest(request, response),
     );
-    this.#server.maxConnections = connectionsMax;
-    this.#server.keepAliveTimeout = keepAliveMs;
+    this.#server.maxConnections = allMax;
+    this.#server.keepAliveTimeout = limits.idleMs;
+    this.#server.on('drop', () => this.#turnAway());
     this.#server.on('connection', (socket: Socket) => this.#onConnection(socket));
     this.#server.on('secureConnection', (socket: TLSSocket) => this.#onSecure(socket));
     this.#server.on('tlsClientError', (error, socket) => this.#onRefused(error, socket));
@@ -161,6 +192,14 @@ export class TlsListener {
   }
 
   #onConnection(socket: Socket): void {
+    const client = clientOf(socket.remoteAddress);
+    if (this.#shares.take(client) !== 'taken') {
+      this.#leaving += 1;
+      this.#turnAway();
+      socket.destroy();
+      return;
+    }
+    socket.once('close', () => this.#shares.give(client));
     const name = nameOf(socket);
     if (name === undefined) return;
     const beganMs = this.#options.clock.monotonicMs();
@@ -185,7 +224,25 @@ export class TlsListener {
     onHandshake({ version, isResumed: socket.isSessionReused(), durationMs });
   }
 
+  /** More than a client may hold, or all of them. */
+  #turnAway(): void {
+    const { refusals, log, clock } = this.#options;
+    const code = 'CONNECTIONS_EXCEEDED';
+    refusals.add(code);
+    this.#untold += 1;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#toldAtMs < tellMs) return;
+    log.info({ code, connections: this.#untold }, 'connections are refused');
+    this.#untold = 0;
+    this.#toldAtMs = nowMs;
+  }
+
   #onRefused(error: Error, socket: TLSSocket): void {
+    if (this.#leaving > 0 && 'code' in error && error.code === 'ECONNRESET') {
+      // The end of a connection that was turned away, and counted as that.
+      this.#leaving -= 1;
+      return;
+    }
     const code = handshakeCode(error);
     this.#options.refusals.add(code);
     this.#options.log.info({ code }, 'a connection is refused');
@@ -194,14 +251,15 @@ export class TlsListener {
 
   /** What is no HTTP inside of TLS; faults of the handshake come here too, and were counted. */
   #onClientError(error: Error, socket: { destroy(): void; end(text: string): void }): void {
-    const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-    if (!code.startsWith('HPE_') && code !== 'ERR_HTTP_REQUEST_TIMEOUT') {
+    const refused = requestFault(error);
+    if (refused === undefined) {
       socket.destroy();
       return;
     }
-    this.#options.refusals.add('REQUEST_MALFORMED');
-    this.#options.log.info({ code: 'REQUEST_MALFORMED' }, 'a request is refused');
-    socket.end('HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n');
+    const { code, status } = refused;
+    this.#options.refusals.add(code);
+    this.#options.log.info({ code }, 'a request is refused');
+    socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {

@@ -21,6 +21,14 @@ import {
   type ServiceRequest,
 } from './service-client.ts';
 
+/** How a call's errors are judged, and what is thrown in place of one that does not go out. */
+export interface CallJudge {
+  readonly isFault: (error: unknown) => boolean;
+  /** Errors that came before the dependency was asked: they say nothing of it. */
+  readonly isUnasked?: (error: unknown) => boolean;
+  readonly otherwise: () => Error;
+}
+
 export interface BreakerPorts {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly rules?: CircuitRules;
@@ -48,20 +56,41 @@ export class CircuitBreaker {
    * Runs `call` where the circuit lets it; `otherwise` makes the error of one that does not go out.
    * @throws what `call` throws
    */
-  async run<Result>(
+  async run<Result>(call: () => Promise<Result>, about: CallJudge): Promise<Result> {
+    if (this.#admits()) return await this.#go(call, about);
+    this.#refused += 1;
+    throw about.otherwise();
+  }
+
+  /**
+   * As `run`, but while the circuit is open the call waits for the dependency to come back, within the
+   * second in which a client may ask once more: what was started anew is reachable again at once.
+   */
+  async runPatiently<Result>(
     call: () => Promise<Result>,
-    about: {
-      readonly isFault: (error: unknown) => boolean;
-      readonly otherwise: () => Error;
-    },
+    about: CallJudge & { readonly signal?: AbortSignal },
   ): Promise<Result> {
+    const beganMs = performance.now();
+    while (!this.#admits()) {
+      const isOver = performance.now() - beganMs + waitPauseMs > waitMsMax;
+      if (isOver || about.signal?.aborted === true) {
+        this.#refused += 1;
+        throw about.otherwise();
+      }
+      await new Promise((resolve) => setTimeout(resolve, waitPauseMs));
+    }
+    return await this.#go(call, about);
+  }
+
+  #admits(): boolean {
     const { clock, rules = circuitRules } = this.#ports;
     const { circuit, admitted } = admitCall(this.#circuit, clock.monotonicMs(), rules);
     this.#circuit = circuit;
-    if (!admitted) {
-      this.#refused += 1;
-      throw about.otherwise();
-    }
+    return admitted;
+  }
+
+  async #go<Result>(call: () => Promise<Result>, about: CallJudge): Promise<Result> {
+    const { clock, rules = circuitRules } = this.#ports;
     const note = (outcome: 'done' | 'failed'): void => {
       this.#circuit = noteCall(this.#circuit, outcome, clock.monotonicMs(), rules);
     };
@@ -70,23 +99,19 @@ export class CircuitBreaker {
       note('done');
       return result;
     } catch (error) {
-      note(about.isFault(error) ? 'failed' : 'done');
+      if (about.isUnasked?.(error) !== true) note(about.isFault(error) ? 'failed' : 'done');
       throw error;
     }
   }
 }
 
-/** Of peers: soon tried again, because a service that was started anew is back within a second. */
-const peerRules: CircuitRules = { failuresMax: 5, openMs: 200, openMsMax: 1_000 };
-/** A call that is not let through waits for the peer to come back, within the second of a retry. */
+/**
+ * Of peers: soon tried again, because a service that was started anew is back within a second. Whoever
+ * waits sees another try begin and end: it is open for shorter than a call waits for it.
+ */
+export const peerRules: CircuitRules = { failuresMax: 5, openMs: 200, openMsMax: 400 };
 const waitPauseMs = 100;
 const waitMsMax = 800;
-
-class CircuitOpen extends ServiceError {
-  constructor() {
-    super('UNREACHABLE', 'the service was not reached lately');
-  }
-}
 
 /** The client of a peer, behind a breaker. */
 export class GuardedClient extends ServiceClient {
@@ -99,19 +124,10 @@ export class GuardedClient extends ServiceClient {
 
   /** @throws ServiceError; UNREACHABLE within a second while the circuit is open */
   override async ask(asked: ServiceRequest): Promise<ServiceAnswer> {
-    const beganMs = performance.now();
-    for (;;) {
-      try {
-        return await this.#breaker.run(() => super.ask(asked), {
-          isFault: (error) => error instanceof ServiceError,
-          otherwise: () => new CircuitOpen(),
-        });
-      } catch (error) {
-        const isOver = performance.now() - beganMs + waitPauseMs > waitMsMax;
-        if (!(error instanceof CircuitOpen) || isOver) throw error;
-      }
-      await new Promise((resolve) => setTimeout(resolve, waitPauseMs));
-    }
+    return await this.#breaker.runPatiently(() => super.ask(asked), {
+      isFault: (error) => error instanceof ServiceError,
+      otherwise: () => new ServiceError('UNREACHABLE', 'the service was not reached lately'),
+    });
   }
 
   get breaker(): Pick<CircuitBreaker, 'standing' | 'refused'> {

@@ -4,24 +4,24 @@
  */
 
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { connect as connectPlain } from 'node:net';
 import { join } from 'node:path';
-import { connect, type ConnectionOptions, type TLSSocket } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { LocalAuthority } from '#agents/layers/3-network/local-authority.ts';
-import { openService } from '#agents/layers/3-network/service.ts';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { bodyOf, serviceApp } from '#agents/layers/service/http-app.ts';
 import { strictSettings } from '#agents/layers/service/kept-settings.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import type { LayerService, ServicePorts } from '#agents/layers/service/service.ts';
-import { TlsClient, type TlsClientOptions } from '#agents/layers/service/tls-client.ts';
+import type { TlsClient, TlsClientOptions } from '#agents/layers/service/tls-client.ts';
 import { compile, StrictObject, Text } from '#schemas/primitives.ts';
+import type { Log } from '#shared/runtime/ports.ts';
 import { systemClock } from '#shared/runtime/system.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
-import { RunningService, serviceFolder } from '../../support/layer-service.ts';
+import type { RunningService } from '../../support/layer-service.ts';
+import { NetworkWorld } from '../../support/network-world.ts';
 import { crypto } from '../../support/world.ts';
 
 const certificate = '3/tls-certificate';
@@ -30,52 +30,31 @@ const names = ['localhost', '127.0.0.1'];
 const challenge = new Uint8Array([1]);
 const written = compile(StrictObject({ text: Text(100_000) }));
 
-let folder: string;
+let world: NetworkWorld;
 let network: RunningService;
 let upstream: RunningService;
 let adapter: RemoteAdapter;
-const ends: (() => void)[] = [];
+/** What the service wrote for people. */
+const logged: { fields: Readonly<Record<string, unknown>>; message: string }[] = [];
+const keep: Log['info'] = (fields, message) => void logged.push({ fields, message });
+const log: Log = { debug: keep, info: keep, warn: keep, error: keep };
 /** What a slow answer of the upstream service waits for. */
 let goOn: () => void = () => undefined;
 
 beforeEach(async () => {
-  folder = serviceFolder();
-  upstream = await RunningService.start({ layer: 1, open: openUpstream, folder });
-  network = await RunningService.start({
-    layer: 3,
-    open: openService,
-    folder,
-    config: { listen: { host: '127.0.0.1', port: 0, names }, recentUseMs: 0 },
-  });
-  adapter = await network.adapter();
+  world = await NetworkWorld.start({ openUpstream, names, log });
+  ({ network, upstream, adapter } = world);
 });
 
 afterEach(async () => {
-  for (const end of ends.splice(0)) end();
-  adapter.close();
-  await network.stop();
-  await upstream.end();
-  await network.end();
+  logged.length = 0;
+  await world.end();
 });
 
-function stateOf(file: string): string {
-  return readFileSync(join(folder, 'layer-3', file), 'utf8');
-}
-
-function address(): { host: string; port: number } {
-  return JSON.parse(stateOf('listening')) as { host: string; port: number };
-}
-
-function client(options: Partial<TlsClientOptions> = {}): TlsClient {
-  const made = new TlsClient({
-    ...address(),
-    name: 'localhost',
-    roots: stateOf('roots.pem'),
-    ...options,
-  });
-  ends.push(() => made.close());
-  return made;
-}
+const stateOf = (file: string): string => world.stateOf(file);
+const client = (options: Partial<TlsClientOptions> = {}): TlsClient => world.client(options);
+const handshake = (options: ConnectionOptions = {}): Promise<TLSSocket> => world.handshake(options);
+const read = (socket: TLSSocket): string => world.read(socket);
 
 /** What came to the service. */
 const paths: string[] = [];
@@ -153,7 +132,7 @@ test('a connection to a service that breaks is tried once more, body and all, an
       answer === undefined ? request.socket.destroy() : response.end(answer),
     );
   });
-  fragile.listen(join(folder, '2.service.sock'));
+  fragile.listen(join(world.folder, '2.service.sock'));
   await once(fragile, 'listening');
   const asked = { method: 'POST', path: '/authorization/v1/any', body: { text: 'x' } } as const;
   const user = client();
@@ -236,7 +215,7 @@ test('a session is resumed; under new ticket keys it becomes a full handshake', 
   expect((await handshake({ session })).isSessionReused()).toBe(true);
 });
 
-test('what is not TLS 1.3 with the hybrid group is refused, counted under its code', async () => {
+test('what is not TLS 1.3 with the hybrid group is refused, counted under its code, and logged with it alone', async () => {
   const failed = async (options: ConnectionOptions) =>
     handshake(options).then(fingerprintOf, codeOf);
   expect(await failed({ minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2' })).toMatch(/^E/);
@@ -244,9 +223,9 @@ test('what is not TLS 1.3 with the hybrid group is refused, counted under its co
   expect(await failed({ ecdhCurve: 'X25519MLKEM768' })).toMatch(/^E/);
   expect(await failed({ sigalgs: 'ecdsa_secp384r1_sha384' })).toMatch(/^E/);
   expect(await failed({ servername: 'bank.example' })).toBe('ERR_TLS_CERT_ALTNAME_INVALID');
-  const { host, port } = address();
+  const { host, port } = world.address;
   const plain = connectPlain(port, host);
-  plain.write('GET /identity/v1/hello HTTP/1.1\r\nhost: a\r\n\r\n');
+  plain.write('GET /identity/v1/hello HTTP/1.1\r\nhost: a\r\nauthorization: secret-token\r\n\r\n');
   plain.resume();
   await once(plain, 'close');
   await expect
@@ -257,6 +236,14 @@ test('what is not TLS 1.3 with the hybrid group is refused, counted under its co
       'refused-signature-algorithm-refused': 1,
       'refused-plaintext-refused': 1,
     });
+  const refusals = logged.filter(({ message }) => message === 'a connection is refused');
+  for (const code of ['TLS_VERSION_REFUSED', 'GROUP_REFUSED', 'PLAINTEXT_REFUSED']) {
+    const lines = refusals.filter(({ fields }) => fields['code'] === code);
+    expect(lines).toHaveLength(code === 'GROUP_REFUSED' ? 2 : 1);
+    // Nothing of the client, and nothing that it sent.
+    for (const { fields } of lines) expect(Object.keys(fields)).toEqual(['code']);
+  }
+  expect(JSON.stringify(refusals)).not.toMatch(/127\.0\.0\.1|secret-token|hello/);
   const excepted = { ...strictSettings, policyVersion: 1, tlsGroupExceptions: ['X25519MLKEM768'] };
   await adapter.configure({ ...excepted, policyDigest: 'a'.repeat(64) });
   expect(await failed({ ecdhCurve: 'X25519MLKEM768' })).toBe(await failed({}));
@@ -298,31 +285,10 @@ test("an authority takes the place of the service's own, and no key comes into u
 
 /** Somebody else's authority: another service's own. */
 async function otherAuthority(): Promise<LocalAuthority> {
-  const elsewhere = new SystemDisk(join(folder, 'layer-1'));
+  const elsewhere = new SystemDisk(join(world.folder, 'layer-1'));
   const authority = await LocalAuthority.open({ disk: elsewhere, crypto, clock: systemClock });
-  ends.push(() => authority.close());
+  world.atEnd(() => authority.close());
   return authority;
-}
-
-const texts = new WeakMap<TLSSocket, string>();
-
-function read(socket: TLSSocket): string {
-  return texts.get(socket) ?? '';
-}
-
-async function handshake(options: ConnectionOptions = {}): Promise<TLSSocket> {
-  const socket = connect({
-    ...address(),
-    ca: stateOf('roots.pem'),
-    servername: 'localhost',
-    ecdhCurve: 'SecP384r1MLKEM1024',
-    ...options,
-  });
-  ends.push(() => socket.destroy());
-  socket.on('data', (chunk: Buffer) => texts.set(socket, read(socket) + chunk.toString()));
-  await once(socket, 'secureConnect');
-  socket.on('error', () => undefined);
-  return socket;
 }
 
 function fingerprintOf(socket: TLSSocket): string {
@@ -335,7 +301,7 @@ function codeOf(error: unknown): string {
 
 /** What stands behind: an answer, an echo, and one that takes its time. */
 async function openUpstream(ports: ServicePorts): Promise<LayerService> {
-  const { layer, disk, crypto: provider, clock, log } = ports;
+  const { layer, disk, crypto: provider, clock } = ports;
   const keys = EmbeddedAdapter.open({ layer, disk, crypto: provider, clock, usageWindowMs: 0 });
   const { app } = serviceApp({ log, status: {}, bodyBytesMax: 200_000 });
   app.use(async (context, next) => {

@@ -46,8 +46,8 @@ export type Anomaly = Static<typeof Anomaly>;
 export const HealingAction = StrictObject({
   kind: Type.Literal('emergency-rotation'),
   layers: List(LayerNumber, { itemsMin: 1, itemsMax: 7 }),
-  /** Whether the layers that depend on these are turned with them. */
-  withDependants: Type.Boolean(),
+  /** The layers that depend on these are turned with them: nobody asks for less. */
+  withDependants: Type.Literal(true),
 });
 export type HealingAction = Static<typeof HealingAction>;
 

@@ -6,12 +6,8 @@
  */
 
 import { healingLayer, healingSlot } from '#schemas/healing.ts';
-import {
-  healingKeysIn,
-  healingRotationOf,
-  healingShortfall,
-  layersOf,
-} from '#shared/core/healing.ts';
+import { withDependants } from '#shared/core/dependants.ts';
+import { healingKeysIn, healingRotationOf, healingShortfall } from '#shared/core/healing.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { isHealingSigned } from '#shared/crypto/healing-signature.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
@@ -67,7 +63,7 @@ export class HealingDesk {
   async #refusal(event: Asked): Promise<Refusal | undefined> {
     const { trust, clock, crypto } = this.#ports;
     const states = this.#rotations();
-    const shortfall = healingShortfall(layersOf(event.body.claim.action), {
+    const shortfall = healingShortfall(withDependants(event.body.claim.action.layers), {
       others: states
         .filter(({ plan }) => isOfHealing(this.#ports, plan.body))
         .map(healingRotationOf),

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationType } from '#schemas/plan.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
+import { withDependants } from '#shared/core/dependants.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import { checks, type RotationDetails, type RotationSummary } from '../answers.ts';
@@ -33,12 +34,15 @@ export const restingPhases: ReadonlySet<RotationPhase> = new Set([
   'locked_out',
 ]);
 
-/** Asks for a plan and waits until the layers have been asked whether it can run. */
+/**
+ * Asks for a plan of the layers and of all that depend on them: none would be stated without these. Waits
+ * until the layers have been asked whether it can run.
+ */
 export async function planRotation(
   session: OperatorSession,
   request: PlanRequest,
 ): Promise<RotationDetails> {
-  const { layers, rotationType, window, reason } = request;
+  const { rotationType, window, reason } = request;
   if (window !== undefined) {
     const planValidMs = session.trust.policy.policies.rotation.plan_valid_ms;
     checkWindowStart(window, { nowMs: Date.now(), planValidMs });
@@ -46,7 +50,7 @@ export async function planRotation(
   const planId = await session.request('rotation-requested', {
     requestId: toHex(session.crypto.randomBytes(16)),
     rotationType,
-    layers: [...layers],
+    layers: withDependants(request.layers, servedIn(session)),
     ...(window === undefined ? {} : { windowStartMs: window.startMs, windowEndMs: window.endMs }),
     reason,
   });
@@ -57,6 +61,12 @@ export async function planRotation(
     `${planId}: ${details.failure?.reason ?? 'refused'}`,
     planId,
   );
+}
+
+/** Whether somebody serves a layer, by the trust documents that this operator has verified. */
+function servedIn({ trust }: OperatorSession): (layer: LayerNumber) => boolean {
+  const agents = trust.agents().filter(({ revokedAtMs }) => revokedAtMs === undefined);
+  return (layer) => agents.some((agent) => agent.layer === layer);
 }
 
 /** Signs the plan as another operator; on a locked-out plan, its recovery. */

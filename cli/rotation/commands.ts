@@ -25,7 +25,14 @@ import {
   parseWindow,
 } from './arguments.ts';
 import { interruptible, progressOf } from './progress.ts';
-import { renderDryRun, renderGrid, renderList, renderPlan, renderResult } from './render.ts';
+import {
+  addedLayers,
+  renderDryRun,
+  renderGrid,
+  renderList,
+  renderPlan,
+  renderResult,
+} from './render.ts';
 import { detailsResult, exitCodeOf, resultOf } from './result.ts';
 
 const planArgument = [['<plan-id>', 'id of the plan, as plan prints it']] as const;
@@ -42,7 +49,8 @@ const plan: CommandSpec = {
   details:
     'A scheduled rotation needs a window in which the rotation_schedule of the policy comes round (UTC);\n' +
     'an emergency must be over within emergency_rotation_sla_minutes of being asked for. Layer 1 is\n' +
-    'turned by operators who are enrolled with the capability mfa.',
+    'turned by operators who are enrolled with the capability mfa. Layers that depend on one of\n' +
+    'those named are turned with it, and the plan says so: 2 with 1, and 5 with 4.',
   examples: ['gyre rotation plan --layers 1-7 --reason "quarterly rotation"'],
   run: async (context, options) => {
     const layers = textOption(options, 'layers');
@@ -57,6 +65,9 @@ const plan: CommandSpec = {
       ...(window === undefined ? {} : { window: parseWindow(window) }),
     };
     const details = await inSession(context, (session) => planRotation(session, request));
+    for (const line of addedLayers(request.layers, resultOf(details).sequence)) {
+      context.output.progress(line);
+    }
     return printed(context, details, renderPlan);
   },
 };

@@ -1,5 +1,5 @@
 /** Rotations as text: plans, results, lists and the grid of layers and steps. Pure functions. */
-import { layerNames } from '#schemas/layers.ts';
+import { layerDependencies, layerNames, type LayerNumber } from '#schemas/layers.ts';
 import { gridSteps, type GridStatus } from '#shared/core/rotation/grid.ts';
 import type { RotationDetails, RotationSummary } from '../answers.ts';
 import { fingerprint, plainStyle, span, table, words, type Style } from '../style.ts';
@@ -67,6 +67,19 @@ export function renderChanges(before: GridView | undefined, after: GridView): st
     }),
   );
   return [...news, ...lines];
+}
+
+/** A line for each layer that the plan turns and nobody named. */
+export function addedLayers(
+  named: readonly LayerNumber[],
+  planned: readonly LayerNumber[],
+): string[] {
+  return layerDependencies
+    .filter(({ dependent }) => planned.includes(dependent) && !named.includes(dependent))
+    .map(
+      ({ prerequisite, dependent, reason }) =>
+        `layer ${dependent} (${layerNames[dependent]}) is turned with layer ${prerequisite}: ${reason}`,
+    );
 }
 
 export function renderPlan(result: RotationResult, style: Style): string {

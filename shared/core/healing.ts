@@ -17,11 +17,12 @@ import {
   type HealingAction,
   type HealingClaim,
 } from '#schemas/healing.ts';
-import { layerDependencies, type LayerNumber } from '#schemas/layers.ts';
+import type { LayerNumber } from '#schemas/layers.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { RotationRequested } from '#schemas/steps.ts';
 import type { Finding } from './anomaly/watch.ts';
+import { withDependants } from './dependants.ts';
 import { instantMs } from './instant.ts';
 import type { RotationState } from './rotation/state.ts';
 import type { VerifiedEvent } from './verified-event.ts';
@@ -89,18 +90,6 @@ export function dueAction(
   return { state: { asked, gathered: [] }, wanted: { anomalies, action } };
 }
 
-/** The layers that an action turns: those named and, where it says so, all that depend on them. */
-export function layersOf({ layers, withDependants }: HealingAction): LayerNumber[] {
-  const turned = new Set(layers);
-  for (let size = 0; withDependants && size !== turned.size;) {
-    size = turned.size;
-    for (const { prerequisite, dependent } of layerDependencies) {
-      if (turned.has(prerequisite)) turned.add(dependent);
-    }
-  }
-  return [...turned].sort((one, other) => one - other);
-}
-
 /** The rotation that a claim asks for: the same for everyone who reads it. */
 export function requestOfClaim({ actionId, anomalies, action }: HealingClaim): RotationRequested {
   const [first, ...others] = anomalies;
@@ -108,7 +97,7 @@ export function requestOfClaim({ actionId, anomalies, action }: HealingClaim): R
   return {
     requestId: actionId,
     rotationType: 'emergency',
-    layers: layersOf(action),
+    layers: withDependants(action.layers),
     reason: `self-healing: ${first === undefined ? 'nothing' : describe(first)}${more}`.slice(
       0,
       500,

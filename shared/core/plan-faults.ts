@@ -1,6 +1,6 @@
 /**
- * What a plan must be in itself, whatever the mesh looks like: one owner per slot, no slot twice, a
- * sequence that its dependencies allow, a rollback plan that leads back exactly to where it began,
+ * What a plan must be in itself, whatever the mesh looks like: one owner per slot, no slot twice, no
+ * layer without those that depend on it, a sequence that its dependencies allow, a rollback plan that leads back exactly to where it began,
  * windows that do not overlap where they must not, triggers that can be read, and few enough reports
  * to be carried as evidence. Planner, signer, auditor and orchestrators use this one definition.
  */
@@ -8,6 +8,7 @@
 import type { OrchCode } from '#schemas/errors.ts';
 import { layerDependencies, type LayerNumber } from '#schemas/layers.ts';
 import type { AffectedKey, RotationPlanBody } from '#schemas/plan.ts';
+import { unheededDependencies } from './dependants.ts';
 import { sameData, sameMembers } from './equality.ts';
 import { instantMs } from './instant.ts';
 import { parseTrigger } from './triggers.ts';
@@ -29,6 +30,7 @@ export function planFaults(plan: RotationPlanBody): PlanFault[] {
   return [
     ...identityFaults(plan),
     ...plan.affected_keys.flatMap(keyFaults),
+    ...dependantFaults(plan),
     ...sequenceFaults(plan),
     ...rollbackFaults(plan),
     ...windowFaults(plan),
@@ -102,6 +104,17 @@ function keyFaults(key: AffectedKey): PlanFault[] {
     faults.push(fault('ORCH-8004', key.slot, 'the slot is not of this layer and key type'));
   }
   return faults;
+}
+
+/** A layer is not turned alone where others depend on it. */
+function dependantFaults(plan: RotationPlanBody): PlanFault[] {
+  return unheededDependencies(plan).map(({ prerequisite, dependent, reason }) =>
+    fault(
+      'ORCH-8008',
+      `layer ${prerequisite}`,
+      `layer ${dependent} has to be turned with it: ${reason}`,
+    ),
+  );
 }
 
 function sequenceFaults(plan: RotationPlanBody): PlanFault[] {

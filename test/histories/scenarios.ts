@@ -79,7 +79,7 @@ async function healing(): Promise<InMemoryMesh> {
     const action = {
       kind: 'emergency-rotation' as const,
       layers: [7 as const],
-      withDependants: true,
+      withDependants: true as const,
     };
     const claim = { actionId, anomalies, action };
     const { hash: request } = await mesh.principal('self-healing-a').publish({

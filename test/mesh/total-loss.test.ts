@@ -4,6 +4,7 @@
  */
 
 import { afterEach, expect, it } from 'vitest';
+import type { LayerNumber } from '#schemas/layers.ts';
 import { InMemoryMesh, type RotationView } from '../support/in-memory-mesh.ts';
 
 let mesh: InMemoryMesh;
@@ -14,13 +15,13 @@ afterEach(async () => {
 
 const ended = ['committed', 'retiring', 'retired'] as const;
 
-async function executed(layers: readonly number[]): Promise<RotationView> {
+async function executed(layers: readonly LayerNumber[]): Promise<RotationView> {
   const plan = await mesh.approvedPlan(layers);
   expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
   return plan;
 }
 
-async function rotate(layers: readonly number[]): Promise<void> {
+async function rotate(layers: readonly LayerNumber[]): Promise<void> {
   const { planId } = await executed(layers);
   await mesh.until(planId, [...ended]);
 }

@@ -4,6 +4,7 @@
  * stack, or several things at once, and more faults over a longer time.
  */
 
+import { withDependants } from '#shared/core/dependants.ts';
 import type { Draws } from './model.ts';
 
 export interface Extent {
@@ -28,13 +29,10 @@ export function drawExtent(draws: Draws, name?: Extent['name']): Extent {
   return { name: 'several', activities: draws.between(2, 4), faultsMax: 8, phaseMs: 20_000 };
 }
 
-/** Layers of one rotation, lowest first. */
+/** Layers of one rotation with those that depend on them, lowest first. */
 export function drawLayers(draws: Draws, { name }: Pick<Extent, 'name'>): readonly number[] {
   const isWhole = name === 'whole' || (name === 'several' && draws.chance(0.15));
   if (isWhole) return allLayers;
   const count = name === 'several' ? draws.between(1, 3) : draws.chance(0.7) ? 1 : 2;
-  return draws
-    .shuffled(allLayers)
-    .slice(0, count)
-    .toSorted((a, b) => a - b);
+  return withDependants(draws.shuffled(allLayers).slice(0, count));
 }

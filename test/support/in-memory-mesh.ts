@@ -12,6 +12,7 @@ import type { Query } from '#schemas/queries.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
+import { withDependants } from '#shared/core/dependants.ts';
 import { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { noticesSecret, StaticKeyring, type ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
@@ -245,7 +246,11 @@ export class InMemoryMesh {
     }
   }
 
-  async plan(layers: readonly number[]): Promise<RotationView> {
+  /** Of the layers and, as the command line asks for it, of those that depend on them. */
+  async plan(named: readonly LayerNumber[]): Promise<RotationView> {
+    const agents = this.world.trust.agents().filter(({ revokedAtMs }) => revokedAtMs === undefined);
+    const isServed = (layer: LayerNumber) => agents.some((agent) => agent.layer === layer);
+    const layers = withDependants(named, isServed);
     const requestId = crypto.randomBytes(8).join('');
     const body = { requestId, rotationType: 'scheduled', layers, reason: 'test' };
     const outcome = await this.request('op-1', 'rotation-requested', body);
@@ -254,7 +259,7 @@ export class InMemoryMesh {
   }
 
   /** A plan that op-2 has approved. */
-  async approvedPlan(layers: readonly number[]): Promise<RotationView> {
+  async approvedPlan(layers: readonly LayerNumber[]): Promise<RotationView> {
     const { planId, planDigest } = await this.plan(layers);
     const outcome = await this.request('op-2', 'plan-approved', { planId, planDigest });
     if (outcome.status !== 'accepted') throw new Error(`${outcome.code}: ${outcome.reason}`);

@@ -11,9 +11,12 @@ import { bytesOf, revocationOf } from '../../support/documents.ts';
 import { checkMaterial, checkpointOver, renumbered } from './exports.ts';
 import { Stage, tell, type SagaInHand, type Told } from './story.ts';
 
-const few = members.filter(({ kind, layer }) => kind !== 'layer' || (layer ?? 0) <= 2);
 const owner = 'identity-a';
-const verifier = 'authorization-a';
+const verifier = 'identity-b';
+const few = [
+  ...members.filter(({ kind, layer }) => kind !== 'layer' || layer === 1),
+  { id: verifier, kind: 'layer', layer: 1, capabilities: [] } as const,
+];
 
 let stage: Stage;
 let told: Told;

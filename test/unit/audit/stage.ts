@@ -17,7 +17,7 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import { noticesSecret, StaticKeyring } from '#shared/crypto/keyring.ts';
 import { localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
-import { members, type Member } from '#cli/mesh/members.ts';
+import type { Member } from '#cli/mesh/members.ts';
 import { archiveChannel, archiveEpoch, channels, channelsOf } from '#shared/core/channels.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { crypto, makeWorld, quiet, type World } from '../../support/world.ts';
@@ -94,7 +94,7 @@ export class Stage {
   }
 
   keyringOf(agentId: string): StaticKeyring {
-    const member = members.find(({ id }) => id === agentId);
+    const member = this.world.trust.agent(agentId);
     if (member === undefined) throw new Error(`${agentId} is not a member`);
     const archive = { channel: archiveChannel, epoch: archiveEpoch, secret: this.archiveKey };
     return new StaticKeyring([

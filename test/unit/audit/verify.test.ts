@@ -9,7 +9,7 @@ beforeAll(async () => {
   stage = await Stage.open();
   await tell(stage, { planId: 'plan-a', layers: [1, 2] });
   await tell(stage, { planId: 'plan-b', layers: [7], fails: 'activate' });
-  await tell(stage, { planId: 'plan-c', layers: [4], until: 'reports-received' });
+  await tell(stage, { planId: 'plan-c', layers: [4, 5], until: 'reports-received' });
   const checkpoint = await stage.checkpoint();
   // What came after the checkpoint is its tail.
   const records = (await stage.records()).slice(0, checkpoint.body.tree_size);

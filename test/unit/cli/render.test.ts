@@ -4,6 +4,7 @@ import { renderFindings } from '#cli/doctor/commands.ts';
 import { Output } from '#cli/output.ts';
 import { progressOf } from '#cli/rotation/progress.ts';
 import {
+  addedLayers,
   renderChanges,
   renderDryRun,
   renderGrid,
@@ -219,3 +220,10 @@ test.each([
   [86_400_000, '24 h'],
   [5_430_000, '1 h 31 min'],
 ])('%d ms is %s', (ms, text) => expect(span(ms)).toBe(text));
+
+test('layers that were added to those named are told with the reason', () => {
+  expect(addedLayers([1, 4, 5], [1, 4, 2, 5])).toEqual([
+    'layer 2 (authorization) is turned with layer 1: capability keys are certified by identity keys',
+  ]);
+  expect(addedLayers([2, 6], [2, 6])).toEqual([]);
+});

@@ -18,7 +18,6 @@ import {
   healingPauseMs,
   healingShortfall,
   isHealable,
-  layersOf,
   nothingAsked,
   requestOfClaim,
   type HealingRotation,
@@ -85,10 +84,10 @@ describe('an action', () => {
     expect(dueAction(later, { nowMs: askAgainMs + 3 * gatherMs, gatherMs }).wanted).toBeDefined();
   });
 
-  it('turns what depends on its layers, where it says so', () => {
-    const kind = 'emergency-rotation' as const;
-    expect(layersOf({ kind, layers: [4, 1], withDependants: true })).toEqual([1, 2, 4, 5]);
-    expect(layersOf({ kind, layers: [4, 1], withDependants: false })).toEqual([1, 4]);
+  it('turns what depends on its layers', () => {
+    const layersOf = (layers: LayerNumber[]) => requestOfClaim(claimOf(layers)).layers;
+    expect(layersOf([4, 1])).toEqual([1, 2, 4, 5]);
+    expect(layersOf([2, 6])).toEqual([2, 6]);
   });
 });
 

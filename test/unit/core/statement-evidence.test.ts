@@ -115,7 +115,7 @@ describe('a plan', () => {
       { rotation_type: 'emergency', approvals_required: 0 },
     ];
     for (const change of changes) expect(code(stating(check, change))).toBe('ORCH-8015');
-    const fewer = planOf({ request: requestOf([1]) });
+    const fewer = planOf({ request: requestOf([1, 2]) });
     expect(code({ ...check, statement: fewer })).toBe('ORCH-8015');
     const [event] = check.evidence;
     if (event === undefined) throw new Error('no request');

@@ -10,6 +10,7 @@ import type { RotationPlan } from '#schemas/plan.ts';
 import type { RotationPhase, StepOperation } from '#schemas/saga.ts';
 import type { BusMessage, Disposition } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
+import { withDependants } from '#shared/core/dependants.ts';
 import { planRotation } from '#shared/core/planner.ts';
 import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
@@ -49,14 +50,20 @@ export class Director {
   readonly planDigest: string;
   readonly approval: Disclosure;
   readonly done: Report[] = [];
+  readonly #layers: readonly LayerNumber[];
   #sequence = 100;
   #index = 10;
   #orchestrator: Principal;
   #auditor: Principal;
 
-  private constructor(world: World, planId: string, plan: RotationPlan) {
+  private constructor(
+    world: World,
+    { planId, layers }: { readonly planId: string; readonly layers: readonly LayerNumber[] },
+    plan: RotationPlan,
+  ) {
     this.world = world;
     this.planId = planId;
+    this.#layers = layers;
     this.plan = plan;
     this.planDigest = documentDigest(world.crypto, plan.body);
     this.#orchestrator = world.principal('orchestrator-a');
@@ -64,7 +71,10 @@ export class Director {
     this.approval = this.approve('op-2');
   }
 
-  /** Plans the layers from what the agents say of themselves. */
+  /**
+   * Plans the layers, with those that depend on them, from what the agents say of themselves. The steps
+   * that are directed are those of the layers that were named.
+   */
   static async plan(
     world: World,
     actors: readonly Member[],
@@ -72,11 +82,12 @@ export class Director {
   ): Promise<Director> {
     const { trust, clock, mesh } = world;
     const { planId, layers } = options;
+    const isServed = (layer: LayerNumber) => actors.some((actor) => actor.layer === layer);
     const drafted = planRotation({
       request: {
         requestId: planId,
         rotationType: 'scheduled',
-        layers: [...layers],
+        layers: withDependants(layers, isServed),
         reason: 'a test',
       },
       requestHash: '1'.repeat(64),
@@ -96,7 +107,12 @@ export class Director {
       },
     });
     if ('refused' in drafted) throw new Error(`${drafted.refused}: ${drafted.reason}`);
-    return new Director(world, planId, await signed(world, drafted.plan));
+    return new Director(world, { planId, layers }, await signed(world, drafted.plan));
+  }
+
+  /** Of the layers that were named. */
+  get keys(): RotationPlan['body']['affected_keys'] {
+    return this.plan.body.affected_keys.filter(({ layer }) => this.#layers.includes(layer));
   }
 
   approve(operatorId: string): Disclosure {
@@ -265,7 +281,7 @@ export class Director {
         : ['prepare', 'activate', 'measure', 'freeze'].includes(operation)
           ? 'owner'
           : undefined;
-    return this.plan.body.affected_keys
+    return this.keys
       .filter(({ members }) =>
         members.some(
           (member) =>

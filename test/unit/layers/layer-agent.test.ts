@@ -96,7 +96,7 @@ describe('the way forward', () => {
       for (const each of [actor, ...dependants]) await single.succeed(each, 'verify');
       for (const each of [actor, ...dependants]) await single.succeed(each, 'release');
       for (const each of [actor, ...dependants]) await single.succeed(each, 'retire');
-      for (const { slot } of single.plan.body.affected_keys) {
+      for (const { slot } of single.keys) {
         expect(await actor.states(slot)).toEqual(['2:primary']);
       }
       for (const each of [actor, ...dependants]) each.end();
@@ -133,7 +133,7 @@ describe('the way back', () => {
     await forward();
     const back = await director.succeed(owner, 'rollback');
     expect(back.slots.map(({ version, keyId }) => [version, keyId])).toEqual(
-      director.plan.body.affected_keys.map(({ version, key_id: keyId }) => [version, keyId]),
+      director.keys.map(({ version, key_id: keyId }) => [version, keyId]),
     );
     expect(await owner.states(token)).toEqual(['2:withdrawn', '1:primary']);
     await director.succeed(verifier, 'rollback');

@@ -80,9 +80,9 @@ export function stepCheck(
   return world.checkOf(command);
 }
 
-/** A rotation of layer 1, approved as often as the provisioned policy asks, and begun. */
+/** A rotation of layers 1 and 2, approved as often as the provisioned policy asks, and begun. */
 function begun(rotationType: RotationType, policy: PolicyBody, options: WorldOptions = {}): World {
-  const plan = planOf({ policy, request: requestOf([1], { rotationType }) });
+  const plan = planOf({ policy, request: requestOf([1, 2], { rotationType }) });
   const world = new World({ ...options, policy, plan }).settle();
   for (let approver = 2; approver < 2 + plan.approvals_required; approver += 1) {
     world.approve(`op-${approver}`);

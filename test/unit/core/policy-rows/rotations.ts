@@ -29,7 +29,7 @@ function lifecycleRows(): PolicyRow[] {
   const field = 'policies.key_lifecycle';
   const later = requestOf(undefined, { windowStartMs: nowMs + 1_800_000 });
   const ages = ['identity_keys', 'session_keys', 'kek', 'signature_keys', 'hmac_keys'] as const;
-  const emergency = requestOf([1], { rotationType: 'emergency' });
+  const emergency = requestOf([1, 2], { rotationType: 'emergency' });
   const schedule = { field: `${field}.rotation_schedule`, code: invalid };
   const sundays: Change = ({ key_lifecycle: rules }) => (rules.rotation_schedule = '0 2 * * 0');
   const sla = { field: `${field}.emergency_rotation_sla_minutes`, code: invalid };
@@ -132,7 +132,7 @@ function approvalRows(): PolicyRow[] {
 
 function timeRows(): PolicyRow[] {
   const field = 'policies.rotation';
-  const later = requestOf([1], { windowStartMs: nowMs + 1_800_000 });
+  const later = requestOf([1, 2], { windowStartMs: nowMs + 1_800_000 });
   const validity = { field: `${field}.plan_valid_ms` };
   const halfHour: Change = ({ rotation: rules }) => (rules.plan_valid_ms = 1_800_000);
   return [
@@ -283,13 +283,13 @@ function soakRows(): PolicyRow[] {
   ];
 }
 
-/** How a rotation of layer 1 under the policy ends: committed, or the code of what sent it back. */
+/** How a rotation of layers 1 and 2 under the policy ends: committed, or the code of what sent it back. */
 function ends(options: WorldOptions) {
   return (policy: PolicyBody): string => ended(policy, options).state.failure?.code ?? 'ok';
 }
 
 function ended(policy: PolicyBody, options: WorldOptions): World {
-  const plan = planOf({ policy, request: requestOf([1]) });
+  const plan = planOf({ policy, request: requestOf([1, 2]) });
   return new World({ ...options, policy, plan }).execute().settle();
 }
 

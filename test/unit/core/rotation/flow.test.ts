@@ -67,7 +67,7 @@ describe('a rotation of seven layers', () => {
 
   it('distributes to further agents of a layer and activates after them', () => {
     const agents = agentsOf([1, 2], 3);
-    const plan = planOf({ agents, request: requestOf([1]) });
+    const plan = planOf({ agents, request: requestOf([1, 2]) });
     const world = new World({ plan }).execute().settle();
     expect(world.state.phase).toBe('retired');
     const [slot] = world.state.slots;

@@ -15,7 +15,7 @@ const agents = agentsOf(undefined, 2);
 function begun(options: WorldOptions = {}): World {
   const policy = options.policy ?? policyOf();
   const inspections = agents.map(inspectionOf);
-  const plan = planOf({ policy, agents, inspections, request: requestOf([1, 4, 5]) });
+  const plan = planOf({ policy, agents, inspections, request: requestOf([1, 2, 4, 5]) });
   return new World({ ...options, policy, plan }).execute();
 }
 
@@ -58,7 +58,7 @@ describe('a verifier that is revoked', () => {
     const world = until(begun(soaking), phase).revoke('layer-2-b').settle();
     assertEnded(world, 'retired');
     const slots = world.state.slots.filter(({ revoked }) => revoked.includes('layer-2-b'));
-    expect(slots.map(({ layer }) => layer)).toEqual([1, 1]);
+    expect(slots.map(({ layer }) => layer)).toEqual([1, 1, 2]);
     const { index } = world.history.find(({ event }) => event.type === 'members-revoked') ?? {};
     const later = world.issued.filter((command) => command.sagaIndex >= (index ?? Infinity));
     const steps = later.filter((command) => command.type === 'send-step') as SendStep[];

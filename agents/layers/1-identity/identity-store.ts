@@ -2,13 +2,20 @@
  * Who is enrolled, and which challenges were used: identity.db. TOTP secrets lie in it sealed under a
  * key derived from the store key, bound to their user, so that the database alone opens nothing. A
  * challenge is used, a code taken and a wrong one counted in one transaction, before anybody hears of it.
+ *
+ * The step whose code was taken last is known for as long as the secret is: of a secret that was taken
+ * away, or replaced, under a tag that does not lead back to it, in case it comes again.
  */
 
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
 import type { FactorState } from '#shared/core/second-factor.ts';
+import { lengthPrefixed, utf8 } from '#shared/crypto/bytes.ts';
 import { invariant } from '#shared/crypto/errors.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
+import { AdapterError } from '../adapter.ts';
 import type { StoreKey } from '../embedded/store-key.ts';
+import { UsedOnce } from '../service/used-once.ts';
 import { openDatabase, transact, translated } from '../sqlite.ts';
 
 export interface User {
@@ -34,8 +41,10 @@ export const usersMax = 100_000;
 /** Unexpired used challenges at the most: 1,600 proved logins a second for a minute. */
 export const usedChallengesMax = 100_000;
 
+/** Secrets that are gone whose last step is known; only administrators add to them. */
+export const pastFactorsMax = 10_000;
+
 const name = 'identity.db';
-const purgedAtOnce = 1_000;
 
 const schema = `
   CREATE TABLE IF NOT EXISTS users (
@@ -55,29 +64,45 @@ const schema = `
     multi_factor INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
   CREATE INDEX IF NOT EXISTS used_by_end ON used_challenges (expires_at_ms);
+  CREATE TABLE IF NOT EXISTS past_factors (
+    tag BLOB PRIMARY KEY,
+    last_step INTEGER NOT NULL
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS past_factors_by_step ON past_factors (last_step);
 `;
+
+export interface IdentityStorePorts {
+  readonly disk: Disk;
+  readonly crypto: CryptoProvider;
+  /** Seals the TOTP secrets. */
+  readonly secrets: StoreKey;
+}
 
 type Row = Record<string, SQLOutputValue>;
 
 export class IdentityStore {
   readonly database: DatabaseSync;
+  readonly #crypto: CryptoProvider;
   readonly #secrets: StoreKey;
+  readonly #used: UsedOnce;
 
-  private constructor(database: DatabaseSync, secrets: StoreKey) {
+  private constructor(database: DatabaseSync, { crypto, secrets }: IdentityStorePorts) {
     this.database = database;
+    this.#crypto = crypto;
     this.#secrets = secrets;
+    this.#used = UsedOnce.open(database, { name: 'used_challenges', key: 'nonce' });
   }
 
-  /** `secrets` seals the TOTP secrets. @throws AdapterError STORE_FAILED, DISK_FULL */
-  static open(disk: Disk, secrets: StoreKey): IdentityStore {
-    const database = openDatabase(disk, name);
+  /** @throws AdapterError STORE_FAILED, DISK_FULL */
+  static open(ports: IdentityStorePorts): IdentityStore {
+    const database = openDatabase(ports.disk, name);
     try {
       transact(database, 'the users cannot be used', () => database.exec(schema));
+      return new IdentityStore(database, ports);
     } catch (error) {
       database.close();
       throw error;
     }
-    return new IdentityStore(database, secrets);
   }
 
   user(subject: string): User | undefined {
@@ -101,16 +126,12 @@ export class IdentityStore {
    * stay used up for as long as the secret is the same. False where there is no room.
    */
   enrol(subject: string, publicKey: Uint8Array, totpSecret: Uint8Array | undefined): boolean {
-    const before = this.totpSecret(subject);
-    const isSame =
-      before !== undefined && totpSecret !== undefined && Buffer.compare(before, totpSecret) === 0;
-    before?.fill(0);
     const sealed =
       totpSecret === undefined ? null : this.#secrets.seal(placeOf(subject), totpSecret);
     return transact(this.database, 'the user was not enrolled', () => {
-      const known = this.user(subject);
-      if (known === undefined && this.users() >= usersMax) return false;
-      const lastStep = isSame ? (known?.factor.lastStep ?? 0) : 0;
+      if (this.user(subject) === undefined && this.users() >= usersMax) return false;
+      this.#rememberFactor(subject);
+      const lastStep = totpSecret === undefined ? 0 : this.#pastStep(subject, totpSecret);
       this.#run(
         `INSERT OR REPLACE INTO users (subject, public_key, totp, last_step) VALUES (?, ?, ?, ?)`,
         subject,
@@ -123,9 +144,10 @@ export class IdentityStore {
   }
 
   remove(subject: string): void {
-    translated('the user was not removed', () =>
-      this.#run('DELETE FROM users WHERE subject = ?', subject),
-    );
+    transact(this.database, 'the user was not removed', () => {
+      this.#rememberFactor(subject);
+      this.#run('DELETE FROM users WHERE subject = ?', subject);
+    });
   }
 
   usedChallenge(nonce: Uint8Array): UsedChallenge | undefined {
@@ -133,9 +155,15 @@ export class IdentityStore {
     return row === undefined ? undefined : usedOf(row);
   }
 
-  /** Whether no further challenge can be remembered as used; the expired ones are forgotten. */
+  /** What ends at that moment or earlier has ended: a challenge of then may be forgotten as used. */
+  endedMs(nowMs: number): number {
+    return translated('the used challenges cannot be read', () => this.#used.endedMs(nowMs));
+  }
+
+  /** Whether no further challenge can be remembered as used; some that are over are forgotten. */
   isFull(nowMs: number): boolean {
-    return this.#purged(nowMs) >= usedChallengesMax;
+    transact(this.database, 'used challenges were not forgotten', () => this.#used.forget(nowMs));
+    return this.#count('SELECT count(*) AS count FROM used_challenges') >= usedChallengesMax;
   }
 
   /** A challenge was used; what that means for the user's second factor. @throws AdapterError */
@@ -165,19 +193,46 @@ export class IdentityStore {
     if (this.database.isOpen) this.database.close();
   }
 
-  /** How many used challenges are left. */
-  #purged(nowMs: number): number {
-    const [oldest] = this.#read('SELECT min(expires_at_ms) AS oldest FROM used_challenges');
-    if (typeof oldest?.['oldest'] === 'number' && oldest['oldest'] <= nowMs) {
-      translated('used challenges were not forgotten', () =>
-        this.#run(
-          `DELETE FROM used_challenges WHERE nonce IN
-            (SELECT nonce FROM used_challenges WHERE expires_at_ms <= ? LIMIT ${purgedAtOnce})`,
-          nowMs,
-        ),
+  /** Before a user's secret goes: the latest of its steps whose code was taken. */
+  #rememberFactor(subject: string): void {
+    const lastStep = this.user(subject)?.factor.lastStep ?? 0;
+    if (lastStep === 0) return;
+    let secret: Uint8Array | undefined;
+    try {
+      secret = this.totpSecret(subject);
+      if (secret === undefined) return;
+      this.#run(
+        `INSERT INTO past_factors VALUES (?, ?)
+          ON CONFLICT (tag) DO UPDATE SET last_step = max(last_step, excluded.last_step)`,
+        this.#tagOf(subject, secret),
+        lastStep,
       );
+      this.#run(
+        `DELETE FROM past_factors WHERE tag IN
+          (SELECT tag FROM past_factors ORDER BY last_step DESC LIMIT -1 OFFSET ${pastFactorsMax})`,
+      );
+    } catch (error) {
+      // One that was changed on the disk gives no codes any more: it does not keep its user here.
+      if (!(error instanceof AdapterError) || secret !== undefined) throw error;
+    } finally {
+      secret?.fill(0);
     }
-    return this.#count('SELECT count(*) AS count FROM used_challenges');
+  }
+
+  #pastStep(subject: string, secret: Uint8Array): number {
+    const sql = 'SELECT last_step FROM past_factors WHERE tag = ?';
+    return Number(this.#read(sql, this.#tagOf(subject, secret))[0]?.['last_step'] ?? 0);
+  }
+
+  #tagOf(subject: string, secret: Uint8Array): Uint8Array {
+    const key = this.#secrets.derive('past-factor');
+    const said = lengthPrefixed(utf8(subject), secret);
+    try {
+      return this.#crypto.hmacSha3_384(key, said);
+    } finally {
+      key.fill(0);
+      said.fill(0);
+    }
   }
 
   #count(sql: string): number {

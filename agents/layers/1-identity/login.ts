@@ -78,14 +78,17 @@ export class Login {
     const { challenges, clock, signer } = this.#ports;
     const challenge = challenges.take(request.challengeId);
     if (challenge === undefined) throw refused('CHALLENGE_INVALID', 'no challenge of this service');
-    if (clock.nowMs() >= challenge.expiresAtMs) {
-      throw refused('CHALLENGE_EXPIRED', 'the challenge is over: ask for another');
-    }
+    this.#requireInTime(challenge, clock.nowMs());
     await this.#requireSignature(challenge, request.signature);
     // Nothing is used up where no session can be given.
     signer.primary();
     const granted = this.#grant(challenge, request);
     return await this.#sessionOf(challenge.subject, granted);
+  }
+
+  #requireInTime({ expiresAtMs }: TakenChallenge, nowMs: number): void {
+    if (expiresAtMs > this.#ports.store.endedMs(nowMs)) return;
+    throw refused('CHALLENGE_EXPIRED', 'the challenge is over: ask for another');
   }
 
   async #requireSignature(challenge: TakenChallenge, text: string): Promise<void> {
@@ -104,11 +107,13 @@ export class Login {
   #grant(challenge: TakenChallenge, { signature, otp }: SessionRequest): Granted {
     const { crypto, clock, store, settings } = this.#ports;
     const nowMs = clock.nowMs();
+    // It may have ended while the signature was looked at, and be forgotten as used.
+    this.#requireInTime(challenge, nowMs);
     const proof = crypto.sha3_256(concat(utf8(signature), utf8(`.${otp ?? ''}`)));
     const used = store.usedChallenge(challenge.nonce);
     if (used !== undefined) {
       const isRepeated =
-        samePublicBytes(used.proof, proof) && nowMs - used.usedAtMs <= repeatedWithinMs;
+        samePublicBytes(used.proof, proof) && Math.abs(nowMs - used.usedAtMs) <= repeatedWithinMs;
       if (!isRepeated || used.tokenId === null) {
         throw refused('CHALLENGE_USED', 'the challenge is used: ask for another');
       }

@@ -5,7 +5,6 @@
  */
 
 import { Secret } from '#shared/crypto/secret.ts';
-import type { VerificationResult } from '../adapter.ts';
 import { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import { openStoreKey, StoreKey } from '../embedded/store-key.ts';
 import { ExpiryLedger } from '../service/expiry-ledger.ts';
@@ -13,8 +12,7 @@ import { metricsOf } from '../service/health.ts';
 import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
 import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
-import { checkToken } from '../service/token-check.ts';
-import { akpKeyOf, TokenSigner } from '../service/token-signer.ts';
+import { TokenSigner } from '../service/token-signer.ts';
 import { sessionToken } from '#schemas/identity.ts';
 import { identityAdminRoutes } from './admin-routes.ts';
 import { CertificateRegister, identitySlot } from './certificate-register.ts';
@@ -43,8 +41,7 @@ export const openService: OpenService = async (ports) => {
   const { database } = store;
   const ledger = opened(store, () => ExpiryLedger.open({ database, clock, aheadMs }));
   const certificates = CertificateRegister.open({ database, keys, crypto, clock });
-  const { type } = sessionToken;
-  const signer = new TokenSigner({ keys, slot: sessionSlot, type, clock, ledger });
+  const signer = new TokenSigner({ keys, slot: sessionSlot, token: sessionToken, clock, ledger });
   const login = new Login({
     crypto,
     clock,
@@ -55,7 +52,7 @@ export const openService: OpenService = async (ports) => {
   });
   const routes = identityRoutes({ log, crypto, keys, settings, login, certificates });
   const adapter = new HookedAdapter('identity-service', keys, {
-    [sessionSlot]: sessionHooks({ keys, store, challenges }, signer, ledger, ports),
+    [sessionSlot]: sessionHooks(signer, ledger),
     [identitySlot]: { users: async (version) => certificates.users(version) },
   });
   return {
@@ -81,46 +78,20 @@ function openStores(keys: EmbeddedAdapter, { disk, crypto }: ServicePorts): Stor
   try {
     const secrets = new StoreKey(crypto, new Secret(storeKey.derive('user-totp')));
     const challenges = new Challenges(crypto, new Secret(storeKey.derive('login-challenge')));
-    return { keys, store: IdentityStore.open(disk, secrets), challenges };
+    return { keys, store: IdentityStore.open({ disk, crypto, secrets }), challenges };
   } finally {
     storeKey.wipe();
   }
 }
 
-function sessionHooks(
-  { keys }: Stores,
-  signer: TokenSigner,
-  ledger: ExpiryLedger,
-  { clock }: ServicePorts,
-): SlotHooks {
+function sessionHooks(signer: TokenSigner, ledger: ExpiryLedger): SlotHooks {
   return {
     activated: async () => signer.prune(),
     rolledBack: async () => signer.prune(),
     users: async (version) => ledger.users(sessionSlot, version),
     retiring: async () => signer.prune(),
-    verify: async (version) => await tried(keys, signer, version, clock.nowMs()),
+    verify: (version) => signer.tried(version),
   };
-}
-
-/** A token by the key, for nobody, and its verification as others verify. */
-async function tried(
-  keys: EmbeddedAdapter,
-  signer: TokenSigner,
-  version: number,
-  nowMs: number,
-): Promise<VerificationResult> {
-  const stored = keys.store.version(sessionSlot, version);
-  if (stored === undefined) return { ok: false, reason: `there is no version ${version}` };
-  const { type, issuer } = sessionToken;
-  const second = Math.floor(nowMs / 1_000);
-  const claims = { iss: issuer, aud: 'nobody', sub: 'nobody', jti: 'trial' };
-  const times = { iat: second, nbf: second, exp: second + 1 };
-  const token = await signer.signWith(stored, { ...claims, ...times });
-  const rules = { type, issuer, audience: 'nobody', nowMs, keyOf: async () => akpKeyOf(stored) };
-  const verdict = await checkToken(token, rules);
-  return verdict.status === 'valid'
-    ? { ok: true }
-    : { ok: false, reason: `a token of ${sessionSlot} is ${verdict.fault}` };
 }
 
 /** What was opened before is closed again where the next does not open. */

@@ -15,6 +15,8 @@ import {
   type Scope,
 } from '#schemas/authorization.ts';
 import { sessionClaimsCheck, sessionToken } from '#schemas/identity.ts';
+import { lengthPrefixed, utf8 } from '#shared/crypto/bytes.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { Bearer, CapabilityCode } from '../service/capability-check.ts';
@@ -44,6 +46,8 @@ export type SessionCode = keyof typeof sessionStatus;
 
 export const capabilityLifetimeMs = 60_000;
 
+const questionLabel = utf8('gyre/v1/introspection');
+
 const sessionCodes: Readonly<Record<TokenFault, SessionCode>> = {
   invalid: 'SESSION_INVALID',
   expired: 'SESSION_EXPIRED',
@@ -62,6 +66,7 @@ const capabilityCodes: Readonly<Record<TokenFault, CapabilityCode>> = {
 export interface CapabilityPorts {
   readonly keys: EmbeddedAdapter;
   readonly settings: Pick<KeptSettings, 'current'>;
+  readonly crypto: CryptoProvider;
   readonly clock: Clock;
   readonly view: IdentityView;
   readonly certification: Certification;
@@ -134,8 +139,7 @@ export class Capabilities {
     if (entitlements.missing(claims.sub, [wanted]) !== undefined) {
       throw refused('SCOPE_EXCEEDED', 'the roles of the subject do not give that any more');
     }
-    await this.#spend(id, claims, request.requestId);
-    this.accepted += 1;
+    await this.#spend(id, claims, request);
     return { subject: claims.sub, roles: [...entitlements.rolesOf(claims.sub)], scope };
   }
 
@@ -143,7 +147,7 @@ export class Capabilities {
     const { clock, view, settings } = this.#ports;
     const verdict = await checkToken(session, {
       ...sessionToken,
-      nowMs: clock.nowMs(),
+      clock,
       keyOf: (keyId) => view.sessionKey(keyId),
     });
     if (verdict.status === 'invalid') {
@@ -187,7 +191,7 @@ export class Capabilities {
       type: capabilityToken.type,
       issuer: capabilityToken.issuer,
       audience,
-      nowMs: clock.nowMs(),
+      clock,
       keyOf: async () => (isTaken ? akpKeyOf(stored) : undefined),
     });
     if (verdict.status === 'invalid') {
@@ -209,16 +213,37 @@ export class Capabilities {
     keys.usage.record({ slot, version, operation, durationMs, failed: false });
   }
 
-  async #spend(id: Uint8Array, { exp }: CapabilityClaims, requestId?: string): Promise<void> {
+  async #spend(
+    id: Uint8Array,
+    { aud, exp }: CapabilityClaims,
+    request: IntrospectionRequest,
+  ): Promise<void> {
+    const question = this.#questionOf(request, aud);
     const outcome = await this.#ports.replays.spend({
       id,
       expiresAtMs: exp * 1_000,
-      ...(requestId === undefined ? {} : { requestId }),
+      ...(question === undefined ? {} : { question }),
     });
-    if (outcome === 'replayed') throw refused('NONCE_REPLAYED', 'the capability was used already');
-    if (outcome === 'full') {
-      throw new Refused('OVERLOADED', 'too many capabilities in a minute', { retryable: true });
+    switch (outcome) {
+      case 'fresh':
+        this.accepted += 1;
+        return;
+      case 'repeated':
+        return;
+      case 'replayed':
+        throw refused('NONCE_REPLAYED', 'the capability was used already');
+      case 'expired':
+        throw refused('CAPABILITY_EXPIRED', 'the capability is over');
+      case 'full':
+        throw new Refused('OVERLOADED', 'too many capabilities in a minute', { retryable: true });
     }
+  }
+
+  /** Who asks is the capability's audience by now; a question without an id is like no other. */
+  #questionOf({ token, scope, requestId }: IntrospectionRequest, audience: Audience) {
+    if (requestId === undefined) return undefined;
+    const parts = [audience, requestId, scope, token].map(utf8);
+    return this.#ports.crypto.sha3_256(lengthPrefixed(questionLabel, ...parts));
   }
 }
 

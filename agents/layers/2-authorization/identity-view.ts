@@ -1,7 +1,12 @@
 /**
  * What layer 2 knows of layer 1: the keys of session tokens and the identity keys. Looked at again every
- * two seconds, and once a second at the most for a key that is not known. While layer 1 does not answer,
- * the last good answer holds; it is kept on the disk, so that it outlives this process too.
+ * two seconds; layer 1 names a key as soon as it is prepared, so a key is known before it signs. While
+ * layer 1 does not answer, the last good answer holds; it is kept on the disk and outlives this process.
+ *
+ * Where a key was prepared and turned within those two seconds, or is made up, layer 1 is asked: twenty
+ * times a second at the most, one question for all who came before it was sent. So nobody holds a
+ * connection for long, and who shows a key that is known waits for nothing. A session is refused only
+ * where layer 1 has said that there is no such key.
  */
 
 import { AkpKey, IdentityKey, identityKeysCheck, keySetCheck } from '#schemas/identity.ts';
@@ -12,13 +17,14 @@ import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import { AdapterError } from '../adapter.ts';
 import { isNamedAs } from '../service/key-certificate.ts';
+import { Refused } from '../service/http-app.ts';
 import { ServiceError, type ServiceClient } from '../service/service-client.ts';
 import { storedJson } from '../service/stored-json.ts';
 
 const file = 'identity-keys.json';
-const refreshGapMs = 1_000;
-/** Requests that wait for a key that may come; further ones are refused at once. */
-const waitingMax = 32;
+const refreshGapMs = 50;
+/** Requests that wait for a key that may come, with their bodies: 4 MB, and three connections of four. */
+export const waitingMax = 384;
 const keysMax = 64;
 
 const Kept = StrictObject({
@@ -26,6 +32,10 @@ const Kept = StrictObject({
   identity: List(IdentityKey, { itemsMax: keysMax }),
 });
 const keptCheck = compile(Kept);
+
+/** What it is answered with that nobody knows yet whether a key is layer 1's, and the HTTP status. */
+export const identityStatus = { SESSION_KEY_PENDING: 503 } as const;
+export type IdentityViewCode = keyof typeof identityStatus;
 
 interface Known {
   readonly session: AkpKey[];
@@ -45,7 +55,11 @@ export class IdentityView {
   #known: Known;
   #askedAtMs = Number.NEGATIVE_INFINITY;
   #asking: Promise<void> | undefined;
+  /** Whether layer 1 answered the question that is not sent yet: whoever comes now shares it. */
+  #next: Promise<boolean> | undefined;
   #waiting = 0;
+  /** What the disk holds, as far as is known. */
+  #keptText: string | undefined;
 
   private constructor(ports: IdentityViewPorts, known: Known) {
     this.#ports = ports;
@@ -64,21 +78,23 @@ export class IdentityView {
     return this.#known.identity.find(({ state }) => state === 'primary')?.keyId;
   }
 
-  /** The session key of an id; layer 1 is asked where it is not known. */
+  /**
+   * The session key of an id, or undefined where layer 1 has none of that id: it is asked where the key
+   * is not known. @throws Refused SESSION_KEY_PENDING where it does not answer, or too many wait
+   */
   async sessionKey(keyId: string): Promise<AkpKey | undefined> {
     const known = this.#sessionKey(keyId);
-    if (known !== undefined || this.#waiting >= waitingMax) return known;
+    if (known !== undefined) return known;
+    if (this.#waiting >= waitingMax) throw pending('too many sessions wait for their key');
     this.#waiting += 1;
     try {
-      await this.#pause();
-      if (this.#sessionKey(keyId) === undefined) await this.refresh();
-    } catch (error) {
-      // The last good answer holds, whether or not the key is in it.
-      if (!(error instanceof ServiceError) && !(error instanceof AdapterError)) throw error;
+      const isAnswered = await (this.#next ??= this.#askNext());
+      const found = this.#sessionKey(keyId);
+      if (found === undefined && !isAnswered) throw pending('layer 1 does not answer');
+      return found;
     } finally {
       this.#waiting -= 1;
     }
-    return this.#sessionKey(keyId);
   }
 
   /** Asks layer 1; whoever comes meanwhile shares the answer. @throws ServiceError, AdapterError */
@@ -93,14 +109,33 @@ export class IdentityView {
     return this.#known.session.find(({ kid }) => kid === keyId);
   }
 
-  /** Until layer 1 may be asked again, or has just been asked by others. */
+  /** A question that is sent after all who wait for it have come; false where layer 1 is silent. */
+  async #askNext(): Promise<boolean> {
+    try {
+      await this.#pause();
+      this.#next = undefined;
+      await this.refresh();
+      return true;
+    } catch (error) {
+      // The answer holds that could not be kept.
+      if (error instanceof AdapterError) return true;
+      if (error instanceof ServiceError) return false;
+      throw error;
+    }
+  }
+
+  /** Until layer 1 may be asked again: what was asked earlier may be older than the key. */
   async #pause(): Promise<void> {
     const { clock } = this.#ports;
-    const leftMs = this.#askedAtMs + refreshGapMs - clock.monotonicMs();
-    if (leftMs <= 0) return;
-    await new Promise<void>((resolve) => {
-      clock.after(leftMs, resolve);
-    });
+    for (;;) {
+      const leftMs = this.#askedAtMs + refreshGapMs - clock.monotonicMs();
+      if (leftMs > 0) {
+        await new Promise<void>((resolve) => {
+          clock.after(leftMs, resolve);
+        });
+      } else if (this.#asking === undefined) return;
+      else await this.#asking.then(undefined, () => undefined);
+    }
   }
 
   async #ask(): Promise<void> {
@@ -118,17 +153,23 @@ export class IdentityView {
       session: session.keys.filter(({ pub, kid }) => isNamed(pub, kid)),
       identity: identity.keys.filter(({ publicKey, keyId }) => isNamed(publicKey, keyId)),
     };
-    const text = JSON.stringify(known);
-    if (text === JSON.stringify(this.#known)) return;
+    // A key that is gone is not taken any more, and one that is new is, whatever the disk does.
     this.#known = known;
+    const text = JSON.stringify(known);
+    if (text === this.#keptText) return;
     try {
       disk.replaceFile(file, Buffer.from(text));
+      this.#keptText = text;
     } catch (cause) {
-      // It holds in this process; after a start layer 1 is asked again.
+      // Tried again with the next answer, also where that one is the same.
       const what = 'the keys of layer 1 were not kept';
       throw new AdapterError('STORE_FAILED', what, { cause, retryable: true });
     }
   }
+}
+
+function pending(reason: string): Refused {
+  return new Refused<IdentityViewCode>('SESSION_KEY_PENDING', reason, { retryable: true });
 }
 
 async function answerOf<Answer>(

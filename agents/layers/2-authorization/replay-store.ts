@@ -1,24 +1,31 @@
 /**
  * Nonces that were used: replay.db. One is on the disk before anybody is told that its capability is
- * good, so that a restart lets none in twice; those that come at the same time share one write. The
- * store has a bound and forgets nothing before its time: where it is full, further ones are refused.
+ * good, so that a restart lets none in twice; those that come at the same time share one write. Whether
+ * a capability is over is decided in that write. The store has a bound and forgets nothing before its
+ * time (used-once.ts): where it is full, further ones are refused.
+ *
+ * Whoever lost the answer asks the same question again a moment later and is no replay.
  */
 
 import type { DatabaseSync } from 'node:sqlite';
+import { samePublicBytes } from '#shared/crypto/bytes.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
+import { UsedOnce } from '../service/used-once.ts';
 import { openDatabase, transact, translated } from '../sqlite.ts';
 
 export const spentMaxDefault = 200_000;
+/** A question is repeated within that time or is a replay: twice what one try of a client may take. */
+export const repeatedWithinMs = 10_000;
 
-export type SpendOutcome = 'fresh' | 'replayed' | 'full';
+export type SpendOutcome = 'fresh' | 'repeated' | 'replayed' | 'expired' | 'full';
 
 export interface Spending {
   /** 16 bytes. */
   readonly id: Uint8Array;
   readonly expiresAtMs: number;
-  /** The same spending once more is none. */
-  readonly requestId?: string;
+  /** Digest of all that makes a question the same one; the same spending once more is none. */
+  readonly question?: Uint8Array;
 }
 
 interface Waiting extends Spending {
@@ -27,19 +34,20 @@ interface Waiting extends Spending {
 }
 
 const name = 'replay.db';
-const purgedAtOnce = 1_000;
 
 const schema = `
-  CREATE TABLE IF NOT EXISTS spent (
+  CREATE TABLE IF NOT EXISTS used_nonces (
     id BLOB PRIMARY KEY,
     expires_at_ms INTEGER NOT NULL,
-    request_id TEXT
+    used_at_ms INTEGER NOT NULL,
+    question BLOB
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS spent_by_end ON spent (expires_at_ms);
+  CREATE INDEX IF NOT EXISTS nonces_by_end ON used_nonces (expires_at_ms);
 `;
 
 export class ReplayStore {
   readonly #database: DatabaseSync;
+  readonly #used: UsedOnce;
   readonly #clock: Clock;
   readonly #spentMax: number;
   #count: number;
@@ -47,9 +55,10 @@ export class ReplayStore {
 
   private constructor(database: DatabaseSync, clock: Clock, spentMax: number) {
     this.#database = database;
+    this.#used = UsedOnce.open(database, { name: 'used_nonces', key: 'id' });
     this.#clock = clock;
     this.#spentMax = spentMax;
-    const row = database.prepare('SELECT count(*) AS count FROM spent').get();
+    const row = database.prepare('SELECT count(*) AS count FROM used_nonces').get();
     this.#count = Number(row?.['count'] ?? 0);
   }
 
@@ -93,10 +102,14 @@ export class ReplayStore {
     this.#waiting = [];
     if (waiting.length === 0) return;
     const before = this.#count;
+    const nowMs = this.#clock.nowMs();
     try {
       const outcomes = transact(this.#database, 'the used nonces were not kept', () => {
-        this.#purge();
-        return waiting.map((each) => this.#insert(each));
+        this.#count -= this.#used.forget(nowMs);
+        const endedMs = this.#used.endedMs(nowMs);
+        return waiting.map((each) =>
+          each.expiresAtMs > endedMs ? this.#use(each, nowMs) : 'expired',
+        );
       });
       waiting.forEach(({ settle }, index) => settle(outcomes[index] ?? 'full'));
     } catch (error) {
@@ -105,27 +118,22 @@ export class ReplayStore {
     }
   }
 
-  #insert({ id, expiresAtMs, requestId }: Spending): SpendOutcome {
-    const found = this.#database.prepare('SELECT request_id FROM spent WHERE id = ?').get(id);
+  #use({ id, expiresAtMs, question }: Spending, nowMs: number): SpendOutcome {
+    const found = this.#database
+      .prepare('SELECT used_at_ms, question FROM used_nonces WHERE id = ?')
+      .get(id);
     if (found !== undefined) {
-      const isSame = requestId !== undefined && found['request_id'] === requestId;
-      return isSame ? 'fresh' : 'replayed';
+      const { used_at_ms: usedAtMs, question: asked } = found;
+      const isSame =
+        question !== undefined && asked instanceof Uint8Array && samePublicBytes(asked, question);
+      const isSoon = Math.abs(nowMs - Number(usedAtMs)) <= repeatedWithinMs;
+      return isSame && isSoon ? 'repeated' : 'replayed';
     }
     if (this.#count >= this.#spentMax) return 'full';
     this.#database
-      .prepare('INSERT INTO spent VALUES (?, ?, ?)')
-      .run(id, expiresAtMs, requestId ?? null);
+      .prepare('INSERT INTO used_nonces VALUES (?, ?, ?, ?)')
+      .run(id, expiresAtMs, nowMs, question ?? null);
     this.#count += 1;
     return 'fresh';
-  }
-
-  #purge(): void {
-    const { changes } = this.#database
-      .prepare(
-        `DELETE FROM spent WHERE id IN
-          (SELECT id FROM spent WHERE expires_at_ms <= ? LIMIT ${purgedAtOnce})`,
-      )
-      .run(this.#clock.nowMs());
-    this.#count -= Number(changes);
   }
 }

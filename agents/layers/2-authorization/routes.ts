@@ -12,8 +12,18 @@ import type { KeptSettings } from '../service/kept-settings.ts';
 import { akpKeyOf, signingStatus } from '../service/token-signer.ts';
 import { sessionStatus, type Capabilities } from './capabilities.ts';
 import { capabilitySlot, type Certification } from './certification.ts';
+import { identityStatus, waitingMax } from './identity-view.ts';
 
-const status = { ...capabilityStatus, ...sessionStatus, ...signingStatus } as const;
+const status = {
+  ...capabilityStatus,
+  ...sessionStatus,
+  ...identityStatus,
+  ...signingStatus,
+} as const;
+/** A token and little else. */
+const bodyBytesMax = 32 * 1024;
+/** Requests that wait for a key of layer 1 leave room to all others. */
+const inFlightMax = waitingMax + 128;
 
 export interface AuthorizationRoutes {
   readonly log: Log;
@@ -25,7 +35,12 @@ export interface AuthorizationRoutes {
 
 export function authorizationRoutes(parts: AuthorizationRoutes): ServiceApps {
   const { log, keys, settings, capabilities, certification } = parts;
-  const { app, refusals } = serviceApp<keyof typeof status>({ log, status });
+  const { app, refusals } = serviceApp<keyof typeof status>({
+    log,
+    status,
+    bodyBytesMax,
+    inFlightMax,
+  });
   app.get('/v1/health', (context) => context.json(healthOf(2, keys, settings)));
   app.post('/v1/capabilities', async (context) => {
     const { count, ...wanted } = await bodyOf(context, capabilityRequestCheck);

@@ -5,17 +5,14 @@
  */
 
 import { capabilityToken } from '#schemas/authorization.ts';
-import type { VerificationResult } from '../adapter.ts';
 import { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
-import type { StoredVersion } from '../embedded/key-store.ts';
 import { ExpiryLedger } from '../service/expiry-ledger.ts';
 import { metricsOf } from '../service/health.ts';
 import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
 import type { ServiceClient } from '../service/service-client.ts';
-import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
-import { checkToken } from '../service/token-check.ts';
-import { akpKeyOf, TokenSigner } from '../service/token-signer.ts';
+import type { LayerService, OpenService } from '../service/service.ts';
+import { TokenSigner } from '../service/token-signer.ts';
 import { openDatabase } from '../sqlite.ts';
 import { authorizationAdminRoutes } from './admin-routes.ts';
 import { Capabilities } from './capabilities.ts';
@@ -45,11 +42,12 @@ export const openService: OpenService = async (ports) => {
   const stores = { database, keys, view };
   const certification = Certification.restore({ ...stores, crypto, clock, log, peer });
   const replays = ReplayStore.open(disk, { clock });
-  const { type } = capabilityToken;
-  const signer = new TokenSigner({ keys, slot: capabilitySlot, type, clock, ledger });
+  const signed = { slot: capabilitySlot, token: capabilityToken };
+  const signer = new TokenSigner({ ...signed, keys, clock, ledger });
   const capabilities = new Capabilities({
     keys,
     settings,
+    crypto,
     clock,
     view,
     certification,
@@ -66,7 +64,7 @@ export const openService: OpenService = async (ports) => {
     capabilities,
     certification,
   });
-  const hooks = capabilityHooks({ keys, signer, ledger, certification }, ports);
+  const hooks = capabilityHooks({ keys, signer, ledger, certification });
   return {
     adapter: new HookedAdapter('authorization-service', keys, {
       [capabilitySlot]: hooks,
@@ -104,7 +102,7 @@ interface CapabilityParts {
   readonly certification: Certification;
 }
 
-function capabilityHooks(parts: CapabilityParts, { clock }: ServicePorts): SlotHooks {
+function capabilityHooks(parts: CapabilityParts): SlotHooks {
   const { keys, signer, ledger, certification } = parts;
   return {
     prepared: (version) => certification.require(version),
@@ -116,34 +114,15 @@ function capabilityHooks(parts: CapabilityParts, { clock }: ServicePorts): SlotH
     users: async (version) => ledger.users(capabilitySlot, version),
     retiring: async () => signer.prune(),
     verify: async (version) => {
-      const stored = keys.store.version(capabilitySlot, version);
-      if (stored === undefined) return { ok: false, reason: `there is no version ${version}` };
-      if (!certification.isCertified(stored.keyId)) {
+      const keyId = keys.store.version(capabilitySlot, version)?.keyId;
+      if (keyId !== undefined && !certification.isCertified(keyId)) {
         return { ok: false, reason: `version ${version} of ${capabilitySlot} has no certificate` };
       }
-      return await tried(signer, stored, clock.nowMs());
+      return await signer.tried(version);
     },
   };
 }
 
 function nonceHooks(ledger: ExpiryLedger): SlotHooks {
   return { users: async (version) => ledger.users(nonceSlot, version) };
-}
-
-/** A token by the key, for nobody, and its verification as others verify. */
-async function tried(
-  signer: TokenSigner,
-  stored: StoredVersion,
-  nowMs: number,
-): Promise<VerificationResult> {
-  const { type, issuer } = capabilityToken;
-  const second = Math.floor(nowMs / 1_000);
-  const claims = { iss: issuer, aud: 'nobody', sub: 'nobody', jti: 'trial' };
-  const times = { iat: second, nbf: second, exp: second + 1 };
-  const token = await signer.signWith(stored, { ...claims, ...times });
-  const rules = { type, issuer, audience: 'nobody', nowMs, keyOf: async () => akpKeyOf(stored) };
-  const verdict = await checkToken(token, rules);
-  return verdict.status === 'valid'
-    ? { ok: true }
-    : { ok: false, reason: `a token of ${capabilitySlot} is ${verdict.fault}` };
 }

@@ -8,7 +8,10 @@ import { decodeJwt, decodeProtectedHeader, errors, importJWK, jwtVerify } from '
 import type { CryptoKey, JWTPayload } from 'jose';
 import type { AkpKey } from '#schemas/identity.ts';
 import { BoundedCache } from '#shared/crypto/bounded-cache.ts';
-import { tokenAlgorithm } from './token-signer.ts';
+import type { Clock } from '#shared/runtime/ports.ts';
+
+/** RFC 9964. */
+export const tokenAlgorithm = 'ML-DSA-87';
 
 export type TokenFault =
   /** No token, another algorithm or type, a signature that does not check. */
@@ -28,7 +31,8 @@ export interface TokenRules {
   readonly type: string;
   readonly issuer: string;
   readonly audience: string;
-  readonly nowMs: number;
+  /** Looked at when the key is there, and once more when the signature was looked at. */
+  readonly clock: Pick<Clock, 'nowMs'>;
   /** The verification key of an id, or undefined where there is none. */
   keyOf(keyId: string): Promise<AkpKey | undefined>;
 }
@@ -48,10 +52,11 @@ export async function checkToken(token: string, rules: TokenRules): Promise<Toke
       typ: rules.type,
       issuer: rules.issuer,
       audience: rules.audience,
-      currentDate: new Date(rules.nowMs),
+      currentDate: new Date(rules.clock.nowMs()),
       requiredClaims: ['iat', 'nbf', 'exp', 'sub', 'jti'],
     });
-    return { status: 'valid', claims: payload, keyId };
+    const isOver = (payload.exp ?? 0) * 1_000 <= rules.clock.nowMs();
+    return isOver ? fault('expired') : { status: 'valid', claims: payload, keyId };
   } catch (error) {
     if (error instanceof errors.JOSEError) return fault(faultOf(error));
     throw error;

@@ -11,12 +11,15 @@ import { invariant } from '#shared/crypto/errors.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
 import type { AkpKey } from '#schemas/identity.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
+import type { VerificationResult } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { StoredVersion } from '../embedded/key-store.ts';
 import type { ExpiryLedger } from './expiry-ledger.ts';
 import { Refused } from './http-app.ts';
+import { checkToken, tokenAlgorithm } from './token-check.ts';
 
-export const tokenAlgorithm = 'ML-DSA-87';
+/** For nobody: long enough for a machine that is slow. */
+const trialSeconds = 60;
 
 /** What a frozen slot answers with. */
 export const signingStatus = { SIGNING_FROZEN: 503 } as const;
@@ -25,8 +28,8 @@ export type SigningCode = keyof typeof signingStatus;
 export interface TokenSignerOptions {
   readonly keys: EmbeddedAdapter;
   readonly slot: string;
-  /** `typ` of the tokens. */
-  readonly type: string;
+  /** `typ` and `iss` of the tokens. */
+  readonly token: { readonly type: string; readonly issuer: string };
   readonly clock: Clock;
   readonly ledger: ExpiryLedger;
 }
@@ -55,24 +58,42 @@ export class TokenSigner {
     const { slot, ledger } = this.#options;
     const stored = this.primary();
     ledger.note(slot, stored.version, { expiresAtMs, count: claims.length });
-    return await Promise.all(claims.map((each) => this.signWith(stored, each)));
+    return await Promise.all(claims.map((each) => this.#signWith(stored, each)));
   }
 
-  /** One token by a given key, for a trial as well. @throws AdapterError */
-  async signWith(stored: StoredVersion, claims: JWTPayload): Promise<string> {
-    const { slot, type, clock, keys } = this.#options;
+  /** A token by the key of a version, for nobody, and its verification as others verify. */
+  async tried(version: number): Promise<VerificationResult> {
+    const { keys, slot, clock, token } = this.#options;
+    const stored = keys.store.version(slot, version);
+    if (stored === undefined) return { ok: false, reason: `there is no version ${version}` };
+    const second = Math.floor(clock.nowMs() / 1_000);
+    const claims = { iss: token.issuer, aud: 'nobody', sub: 'nobody', jti: 'trial' };
+    const times = { iat: second, nbf: second, exp: second + trialSeconds };
+    const verdict = await checkToken(await this.#signWith(stored, { ...claims, ...times }), {
+      ...token,
+      audience: 'nobody',
+      clock,
+      keyOf: async () => akpKeyOf(stored),
+    });
+    return verdict.status === 'valid'
+      ? { ok: true }
+      : { ok: false, reason: `a token of ${slot} is ${verdict.fault}` };
+  }
+
+  async #signWith(stored: StoredVersion, claims: JWTPayload): Promise<string> {
+    const { slot, token, clock, keys } = this.#options;
     const { version, keyId } = stored;
     const beganMs = clock.monotonicMs();
-    const header = { alg: tokenAlgorithm, kid: keyId, typ: type };
+    const header = { alg: tokenAlgorithm, kid: keyId, typ: token.type };
     const record = (failed: boolean): void => {
       const durationMs = clock.monotonicMs() - beganMs;
       keys.usage.record({ slot, version, operation: 'sign', durationMs, failed });
     };
     try {
       const key = await this.#keyOf(stored);
-      const token = await new SignJWT(claims).setProtectedHeader(header).sign(key);
+      const signed = await new SignJWT(claims).setProtectedHeader(header).sign(key);
       record(false);
-      return token;
+      return signed;
     } catch (error) {
       record(true);
       throw error;

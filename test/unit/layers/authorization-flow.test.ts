@@ -88,12 +88,39 @@ describe('layers 1 and 2', () => {
     adapter.close();
   });
 
+  test('sessions of a key that was taken back are taken until they end, and no longer', async () => {
+    const adapter = await layers.identity.adapter();
+    const old = await logIn(layers);
+    await turn(adapter, '1/session-token', 3);
+    const taken = await logIn(layers);
+    await adapter.rollback('1/session-token', 2);
+    const back = await logIn(layers);
+    expect([kidOf(old) === kidOf(back), kidOf(old) === kidOf(taken)]).toEqual([true, false]);
+    for (const session of [old, taken, back]) await capabilitiesFor(layers, session);
+    expect(await adapter.usesLately('1/session-token', 3)).toBe(1);
+    // They end in the order in which they were given out: a minute lies between them.
+    const [first, second, third] = [old, taken, back].map((token) => endMs(token));
+    await layers.clock.advance((first ?? 0) - layers.clock.nowMs());
+    expect(await refusalOf(old)).toBe('SESSION_EXPIRED');
+    await capabilitiesFor(layers, taken);
+    await layers.clock.advance((second ?? 0) - layers.clock.nowMs());
+    expect(await refusalOf(taken)).toBe('SESSION_EXPIRED');
+    expect(await adapter.usesLately('1/session-token', 3)).toBe(0);
+    await adapter.retire('1/session-token', 3);
+    const refusal = () => moving(layers.clock, refusalOf(taken));
+    await until(layers.clock, async () => (await refusal()) === 'SESSION_KEY_UNKNOWN');
+    expect(third).toBeGreaterThan(layers.clock.nowMs());
+    await capabilitiesFor(layers, back);
+    await turn(adapter, '1/session-token', 4);
+    adapter.close();
+  });
+
   test('a restart forgets neither users, nor who holds a key, nor challenges', async () => {
     const adapter = await layers.identity.adapter();
     await logIn(layers);
     await layers.identity.stop();
     await layers.identity.start();
-    expect(await adapter.usesLately('1/session-token', 2)).toBeGreaterThan(0);
+    expect(await adapter.usesLately('1/session-token', 4)).toBeGreaterThan(0);
     await capabilitiesFor(layers, await logIn(layers));
     adapter.close();
   });
@@ -134,22 +161,28 @@ describe('layers 1 and 2', () => {
   test.each(['2/capability-signature', '2/nonce-mac'])('turning %s', async (slot) => {
     const adapter = await layers.authorization.adapter();
     const session = await logIn(layers);
-    const [early = '', late = '', gone = ''] = await capabilitiesFor(layers, session, { count: 3 });
+    const [early = '', late = '', gone = '', old = ''] = await capabilitiesFor(layers, session, {
+      count: 4,
+    });
     await adapter.prepare(slot, 2);
     const [between = ''] = await capabilitiesFor(layers, session);
     await turn(adapter, slot, 2);
-    const [after = ''] = await capabilitiesFor(layers, session);
+    const [after = '', withdrawn = ''] = await capabilitiesFor(layers, session, { count: 2 });
     await layers.clock.advance(10);
-    expect(await adapter.usesLately(slot, 1)).toBe(4);
+    expect(await adapter.usesLately(slot, 1)).toBe(5);
     for (const token of [early, between, after]) {
       expect(await introspected(layers, token)).toBe('ok');
     }
     await adapter.rollback(slot, 1);
+    // Of the key that was taken back, and of the one that came back.
     const [back = ''] = await capabilitiesFor(layers, session, { count: 2 });
+    expect(await introspected(layers, withdrawn)).toBe('ok');
     expect(await introspected(layers, back)).toBe('ok');
     await turn(adapter, slot, 3);
     expect(await introspected(layers, late)).toBe('ok');
-    await layers.clock.advance(61_000);
+    await layers.clock.advance(60_000);
+    expect(await introspected(layers, old)).toBe('CAPABILITY_EXPIRED');
+    await layers.clock.advance(1_000);
     for (const version of [1, 2]) {
       expect(await adapter.usesLately(slot, version)).toBe(0);
       await adapter.retire(slot, version);
@@ -204,6 +237,10 @@ async function refusalOf(session: string): Promise<string> {
   const path = '/v1/capabilities';
   const answer = await layers.authorization.client.ask({ method: 'POST', path, body });
   return answer.status === 'refused' ? answer.code : 'ok';
+}
+
+function endMs(token: string): number {
+  return Number(decodeJwt(token).exp) * 1_000;
 }
 
 function kidOf(token: string): string {

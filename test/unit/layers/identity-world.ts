@@ -52,10 +52,14 @@ export interface Layers {
 export const settings = { ...strictSettings, policyVersion: 1, policyDigest: '1'.repeat(64) };
 export const sessionMs = 900_000;
 
+export interface WorldOptions {
+  readonly clock?: ManualClock;
+  readonly log?: Log;
+}
+
 const scopes = ['record:read', 'record:write', 'patient:read'];
 
-export async function startIdentity(options: { log?: Log } = {}) {
-  const clock = new ManualClock();
+export async function startIdentity({ clock = new ManualClock(), log }: WorldOptions = {}) {
   await clock.advance(1_700_000_000_000);
   const folder = serviceFolder();
   const identity = await RunningService.start({
@@ -64,7 +68,7 @@ export async function startIdentity(options: { log?: Log } = {}) {
     folder,
     clock,
     config: { recentUseMs: 0 },
-    ...options,
+    ...(log === undefined ? {} : { log }),
   });
   const body = { ...settings, overlapMs: 10 * sessionMs };
   await done(identity.control, 'POST', '/v1/control/configure', body);

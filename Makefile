@@ -18,9 +18,9 @@ setup: ## install npm packages, find or fetch nats-server and SoftHSM2 (quick wh
 	@echo "setup: npm packages, nats-server, SoftHSM2"
 	@sh infra/setup/all.sh
 
-demo: setup ## bring up a mesh, turn the keys of seven layers, make one rotation fail, verify the audit
-	@echo "demo: a mesh of real processes on this machine"
-	@$(found) && exec node test/demo/demo.ts
+demo: setup ## users of seven services while keys are turned, a rotation fails, an anomaly is healed; verify the audit
+	@echo "demo: a mesh of real processes on this machine, a minute or two"
+	@$(found) && exec node --disable-warning=ExperimentalWarning test/demo/demo.ts
 
 test: setup ## run the tests (all but the long runs, test/**/*.long.test.ts)
 	@echo "test: $$(node --version), $$($(found) && $$GYRE_NATS_SERVER --version)"

@@ -5,8 +5,8 @@
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { LayerNumber } from '#schemas/layers.ts';
 import { layoutOf, memberFiles, socketPathBytesMax } from '#cli/mesh/layout.ts';
-import { agents } from '#cli/mesh/members.ts';
 import { processMark } from '#cli/mesh/process-identity.ts';
 import { gyreJson, projectRoot, runGyre, type GyreRun } from '../support/gyre.ts';
 import { detail } from './report.ts';
@@ -30,12 +30,28 @@ export interface Status {
   readonly signer: { readonly value: { readonly notice: string; readonly isHsm: boolean } };
 }
 
+export interface DemoTimes {
+  readonly overlapMs: number;
+  readonly heartbeatMs: number;
+}
+
 interface Result {
   readonly planId: string;
   readonly timings: {
     readonly executeToCommittedMs?: number;
     readonly executeToRolledBackMs?: number;
   };
+}
+
+export interface Emergency {
+  readonly planId: string;
+  readonly layers: readonly number[];
+  readonly beganAtMs: number;
+}
+
+interface RotationShown {
+  readonly phase: string;
+  readonly state: { readonly decision: string; readonly decidedAtMs: number | null };
 }
 
 export class DemoFailure extends Error {
@@ -47,6 +63,8 @@ export function expect(condition: boolean, otherwise: string): asserts condition
 }
 
 const roomForSocketNames = 32;
+const emergencyWithinMs = 90_000;
+const lookMs = 250;
 
 export class DemoMesh {
   readonly root: string;
@@ -76,10 +94,12 @@ export class DemoMesh {
     return runGyre([...args, '--dir', this.root], quiet ? {} : { onProgress: detail });
   }
 
-  /** Makes and starts it; milliseconds that this took. */
-  async start(overlapMs: number): Promise<number> {
+  /** Makes and starts it, each layer a service of its own; milliseconds that this took. */
+  async start({ overlapMs, heartbeatMs }: DemoTimes): Promise<number> {
     this.#mayRun = true;
-    const up = await this.gyre(['up', '--detach', '--overlap', String(overlapMs)]);
+    const times = ['--overlap', String(overlapMs), '--heartbeat', String(heartbeatMs)];
+    const how = ['--detach', '--services', '--emergency-approvals', '0'];
+    const up = await this.gyre(['up', ...how, ...times]);
     expect(up.code === 0, `the mesh did not start (exit ${up.code})`);
     return up.durationMs;
   }
@@ -123,10 +143,51 @@ export class DemoMesh {
     return { code: run.code, decidedMs: executeToCommittedMs ?? executeToRolledBackMs ?? 0 };
   }
 
-  stateDirectory(layer: number): string {
-    const agent = agents.find((member) => member.layer === layer);
-    expect(agent !== undefined, `there is no agent of layer ${layer}`);
-    return join(layoutOf(this.root).memberDirectory(agent), memberFiles.state);
+  /** Waits for an emergency rotation that nobody of the demo asked for. */
+  async emergency(): Promise<Emergency> {
+    const deadlineMs = performance.now() + emergencyWithinMs;
+    for (;;) {
+      const { document } = await gyreJson<{ rotations: (Emergency & { rotationType: string })[] }>([
+        'rotation',
+        'list',
+        '--dir',
+        this.root,
+      ]);
+      const found = document.rotations.find(({ rotationType }) => rotationType === 'emergency');
+      if (found !== undefined) return found;
+      expect(performance.now() < deadlineMs, 'layer 7 asked for nothing');
+      await new Promise((resolve) => setTimeout(resolve, lookMs));
+    }
+  }
+
+  /** When all layers of a rotation were verified under their new keys; waits for it. */
+  async committedAtMs(planId: string): Promise<number> {
+    const deadlineMs = performance.now() + emergencyWithinMs;
+    for (;;) {
+      const { document } = await gyreJson<RotationShown>([
+        'rotation',
+        'show',
+        planId,
+        '--dir',
+        this.root,
+      ]);
+      const { phase, state } = document;
+      expect(phase !== 'rolled_back' && phase !== 'refused', `${planId} is ${phase}`);
+      if (state.decision === 'commit' && state.decidedAtMs !== null) return state.decidedAtMs;
+      expect(performance.now() < deadlineMs, `${planId} is not committed`);
+      await new Promise((resolve) => setTimeout(resolve, lookMs));
+    }
+  }
+
+  /** Waits until a rotation rests. */
+  async rest(planId: string): Promise<void> {
+    const watched = await this.gyre(['rotation', 'watch', planId], { quiet: true });
+    expect(watched.code === 0, `${planId} did not come to rest (exit ${watched.code})`);
+  }
+
+  /** Where the service of a layer keeps its keys. */
+  stateDirectory(layer: LayerNumber): string {
+    return join(layoutOf(this.root).serviceDirectory(layer), memberFiles.state);
   }
 
   /** Stops what runs; nothing to do where nothing does. */

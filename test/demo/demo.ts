@@ -1,27 +1,38 @@
 /**
- * `make demo`: a mesh of real processes on this machine. A workload uses the keys of all seven layers
- * while they are turned; then a rotation is made to fail in layer 5 and goes back; then the audit is
- * checked with nothing running. Everything is done through `bin/gyre`, as a person would. Ends with 0
- * only if all of it held and no process is left behind.
+ * `make demo`: a mesh of real processes on this machine, each layer a service. Users log in, write and
+ * read all the time, while the keys of all seven layers are turned; while a rotation is made to fail in
+ * layer 5 and goes back; and while stored data keys are damaged, which layer 7 finds, so that an emergency
+ * rotation begins by itself. Then the audit is checked with nothing running. Everything is done through
+ * `bin/gyre`, as a person would. Ends with 0 only if all of it held, no request failed and no process is
+ * left behind.
  */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { layerNumbers } from '#schemas/layers.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { layoutOf } from '#cli/mesh/layout.ts';
 import { agents } from '#cli/mesh/members.ts';
 import { span } from '#cli/style.ts';
+import { layerNumbers } from '#schemas/layers.ts';
+import { phaseTable, sumOf, type PhaseReport } from '../load/phase-book.ts';
+import { StackLoad } from '../load/stack-load.ts';
+import { StoredDamage } from '../load/stored-damage.ts';
 import { familyOf, leftOf, type ProcessLine } from '../support/processes.ts';
 import { runGyre } from '../support/gyre.ts';
 import { DemoMesh, DemoFailure, expect, type KeyLine, type Status } from './demo-mesh.ts';
-import { Probe, type ProbeReport } from './probe.ts';
-import { changesTable, heading, note, probeTable } from './report.ts';
+import { changesTable, heading, note } from './report.ts';
 import { refuseNewPrimaries } from './sabotage.ts';
 
-const overlapMs = 1_500;
+const times = { overlapMs: 1_500, heartbeatMs: 500 };
+/** Uses of keys are reported with every tenth heartbeat. */
+const reportMs = 10 * times.heartbeatMs;
+/** Reports on a key before layer 7 knows what is usual for it: three recent ones, and some past. */
+const reportsToKnow = 5;
+const beforeMs = 5_000;
+const afterMs = 3_000;
 const startedMs = performance.now();
 
 const mesh = await DemoMesh.choose();
-const probe = new Probe();
+const running: { load?: StackLoad; damage?: StoredDamage } = {};
 const interrupt = (): void => void mesh.end().then(() => process.exit(130));
 process.on('SIGINT', interrupt);
 process.on('SIGTERM', interrupt);
@@ -36,7 +47,8 @@ try {
   console.error(`demo: the logs are in ${layoutOf(mesh.root).logsDirectory}`);
   process.exitCode = 1;
 } finally {
-  await probe.stop();
+  await running.damage?.stop();
+  await running.load?.stop();
   await mesh.end();
 }
 
@@ -44,22 +56,35 @@ async function demonstrate(): Promise<void> {
   const { rootDigest, supervisorPid } = await comeUp();
   const family = familyOf(supervisorPid);
   const before = await mesh.keys();
-  await probe.start(probeTargets());
-  note(
-    `a workload now uses ${probe.slotCount} keys in ${layerNumbers.length} layers, all the time`,
-  );
-  const { planId: committedId, after } = await turnTheKeys(before);
+  const load = await beginLoad();
+  const damage = await keepObjects();
+  await sleep(beforeMs);
+  load.phase('all seven layers are turned');
+  const { planId: committedId, after, turnedAtMs } = await turnTheKeys(before);
+  load.phase('between');
+  await sleep(times.overlapMs);
+  load.phase('a rotation fails and goes back');
   const rolledBackId = await failAndGoBack(after);
-  const report = await endProbe();
+  load.phase('between');
+  await sleep(Math.max(0, turnedAtMs + reportsToKnow * reportMs - performance.now()));
+  load.phase('an anomaly, and the emergency rotation');
+  const emergencyId = await healByItself(damage);
+  load.phase('after');
+  await sleep(afterMs);
+  await mendAndRetire(damage, emergencyId);
+  const reports = await endLoad(load, damage);
   const file = join(mesh.root, '..', 'demo.audit');
   await exportAudit(file);
   await goDown(family);
-  await verifyOffline(file, rootDigest, { committedId, rolledBackId });
+  const rotations = [
+    { planId: committedId, phases: ['committed', 'retiring', 'retired'] },
+    { planId: rolledBackId, phases: ['rolled back'] },
+    { planId: emergencyId, phases: ['retired'] },
+  ];
+  await verifyOffline(file, rootDigest, rotations);
   await rm(mesh.root, { recursive: true, force: true });
   heading('done');
-  note(
-    `${report.total.made + report.total.takenBack} uses of keys, ${report.total.failures} failures`,
-  );
+  note(`${sumOf(reports, 'requests')} requests, ${sumOf(reports, 'failed')} failed`);
   note(
     `the audit is in ${file}; check it again: bin/gyre audit verify ${file} --root ${rootDigest}`,
   );
@@ -68,19 +93,37 @@ async function demonstrate(): Promise<void> {
 
 async function comeUp(): Promise<Status> {
   heading('a mesh comes up');
-  const durationMs = await mesh.start(overlapMs);
+  const durationMs = await mesh.start(times);
   const status = await mesh.status();
   note(`${status.processes.length + 1} processes are ready after ${span(durationMs)}`);
   note(
-    `these are the supervisor, the nats-server and ${agents.length} agents; with the one that holds the signer's token there are ${familyOf(status.supervisorPid).length}`,
+    `these are the supervisor, the nats-server, ${agents.length} agents and ${layerNumbers.length} services; with the one that holds the signer's token there are ${familyOf(status.supervisorPid).length}`,
   );
   note(`signer: ${status.signer.value.notice}`);
   return status;
 }
 
-/** A dry run, then the rotation of all layers, until the old keys are gone. */
+/** From here on every phase is under load. */
+async function beginLoad(): Promise<StackLoad> {
+  const load = new StackLoad(layoutOf(mesh.root), { patients: 2, pauseMs: 250 });
+  await load.start();
+  running.load = load;
+  load.phase('before');
+  note('two patients and a doctor now log in, get capabilities, write and read, all over TLS');
+  return load;
+}
+
+/** Objects of an owner who is none of the load's. */
+async function keepObjects(): Promise<StoredDamage> {
+  const damage = new StoredDamage(layoutOf(mesh.root));
+  running.damage = damage;
+  await damage.start();
+  return damage;
+}
+
+/** A dry run, then the rotation of all layers. */
 async function turnTheKeys(before: readonly KeyLine[]) {
-  heading('layers 1 to 7 are turned while the workload runs');
+  heading('layers 1 to 7 are turned while they are used');
   const planId = await mesh.plan('the demo turns everything');
   const early = await mesh.gyre(['rotation', 'execute', planId], { quiet: true });
   expect(early.code === 6, `execution without approval ended with ${early.code} instead of 6`);
@@ -91,6 +134,7 @@ async function turnTheKeys(before: readonly KeyLine[]) {
   note('dry run: everything is as the plan has it, and no key has changed');
   await mesh.approve(planId);
   const executed = await mesh.execute(planId);
+  const turnedAtMs = performance.now();
   expect(executed.code === 0, `the rotation ended with ${executed.code} instead of 0`);
   const after = await mesh.keys();
   console.log(changesTable(before, after));
@@ -99,12 +143,7 @@ async function turnTheKeys(before: readonly KeyLine[]) {
     'a slot kept its old key',
   );
   note(`committed ${span(executed.decidedMs)} after the request to execute`);
-  const watched = await mesh.gyre(['rotation', 'watch', planId], { quiet: true });
-  expect(watched.code === 0, `the old keys were not retired (exit ${watched.code})`);
-  note(
-    `old keys destroyed after an overlap of ${span(overlapMs)}, when nothing used them any more`,
-  );
-  return { planId, after };
+  return { planId, after, turnedAtMs };
 }
 
 /** The database of layer 5 refuses new primary keys: the layers before it go back. */
@@ -127,18 +166,47 @@ async function failAndGoBack(before: readonly KeyLine[]): Promise<string> {
   return planId;
 }
 
-async function endProbe(): Promise<ProbeReport> {
-  heading('what the workload saw');
-  const report = await probe.stop();
-  console.log(probeTable(report));
-  expect(report.total.failures === 0, `the workload failed: ${report.failures.join('; ')}`);
-  for (const layer of layerNumbers) {
-    const counts = report.layers.get(layer);
-    expect((counts?.made ?? 0) > 0 && (counts?.takenBack ?? 0) > 0, `layer ${layer} was not used`);
-  }
-  expect(report.total.withOlderKey > 0, 'nothing made with an old key was verified or opened');
-  note('no failure: what was made with old keys could be verified or opened as long as it lived');
-  return report;
+/** One bit of each stored data key of one owner is another: layer 7 finds what follows from it. */
+async function healByItself(damage: StoredDamage): Promise<string> {
+  heading('an anomaly, and what becomes of it');
+  const struckAtMs = await damage.strike();
+  note("one bit of each of an owner's stored data keys was flipped on layer 4's disk");
+  note('nobody does anything: layer 7 hears that uses of a key fail, and asks');
+  const { planId, layers, beganAtMs } = await mesh.emergency();
+  note(
+    `${planId} began by itself after ${span(beganAtMs - struckAtMs)}: layers ${layers.join(', ')}`,
+  );
+  const committedAtMs = await mesh.committedAtMs(planId);
+  note(`committed ${span(committedAtMs - struckAtMs)} after the damage, all layers verified`);
+  return planId;
+}
+
+/** A damaged data key keeps its old KEK, in case a backup mends it; here one does. */
+async function mendAndRetire(damage: StoredDamage, emergencyId: string): Promise<void> {
+  heading('what was damaged comes back from a copy, and old keys go');
+  await damage.mend();
+  await mesh.rest(emergencyId);
+  note('the old keys of layers 4 and 5 were destroyed as soon as nothing was under them any more');
+  note('an old key of sessions stays until the last session under it has ended, after a minute');
+}
+
+async function endLoad(load: StackLoad, damage: StoredDamage): Promise<readonly PhaseReport[]> {
+  heading('what the users saw');
+  const { opened, refused, unexpected } = await damage.stop();
+  await load.readAll('everything that was written, read once more');
+  const reports = await load.stop();
+  console.log(phaseTable(reports, 2));
+  const failed = sumOf(reports, 'failed');
+  expect(failed === 0, `${failed} requests failed`);
+  for (const { phase, requests } of reports) expect(requests > 0, `nobody asked during: ${phase}`);
+  note(`${load.written} things were written, and each came back as it was`);
+  note(
+    `apart from that, ${opened} reads of the owner's objects while they were whole, and ${refused} refused while they were damaged`,
+  );
+  const others = Object.entries(unexpected).map(([what, count]) => `${what}: ${count}`);
+  expect(others.length === 0, `the owner of damaged objects saw ${others.join(', ')}`);
+  expect(refused > 0, 'no damaged object was read');
+  return reports;
 }
 
 async function exportAudit(file: string): Promise<void> {
@@ -159,18 +227,15 @@ async function goDown(family: readonly ProcessLine[]): Promise<void> {
 async function verifyOffline(
   file: string,
   rootDigest: string,
-  { committedId, rolledBackId }: { committedId: string; rolledBackId: string },
+  rotations: readonly { readonly planId: string; readonly phases: readonly string[] }[],
 ): Promise<void> {
   const verified = await runGyre(['audit', 'verify', file, '--root', rootDigest]);
   console.log(verified.stdout.trimEnd().replaceAll(/^/gm, '  '));
   expect(verified.code === 0, `the audit does not hold: ${verified.stdout}${verified.stderr}`);
-  for (const [planId, phase] of [
-    [committedId, 'retired'],
-    [rolledBackId, 'rolled back'],
-  ] as const) {
+  for (const { planId, phases } of rotations) {
     const lines = verified.stdout.split('\n').map((line) => line.trim());
-    const isTold = lines.includes(`${planId}  ${phase}`);
-    expect(isTold, `the audit does not tell that ${planId} is ${phase}`);
+    const isTold = phases.some((phase) => lines.includes(`${planId}  ${phase}`));
+    expect(isTold, `the audit does not tell that ${planId} is ${phases.join(' or ')}`);
   }
   const bytes = await readFile(file);
   const forged = `${file}.forged`;
@@ -181,13 +246,6 @@ async function verifyOffline(
   await rm(forged);
   expect(refused.code === 1, `one changed byte went unnoticed (exit ${refused.code})`);
   note('with one bit of the file changed it does not hold any more (exit 1)');
-}
-
-function probeTargets() {
-  const layout = layoutOf(mesh.root);
-  return agents.flatMap(({ id: agentId, layer }) =>
-    layer === undefined ? [] : [{ agentId, layer, socketPath: layout.keyServiceSocket(agentId) }],
-  );
 }
 
 function sameKeys(before: readonly KeyLine[], after: readonly KeyLine[]): boolean {

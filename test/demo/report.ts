@@ -1,8 +1,6 @@
-/** What the demo prints: headings, notes and two tables. */
-import { layerNames, layerNumbers } from '#schemas/layers.ts';
+/** What the demo prints: headings, notes and a table of keys. */
 import { fingerprint, styleOf, table } from '#cli/style.ts';
 import type { KeyLine } from './demo-mesh.ts';
-import type { ProbeCounts, ProbeReport } from './probe.ts';
 
 const noColor = process.env['NO_COLOR'];
 const style = styleOf(process.stdout.isTTY && (noColor === undefined || noColor === ''));
@@ -31,23 +29,4 @@ export function changesTable(before: readonly KeyLine[], after: readonly KeyLine
     ];
   });
   return table([['slot', 'old key', '', 'new key'].map(style.dim), ...rows], 2);
-}
-
-export function probeTable({ layers, total }: ProbeReport): string {
-  const row = (name: string, counts: ProbeCounts | undefined): string[] => [
-    name,
-    String(counts?.made ?? 0),
-    String(counts?.takenBack ?? 0),
-    String(counts?.withOlderKey ?? 0),
-    counts?.failures === 0 ? style.good('0') : style.failed(String(counts?.failures ?? '?')),
-  ];
-  const head = ['layer', 'sign or seal', 'verify or open', 'of these with an old key', 'failures'];
-  return table(
-    [
-      head.map(style.dim),
-      ...layerNumbers.map((layer) => row(`${layer} ${layerNames[layer]}`, layers.get(layer))),
-      row('all', total),
-    ],
-    2,
-  );
 }

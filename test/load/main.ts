@@ -13,7 +13,8 @@ import { layoutOf, memberFiles } from '#cli/mesh/layout.ts';
 import { readProcesses } from '#cli/mesh/supervisor-record.ts';
 import { gyreJson, runGyre } from '../support/gyre.ts';
 import { refuseNewPrimaries } from '../demo/sabotage.ts';
-import { StackLoad, type PhaseReport } from './stack-load.ts';
+import { phaseTable, sumOf, type PhaseReport } from './phase-book.ts';
+import { StackLoad } from './stack-load.ts';
 
 const seconds = Number(process.env['GYRE_LOAD_SECONDS'] ?? 10);
 const patients = Number(process.env['GYRE_LOAD_PATIENTS'] ?? 2);
@@ -71,28 +72,9 @@ async function withoutMesh(durationMs: number): Promise<void> {
 
 function print(reports: readonly PhaseReport[], written: number): number {
   console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`);
-  console.log(
-    'phase                                   s   requests  p50 ms  p99 ms  longest  retried  failed',
-  );
-  for (const report of reports) {
-    const failed = Object.values(report.failures).reduce((sum, count) => sum + count, 0);
-    const cells = [
-      report.phase.padEnd(36),
-      report.seconds.toFixed(1).padStart(5),
-      String(report.requests).padStart(10),
-      report.p50.toFixed(1).padStart(7),
-      report.p99.toFixed(1).padStart(7),
-      report.longest.toFixed(1).padStart(8),
-      String(report.retries).padStart(8),
-      String(failed).padStart(7),
-    ];
-    console.log(cells.join(' '));
-    for (const [what, count] of Object.entries(report.failures))
-      console.log(`    ${what}: ${count}`);
-  }
-  const failures = reports.flatMap(({ failures: some }) => Object.values(some));
-  const failed = failures.reduce((sum, count) => sum + count, 0);
-  const requests = reports.reduce((sum, report) => sum + report.requests, 0);
+  console.log(phaseTable(reports));
+  const failed = sumOf(reports, 'failed');
+  const requests = sumOf(reports, 'requests');
   console.log(`${requests} requests, ${failed} failed; ${written} things written, each read again`);
   return failed;
 }
@@ -118,6 +100,7 @@ try {
   tell(`the rotation is ${back}`);
   load.phase('after');
   await pause(seconds * 1_000);
+  await load.readAll('everything read once more');
   const failed = print(await load.stop(), load.written);
   const isAsMeant = turned === 'committed' && back === 'rolled_back';
   if (!isAsMeant) tell(`committed and rolled_back were expected, not ${turned} and ${back}`);

@@ -4,94 +4,82 @@
  * random for as long as the load runs, and compared. Every failed request counts, by its step and code;
  * what comes back different counts as `WRONG_CONTENT`.
  */
-import { join } from 'node:path';
-import { readFileSync } from 'node:fs';
-import { ServiceClient, type ServiceAnswer } from '#agents/layers/service/service-client.ts';
-import { TlsClient } from '#agents/layers/service/tls-client.ts';
-import { memberFiles, type MeshLayout } from '#cli/mesh/layout.ts';
-import type { Scope } from '#schemas/authorization.ts';
+import type { TlsClient } from '#agents/layers/service/tls-client.ts';
+import type { MeshLayout } from '#cli/mesh/layout.ts';
 import { compile, Type } from '#schemas/primitives.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
-import { StackUser, StepFailed, type Measured } from './stack-user.ts';
+import { enrol } from './enrolment.ts';
+import { frontDoor } from './front-door.ts';
+import { PhaseBook, type PhaseReport } from './phase-book.ts';
+import { StackUser, StepFailed } from './stack-user.ts';
 
-export interface PhaseReport {
-  readonly phase: string;
-  readonly seconds: number;
-  readonly requests: number;
-  /** Milliseconds, of single requests. */
-  readonly p50: number;
-  readonly p99: number;
-  readonly longest: number;
-  /** `step: CODE` to how often. */
-  readonly failures: Readonly<Record<string, number>>;
-  /** Broken connections that were tried once more. */
-  readonly retries: number;
+export interface LoadOptions {
+  readonly patients: number;
+  /** Between two rounds of a user; none unless told. */
+  readonly pauseMs?: number;
+  /** Between 0 and 1, 1 excluded: what is written, and what is read again. */
+  readonly random?: () => number;
 }
 
-interface Phase {
-  readonly name: string;
-  readonly beganMs: number;
-  readonly tookMs: number[];
-  readonly failures: Map<string, number>;
-  readonly retriesBefore: number;
-}
+type Kind = keyof typeof readings;
 
 interface Written {
   readonly patient: StackUser;
   readonly path: string;
   readonly expected: string;
-  readonly kind: 'observation' | 'record' | 'object';
+  readonly kind: Kind;
   /** What is asked with, where it is asked for by POST. */
   readonly body?: unknown;
 }
 
-const patientScopes: readonly Scope[] = [
-  'patient:read',
-  'patient:write',
-  'observation:read',
-  'observation:write',
-  'consent:read',
-  'consent:write',
-  'record:read',
-  'record:write',
-  'encryption:use',
-];
 const doctor = 'doctor';
+/** How each kind of thing is read. */
+const readings = {
+  patient: { audience: 'phi', scope: 'patient:read', method: 'GET' },
+  consent: { audience: 'phi', scope: 'consent:read', method: 'GET' },
+  observation: { audience: 'phi', scope: 'observation:read', method: 'GET' },
+  record: { audience: 'database', scope: 'record:read', method: 'GET' },
+  object: { audience: 'encryption', scope: 'encryption:use', method: 'POST' },
+} as const;
+/** Rounds to a further consent, and how many there are at the most. */
+const consentEvery = 12;
+const consentsMax = 24;
 const sealedCheck = compile(Type.Object({ objectId: Type.String(), ciphertext: Type.String() }));
 const writtenMax = 20_000;
+/** Users who read everything once more, at the same time. */
+const readersMax = 8;
 
 export class StackLoad {
   readonly #layout: MeshLayout;
+  readonly #options: Required<LoadOptions>;
   readonly #client: TlsClient;
   readonly #patients: StackUser[];
   readonly #doctor: StackUser;
   readonly #written: Written[] = [];
-  #phase: Phase;
-  readonly #reports: PhaseReport[] = [];
+  readonly #book: PhaseBook;
   #stopping = false;
   #count = 0;
+  #consents = 0;
   #running: Promise<void>[] = [];
 
-  constructor(layout: MeshLayout, options: { readonly patients: number }) {
+  constructor(layout: MeshLayout, options: LoadOptions) {
     this.#layout = layout;
-    const state = join(layout.serviceDirectory(3), memberFiles.state);
-    const listening: { host: string; port: number } = JSON.parse(
-      readFileSync(join(state, 'listening'), 'utf8'),
-    );
-    const roots = readFileSync(join(state, 'roots.pem'), 'utf8');
-    this.#client = new TlsClient({ ...listening, roots, timeoutMs: 20_000 });
-    this.#phase = this.#begun('warm-up');
-    const measure = (measured: Measured): void => this.#note(measured);
-    this.#doctor = new StackUser(doctor, this.#client, measure);
-    this.#patients = Array.from(
-      { length: options.patients },
-      (_, at) => new StackUser(`patient-${at}`, this.#client, measure),
-    );
+    this.#options = { pauseMs: 0, random: Math.random, ...options };
+    this.#client = frontDoor(layout);
+    const book = new PhaseBook('warm-up', () => this.#client.retries);
+    this.#book = book;
+    const userOf = (subject: string): StackUser =>
+      new StackUser(subject, this.#client, (measured) => book.note(measured));
+    this.#doctor = userOf(doctor);
+    this.#patients = Array.from({ length: options.patients }, (_, at) => userOf(`patient-${at}`));
   }
 
   /** Enrols the users, as an administrator on the control sockets, and begins. */
   async start(): Promise<void> {
-    await this.#enrol();
+    await enrol(this.#layout, [
+      ...this.#patients.map((user) => ({ user, role: 'patient' as const })),
+      { user: this.#doctor, role: 'clinician' },
+    ]);
     for (const patient of this.#patients) await this.#begin(patient);
     this.#running = [
       ...this.#patients.map((patient) => this.#loop(() => this.#round(patient))),
@@ -101,69 +89,72 @@ export class StackLoad {
 
   /** What comes from now on is counted under this name. */
   phase(name: string): void {
-    this.#reports.push(this.#reported());
-    this.#phase = this.#begun(name);
+    this.#book.begin(name);
   }
 
-  /** Reads everything that was ever written, and ends. */
+  /** The users stop; everything that was ever written is read once more, under this name. */
+  async readAll(name: string): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#running);
+    this.phase(name);
+    const left = [...this.#written];
+    const readSome = async (): Promise<void> => {
+      for (let next = left.pop(); next !== undefined; next = left.pop()) {
+        const written = next;
+        await this.#guarded(() => this.#read(written));
+      }
+    };
+    await Promise.all(Array.from({ length: readersMax }, readSome));
+  }
+
+  /** Ends what still runs. */
   async stop(): Promise<readonly PhaseReport[]> {
     this.#stopping = true;
     await Promise.all(this.#running);
-    this.phase('everything read once more');
-    for (const written of this.#written) await this.#guarded(() => this.#read(written));
-    this.#reports.push(this.#reported());
     this.#client.close();
-    return this.#reports;
+    return this.#book.reports();
+  }
+
+  reports(): readonly PhaseReport[] {
+    return this.#book.reports();
   }
 
   get written(): number {
     return this.#written.length;
   }
 
-  async #enrol(): Promise<void> {
-    const identity = new ServiceClient({ socketPath: this.#layout.controlSocket(1) });
-    const authorization = new ServiceClient({ socketPath: this.#layout.controlSocket(2) });
-    const put = async (client: ServiceClient, path: string, body: unknown): Promise<void> => {
-      done(await client.ask({ method: 'PUT', path: `/v1/admin/${path}`, body }));
-    };
-    const clinician: readonly Scope[] = ['patient:read', 'observation:read'];
-    await put(authorization, 'roles/patient', { scopes: patientScopes });
-    await put(authorization, 'roles/clinician', { scopes: clinician });
-    for (const user of [...this.#patients, this.#doctor]) {
-      await put(identity, `users/${user.subject}`, {
-        publicKey: toBase64Url(user.key.publicKey.raw),
-        totpSecret: toBase64Url(user.totpSecret),
-      });
-      const roles = user === this.#doctor ? ['clinician'] : ['patient'];
-      await put(authorization, `subjects/${user.subject}`, { roles });
-    }
-    identity.close();
-    authorization.close();
-  }
-
   /** A patient and his consent. */
   async #begin(patient: StackUser): Promise<void> {
     const { subject } = patient;
+    const path = `/phi/v1/fhir/Patient/${subject}`;
     await patient.use('write-patient', {
       audience: 'phi',
       scope: 'patient:write',
       method: 'PUT',
-      path: `/phi/v1/fhir/Patient/${subject}`,
+      path,
       body: { resourceType: 'Patient', id: subject },
     });
+    this.#keep({ patient, path, expected: `"id":"${subject}"`, kind: 'patient' });
+    await this.#writeConsent(patient, subject);
+  }
+
+  async #writeConsent(patient: StackUser, id: string): Promise<void> {
+    const path = `/phi/v1/fhir/Consent/${id}`;
     await patient.use('write-consent', {
       audience: 'phi',
       scope: 'consent:write',
       method: 'PUT',
-      path: `/phi/v1/fhir/Consent/${subject}`,
+      path,
       body: {
         resourceType: 'Consent',
-        id: subject,
+        id,
         status: 'active',
-        patient: { reference: `Patient/${subject}` },
+        patient: { reference: `Patient/${patient.subject}` },
         provision: { type: 'permit', actor: [doctor], action: ['read'] },
       },
     });
+    this.#consents += 1;
+    this.#keep({ patient, path, expected: `"id":"${id}"`, kind: 'consent' });
   }
 
   async #round(patient: StackUser): Promise<void> {
@@ -172,6 +163,9 @@ export class StackLoad {
     await this.#writeObservation(patient, id);
     if (this.#count % 2 === 0) await this.#writeRecord(patient, id);
     if (this.#count % 3 === 0) await this.#writeObject(patient, id);
+    if (this.#count % consentEvery === 0 && this.#consents < consentsMax) {
+      await this.#writeConsent(patient, id);
+    }
     await this.#readAny();
   }
 
@@ -183,7 +177,7 @@ export class StackLoad {
 
   async #writeObservation(patient: StackUser, id: string): Promise<void> {
     const path = `/phi/v1/fhir/Observation/${id}`;
-    const value = Math.round(Math.random() * 1e6);
+    const value = Math.round(this.#options.random() * 1e6);
     await patient.use('write-observation', {
       audience: 'phi',
       scope: 'observation:write',
@@ -242,36 +236,19 @@ export class StackLoad {
   }
 
   async #read(written: Written, reader = written.patient): Promise<void> {
-    const { kind, path, expected } = written;
-    const body =
-      kind === 'object'
-        ? await reader.use('decrypt', {
-            audience: 'encryption',
-            scope: 'encryption:use',
-            method: 'POST',
-            path,
-            body: written.body,
-          })
-        : kind === 'record'
-          ? await reader.use('read-record', {
-              audience: 'database',
-              scope: 'record:read',
-              method: 'GET',
-              path,
-            })
-          : await reader.use('read-observation', {
-              audience: 'phi',
-              scope: 'observation:read',
-              method: 'GET',
-              path,
-            });
+    const { kind, path, expected, body: asked } = written;
+    const body = await reader.use(`read-${kind}`, {
+      ...readings[kind],
+      path,
+      ...(asked === undefined ? {} : { body: asked }),
+    });
     if (JSON.stringify(body).includes(expected)) return;
-    this.#note({ step: `read ${kind}`, tookMs: 0, failure: 'WRONG_CONTENT' });
+    this.#book.note({ step: `read-${kind}`, tookMs: 0, failure: 'WRONG_CONTENT' });
   }
 
   #any(fits: (written: Written) => boolean): Written | undefined {
     for (let tries = 0; tries < 16; tries += 1) {
-      const written = this.#written[Math.floor(Math.random() * this.#written.length)];
+      const written = this.#written[Math.floor(this.#options.random() * this.#written.length)];
       if (written !== undefined && fits(written)) return written;
     }
     return undefined;
@@ -282,7 +259,10 @@ export class StackLoad {
   }
 
   async #loop(round: () => Promise<void>): Promise<void> {
-    while (!this.#stopping) await this.#guarded(round);
+    while (!this.#stopping) {
+      await this.#guarded(round);
+      if (this.#options.pauseMs > 0) await pause(this.#options.pauseMs);
+    }
   }
 
   /** What failed has been counted; the user goes on. */
@@ -294,44 +274,6 @@ export class StackLoad {
       await pause(100);
     }
   }
-
-  #note({ step, tookMs, failure }: Measured): void {
-    if (failure === undefined) {
-      this.#phase.tookMs.push(tookMs);
-      return;
-    }
-    const name = `${step}: ${failure}`;
-    this.#phase.failures.set(name, (this.#phase.failures.get(name) ?? 0) + 1);
-  }
-
-  #begun(name: string): Phase {
-    const retriesBefore = this.#client.retries;
-    return { name, beganMs: performance.now(), tookMs: [], failures: new Map(), retriesBefore };
-  }
-
-  #reported(): PhaseReport {
-    const { name, beganMs, tookMs, failures, retriesBefore } = this.#phase;
-    const sorted = tookMs.toSorted((a, b) => a - b);
-    const at = (share: number): number =>
-      Math.round(
-        (sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0) * 10,
-      ) / 10;
-    return {
-      phase: name,
-      seconds: Math.round((performance.now() - beganMs) / 100) / 10,
-      requests: sorted.length + [...failures.values()].reduce((sum, count) => sum + count, 0),
-      p50: at(0.5),
-      p99: at(0.99),
-      longest: at(1),
-      failures: Object.fromEntries(failures),
-      retries: this.#client.retries - retriesBefore,
-    };
-  }
-}
-
-function done(answer: ServiceAnswer): unknown {
-  if (answer.status === 'refused') throw new Error(`${answer.code}: ${answer.reason}`);
-  return answer.body;
 }
 
 async function pause(durationMs: number): Promise<void> {

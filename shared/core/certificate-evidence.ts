@@ -63,14 +63,14 @@ export function certificateRefusal(check: CertificateCheck): CertificateRefusal 
   const maxMs = validMsMax(policy);
   return validMs > 0 && validMs <= maxMs
     ? undefined
-    : denied(`a certificate is valid for at most ${maxMs} ms, the age of its key`);
+    : denied(`a certificate is valid for at most ${maxMs} ms`);
 }
 
-/** As long as the policy lets a key of the certified slot grow old. */
+/** A day, because nothing revokes a certificate; no longer than the policy lets its key grow old. */
 export function validMsMax(policy: PolicyDocuments['policy']): number {
   const slot = slotDefinitions.find((each) => each.slot === certifiedSlot);
   const days = policy.policies.key_lifecycle.max_key_age_days;
-  return slot === undefined ? 0 : days[slot.ageRule] * dayMs;
+  return slot === undefined ? 0 : Math.min(dayMs, days[slot.ageRule] * dayMs);
 }
 
 function askerRefusal(check: CertificateCheck): CertificateRefusal | undefined {

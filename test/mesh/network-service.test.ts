@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { CertifiedAdapter } from '#agents/layers/3-network/certified-adapter.ts';
+import { CertifiedAdapter } from '#agents/layers/service/certified-adapter.ts';
 import { openService } from '#agents/layers/3-network/service.ts';
 import { SignerAuthority } from '#agents/layers/3-network/signer-authority.ts';
 import { TlsClient } from '#agents/layers/service/tls-client.ts';

@@ -82,7 +82,9 @@ export class NetworkWorld {
   }
 
   /** A connection whose bytes the test writes itself. */
-  async handshake(options: ConnectionOptions = {}): Promise<TLSSocket> {
+  async handshake(
+    options: ConnectionOptions & { readonly localAddress?: string } = {},
+  ): Promise<TLSSocket> {
     const socket = connect({
       ...this.address,
       ca: this.stateOf('roots.pem'),

@@ -13,9 +13,10 @@ import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 import { AdapterError, type VerificationResult } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
+import type { RefusalCounts } from '../service/http-app.ts';
 import type { CertifiedKeys, IssuedCertificate } from '../service/certificate-authority.ts';
-import type { CertificateShelf } from './certificate-shelf.ts';
-import { resumes, showsCertificate, type ProbeTarget } from './handshake-probe.ts';
+import type { CertificateShelf } from '../service/certificate-shelf.ts';
+import { resumes, showsCertificate, type ProbeTarget } from '../service/handshake-probe.ts';
 import type { LocalAuthority } from './local-authority.ts';
 import { ticketKeyBytes, type HandshakeSeen, type TlsListener } from './tls-listener.ts';
 
@@ -37,6 +38,7 @@ export interface FrontPorts {
   readonly own: LocalAuthority;
   readonly listener: TlsListener;
   readonly names: readonly string[];
+  readonly refusals: RefusalCounts;
 }
 
 const ownValidMs = 30 * 24 * 3_600_000;
@@ -55,7 +57,9 @@ export class Front implements CertifiedKeys {
   }
 
   async start(): Promise<void> {
-    const { keys, listener, disk } = this.#ports;
+    const { keys, listener, disk, shelf, own } = this.#ports;
+    // Where the last start ended between the two.
+    if (shelf.isAttached) own.retire();
     for (const { version, state } of keys.store.versions(certificateSlot)) {
       if (state !== 'destroyed') await this.certified(version);
     }
@@ -117,7 +121,11 @@ export class Front implements CertifiedKeys {
 
   async install(slot: string, version: number, issued: IssuedCertificate): Promise<void> {
     requireCertified(slot);
-    const { shelf, own, keys } = this.#ports;
+    const { shelf, own, keys, refusals, log } = this.#ports;
+    if (shelf.rootFault(issued.roots) !== undefined) {
+      refusals.add('ROOT_REFUSED');
+      log.warn({ code: 'ROOT_REFUSED' }, 'a certificate under another root is refused');
+    }
     shelf.install(version, issued, 'authority');
     own.retire();
     if (keys.store.primary(certificateSlot)?.version === version) this.renew();
@@ -162,7 +170,15 @@ export class Front implements CertifiedKeys {
       connections: this.#ports.listener.connections,
       handshakes: this.#handshakes,
       resumptions: this.#resumptions,
+      'certificate-overdue-s': this.#overdueSeconds(),
     };
+  }
+
+  /** Above zero: who certifies is away for long, and what is shown holds until its end. */
+  #overdueSeconds(): number {
+    const { keys, shelf } = this.#ports;
+    const version = keys.store.primary(certificateSlot)?.version ?? 0;
+    return Math.floor(shelf.overdueMs(version) / 1_000);
   }
 
   users(version: number): number {

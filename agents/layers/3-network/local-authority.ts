@@ -98,12 +98,14 @@ export class LocalAuthority implements CertificateAuthority {
     }
   }
 
-  /** Its key is gone for good; its certificate stays, for what it says of the past. */
+  /** Its key is gone for good; its certificate stays, for what it says of the past. @throws AdapterError */
   retire(): void {
     if (this.#kept.sealed === undefined) return;
     const { keyId, root } = this.#kept;
-    this.#kept = { keyId, root };
-    keepDocument(this.#ports.disk, file, this.#kept);
+    const kept = { keyId, root };
+    // The disk first: a key that is gone here and not there could speak again after a restart.
+    keepDocument(this.#ports.disk, file, kept);
+    this.#kept = kept;
   }
 
   close(): void {

@@ -3,7 +3,7 @@
 import { validMsMax } from '#shared/core/certificate-evidence.ts';
 import { runLayerAgent } from '../layer-main.ts';
 import { layer, openAdapter } from './adapter.ts';
-import { CertifiedAdapter } from './certified-adapter.ts';
+import { CertifiedAdapter } from '../service/certified-adapter.ts';
 import { SignerAuthority } from './signer-authority.ts';
 
 runLayerAgent({

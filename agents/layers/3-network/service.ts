@@ -13,7 +13,7 @@ import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
 import { RefusalCounts, serviceApp } from '../service/http-app.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
 import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
-import { CertificateShelf } from './certificate-shelf.ts';
+import { CertificateShelf } from '../service/certificate-shelf.ts';
 import { Forwarder, type ForwarderLimits } from './forwarder.ts';
 import { certificateSlot, Front, ticketSlot } from './front.ts';
 import { LocalAuthority } from './local-authority.ts';
@@ -84,7 +84,7 @@ async function serviceOf(
     onHandshake: (seen) => front.note(seen),
     ...(limits.listener === undefined ? {} : { limits: limits.listener }),
   });
-  const front = new Front({ ...shared, keys, settings, shelf, own, listener });
+  const front = new Front({ ...shared, keys, settings, shelf, own, listener, refusals: refused });
   const { app, refusals } = routesOf(ports, keys, settings);
   return {
     adapter: new HookedAdapter('network-service', keys, hooksOf(front)),

@@ -4,6 +4,8 @@
  * key and request and installs what comes back; whoever reaches the authority stands between them.
  */
 
+import type { LayerAdapter } from '../adapter.ts';
+
 export interface CertificateOrder {
   /** PKCS#10 in DER, signed by the key that shall be certified. */
   readonly request: Uint8Array;
@@ -29,4 +31,14 @@ export interface CertifiedKeys {
   request(slot: string, version: number): Promise<Uint8Array | undefined>;
   /** Checked, kept, and in use where the key is. @throws AdapterError STATE_CONFLICT */
   install(slot: string, version: number, issued: IssuedCertificate): Promise<void>;
+}
+
+/** A system whose keys are certified, as what an agent turns. */
+export interface CertifiedSystem extends LayerAdapter {
+  /** What shall be certified, or undefined where nothing needs to be. @throws AdapterError */
+  certificateRequest(slot: string, version: number): Promise<Uint8Array | undefined>;
+  /** @throws AdapterError STATE_CONFLICT for what does not hold */
+  installCertificate(slot: string, version: number, issued: IssuedCertificate): Promise<void>;
+  /** Brings what is served up to what is kept, where an earlier try failed. @throws AdapterError */
+  settle?(): Promise<void>;
 }

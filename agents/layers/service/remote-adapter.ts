@@ -18,12 +18,11 @@ import {
   isAdapterErrorCode,
   type ActivationProof,
   type KeyVersion,
-  type LayerAdapter,
   type SlotInspection,
   type VerificationResult,
 } from '../adapter.ts';
 import type { UsageCount } from '../embedded/key-usage.ts';
-import type { IssuedCertificate } from './certificate-authority.ts';
+import type { CertifiedSystem, IssuedCertificate } from './certificate-authority.ts';
 import { controlPath } from './control-routes.ts';
 import { ServiceError, type ServiceAnswer, type ServiceRequest } from './service-client.ts';
 
@@ -50,7 +49,7 @@ export interface ControlChannel {
 
 type Description = Static<typeof serviceControls.describe.answer>;
 
-export class RemoteAdapter implements LayerAdapter {
+export class RemoteAdapter implements CertifiedSystem {
   readonly name: string;
   readonly #client: ControlChannel;
   readonly #fingerprint: string;

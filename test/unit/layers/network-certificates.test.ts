@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { CertifiedAdapter } from '#agents/layers/3-network/certified-adapter.ts';
+import { CertifiedAdapter } from '#agents/layers/service/certified-adapter.ts';
 import { openService } from '#agents/layers/3-network/service.ts';
 import { SignerAuthority } from '#agents/layers/3-network/signer-authority.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';

@@ -111,6 +111,8 @@ test('nobody else is certified, and nothing else: each refusal is on record', as
     good[at - 8] === 0x60 && good[at - 1] === 0x03 && byte === 0x13 ? 0x12 : byte,
   );
   const maxMs = validMsMax(world.trust.policy);
+  // Its key may grow old, the certificate not.
+  expect(maxMs).toBe(24 * hourMs);
   const attempts = [
     [asks('identity-a', good), 'ORCH-8015'],
     [asks('op-1', good), 'ORCH-8015'],

@@ -1,6 +1,6 @@
 /**
- * Layer 3's service as its agent turns it: a new TLS key is reported as prepared once an authority has
- * certified it and the service has installed the certificate. The agent has the bus, the service has the
+ * Layer 3's system as its agent turns it: a new TLS key is reported as prepared once an authority has
+ * certified it and the system has installed the certificate. The agent has the bus, the system has the
  * keys; what goes between them is a request and a chain. From its start on, and every while, the agent
  * sees to the keys that are there: the first one, and those whose certificates grow old.
  */
@@ -13,12 +13,11 @@ import {
   type LayerAdapter,
   type VerificationResult,
 } from '../adapter.ts';
-import type { CertificateAuthority } from '../service/certificate-authority.ts';
-import type { RemoteAdapter } from '../service/remote-adapter.ts';
+import type { CertificateAuthority, CertifiedSystem } from './certificate-authority.ts';
 import { certifiedSlot } from '#shared/core/certificate-evidence.ts';
 
 export interface CertifiedAdapterPorts {
-  readonly remote: RemoteAdapter;
+  readonly remote: CertifiedSystem;
   readonly authority: CertificateAuthority;
   /** How long a certificate shall be valid, by the policy in force. */
   readonly validMs: () => number;
@@ -27,14 +26,16 @@ export interface CertifiedAdapterPorts {
 }
 
 const lookAgainMs = 600_000;
-/** After a failure: the signer may be starting. */
+/** After a failure: the signer may be starting, or be away for long. */
 const tryAgainMs = 1_000;
+const tryAgainMsMax = 30_000;
 
 export class CertifiedAdapter implements LayerAdapter {
   readonly name: string;
   readonly #ports: CertifiedAdapterPorts;
   #timer: Timer | undefined;
   #looking: Promise<void> = Promise.resolve();
+  #failures = 0;
   #isStopped = false;
 
   constructor(ports: CertifiedAdapterPorts) {
@@ -104,6 +105,7 @@ export class CertifiedAdapter implements LayerAdapter {
       (left, right) => Number(right.state === 'primary') - Number(left.state === 'primary'),
     );
     for (const { version } of order) await this.#certify(certifiedSlot, version);
+    await this.#ports.remote.settle?.();
   }
 
   async #certify(slot: string, version: number): Promise<void> {
@@ -120,10 +122,12 @@ export class CertifiedAdapter implements LayerAdapter {
     let pauseMs = lookAgainMs;
     try {
       await this.certifyAll();
+      this.#failures = 0;
     } catch (error) {
       if (!(error instanceof AdapterError)) throw error;
-      log.warn({ code: error.code }, `a TLS key is not certified yet: ${error.message}`);
-      pauseMs = tryAgainMs;
+      log.warn({ code: error.code }, `what is certified, or shown, is behind: ${error.message}`);
+      pauseMs = Math.min(tryAgainMsMax, tryAgainMs * 2 ** this.#failures);
+      this.#failures = Math.min(this.#failures + 1, 10);
     }
     if (this.#isStopped) return;
     this.#timer = clock.after(pauseMs, () => this.start());

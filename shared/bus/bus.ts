@@ -36,10 +36,11 @@ export interface PublishRequest {
   /** Store only if the last message of this subject has this sequence (0: there is none). */
   readonly expectLastSubjectSequence?: number;
   /**
-   * The bus took it before, and what must follow has not come: where it says "duplicate" and nobody can
-   * see that the message is there, it is stored once more, as a copy that readers know by its id.
+   * From 1: the bus took it that often, and what must follow has not come. Where it says "duplicate" and
+   * nobody can see that the message is there, it is stored once more, as a copy that readers know by its
+   * id; once for each number, however often and by whichever process that is tried.
    */
-  readonly isOverdue?: boolean;
+  readonly repetition?: number;
 }
 
 export type PublishOutcome =

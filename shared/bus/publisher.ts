@@ -8,7 +8,8 @@
  * the id of a message that it has lost: then the message is stored again under a fresh
  * deduplication token, `<messageId>.<n>`, which readers see as the same message id. Who may see only
  * the last message of its own subject cannot look behind a newer one: there the answer "duplicate" is
- * believed, until the sender says that what follows from the message is overdue.
+ * believed, until the sender says that what follows from the message is overdue. The token is the
+ * number of that repetition then, so that lost answers do not make further copies.
  */
 import { isTransient } from './asking.ts';
 import { BusError, checkPublishRequest } from './bus.ts';
@@ -61,6 +62,11 @@ const pauseMsMax = 500;
 export function messageIdOf(token: string): string {
   const dot = token.indexOf('.');
   return dot < 0 ? token : token.slice(0, dot);
+}
+
+/** The message's own id, then one that the bus has not seen; of a repetition, its own. */
+function tokenOf({ messageId, repetition = 1 }: PublishRequest, attempt: number): string {
+  return attempt === 0 ? messageId : `${messageId}.${repetition + attempt - 1}`;
 }
 
 export class Publisher {
@@ -119,11 +125,11 @@ export class Publisher {
   /** One attempt and what it means; null when the stream changed under the question. */
   async #attempt(request: PublishRequest, timeoutMs: number): Promise<PublishOutcome | null> {
     for (let attempt = 0; attempt < tokensMax; attempt++) {
-      const token = attempt === 0 ? request.messageId : `${request.messageId}.${attempt}`;
+      const token = tokenOf(request, attempt);
       const answer = await this.#transport.send(request, token, timeoutMs);
       if (answer.status === 'wrong-sequence') return await this.#resolveSequence(request);
       if (!answer.duplicate) return answer;
-      if (await this.#holds(request, answer.sequence)) return answer;
+      if (await this.#holds(request, answer.sequence, attempt)) return answer;
     }
     throw new BusError(
       'BUS_REJECTED',
@@ -147,8 +153,10 @@ export class Publisher {
   }
 
   /** Whether the message that the bus calls a duplicate is really there, as far as can be seen. */
-  async #holds(request: PublishRequest, sequence: number): Promise<boolean> {
-    const { subject, messageId, isOverdue = false } = request;
+  async #holds(request: PublishRequest, sequence: number, attempt: number): Promise<boolean> {
+    const { subject, messageId, repetition } = request;
+    // A copy under the token of this repetition was stored for it.
+    const isOverdue = repetition !== undefined && attempt === 0;
     switch (this.#transport.readScope) {
       case 'streams': {
         const found = await this.#transport.nextFrom(subject, sequence);

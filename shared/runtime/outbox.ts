@@ -231,7 +231,7 @@ function requestOf(row: OutboxRow): PublishRequest {
     data,
     messageId,
     ...(expectLastSubjectSequence === null ? {} : { expectLastSubjectSequence }),
-    ...(publishes === 0 ? {} : { isOverdue: true }),
+    ...(publishes === 0 ? {} : { repetition: publishes }),
   };
 }
 

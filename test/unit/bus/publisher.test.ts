@@ -102,15 +102,42 @@ describe('the truth about a publish', () => {
     await publisher.publish({ ...ours, messageId: 'newer' });
     stream.lose(1, 1);
     expect(await publisher.publish(ours)).toMatchObject({ sequence: 1, duplicate: true });
-    expect(await publisher.publish({ ...ours, isOverdue: true })).toMatchObject({
+    expect(await publisher.publish({ ...ours, repetition: 1 })).toMatchObject({
       sequence: 3,
       duplicate: false,
     });
     expect(stream.get(3)?.messageId).toBe('ours');
-    expect(await publisher.publish({ ...ours, isOverdue: true })).toMatchObject({
+    expect(await publisher.publish({ ...ours, repetition: 2 })).toMatchObject({
       duplicate: true,
     });
   });
+
+  it.each(['none', 'own-subjects'] as const)(
+    'stores an overdue message once for each repetition, whatever answers are lost: %s',
+    async (readScope) => {
+      const stream = newStream();
+      const fates: Fate[] = [];
+      const transport = { ...transportOf(stream, fates), readScope };
+      const ours: PublishRequest = { subject, data: Uint8Array.of(1), messageId: 'ours' };
+      const publish = (request: Partial<PublishRequest>) =>
+        new Publisher(transport, clock, publisherLimits).publish({ ...ours, ...request });
+      const copies = () =>
+        Array.from({ length: stream.lastSequence }, (_, index) => stream.get(index + 1)).filter(
+          (message) => message?.messageId === 'ours',
+        ).length;
+      await publish({});
+      await publish({ messageId: 'newer' });
+      for (const repetition of [1, 2, 3]) {
+        // The answer to every copy is lost, again and again; what comes meanwhile lies behind it.
+        fates.push(...Array.from({ length: 12 }, (): Fate => 'answer-lost'));
+        await publish({ repetition });
+        expect(copies()).toBe(1 + repetition);
+        // The same one once more, by a process that was started anew.
+        expect(await publish({ repetition })).toMatchObject({ duplicate: true });
+        expect(copies()).toBe(1 + repetition);
+      }
+    },
+  );
 
   it('does not try again what was refused', async () => {
     let attempts = 0;

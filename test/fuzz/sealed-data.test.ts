@@ -28,7 +28,7 @@ describe('sealed data', { timeout: timeoutMs }, () => {
   });
 
   test('cells', () => {
-    const place = { id: 'r', name: 'text', owner: 'ann', version: 1 };
+    const place = { namespace: 'public', id: 'r', name: 'text', owner: 'ann', version: 1 } as const;
     const blinded = concat(new Uint8Array(32), new Uint8Array([5]));
     const sealed = sealCell(crypto, key, place, blinded);
     fc.assert(
@@ -39,7 +39,14 @@ describe('sealed data', { timeout: timeoutMs }, () => {
       tries(500),
     );
     expect(openCell(crypto, key, place, sealed)).toEqual(blinded);
-    for (const other of [{ id: 's' }, { name: 'note' }, { owner: 'eve' }, { version: 2 }]) {
+    const others = [
+      { namespace: 'layer-6' as const },
+      { id: 's' },
+      { name: 'note' },
+      { owner: 'eve' },
+      { version: 2 },
+    ];
+    for (const other of others) {
       expect(openCell(crypto, key, { ...place, ...other }, sealed)).toBeUndefined();
     }
   });

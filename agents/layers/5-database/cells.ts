@@ -1,22 +1,20 @@
 /**
  * A column's content, sealed: AES-256-GCM (NIST SP 800-38D) under a key and a nonce that are derived
- * (HKDF-SHA256) from the column key and 32 random bytes for this one cell, bound to record, column, owner
- * and version. The plaintext begins with the blind of the column's commitment (record-entry.ts).
+ * (HKDF-SHA256) from the column key and 32 random bytes for this one cell, bound to record, column and
+ * version. The plaintext begins with the blind of the column's commitment (record-entry.ts).
  *
  * Layout: salt (32) ‖ ciphertext with its tag.
  */
 
 import { concat, lengthPrefixed, utf8 } from '#shared/crypto/bytes.ts';
 import { sizes, type CryptoProvider } from '#shared/crypto/provider.ts';
-import { blindBytes } from './record-entry.ts';
+import { blindBytes, keyParts, type RecordKey } from './record-entry.ts';
 
 const saltBytes = 32;
 const { key: keyBytes, nonce: nonceBytes, tag: tagBytes } = sizes.aead;
 
-export interface CellPlace {
-  readonly id: string;
+export interface CellPlace extends RecordKey {
   readonly name: string;
-  readonly owner: string;
   /** Of the column key. */
   readonly version: number;
 }
@@ -53,14 +51,9 @@ export function openCell(
   }
 }
 
-function partsOf(
-  crypto: CryptoProvider,
-  columnKey: Uint8Array,
-  { id, name, owner, version }: CellPlace,
-  salt: Uint8Array,
-) {
-  const place = [id, name, owner, String(version)].map(utf8);
-  const aad = lengthPrefixed(utf8('gyre/v1/cell'), ...place);
+function partsOf(crypto: CryptoProvider, columnKey: Uint8Array, cell: CellPlace, salt: Uint8Array) {
+  const place = [utf8(cell.name), utf8(String(cell.version))];
+  const aad = lengthPrefixed(utf8('gyre/v1/cell'), ...keyParts(cell), ...place);
   const info = crypto.sha3_384(aad);
   const outputBytes = keyBytes + nonceBytes;
   const bytes = crypto.hkdfSha256({ ikm: columnKey, salt, info, outputBytes });

@@ -7,8 +7,9 @@
 import { samePublicBytes, toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { ChainAnchor } from './chain-anchor.ts';
-import { bytesOf, numberOf, textOf, type Database, type Row } from './database.ts';
-import { entryOf, hashBytes, isWhole, type Entry } from './record-entry.ts';
+import { bytesOf, numberOf, type Database, type Row } from './database.ts';
+import { entryOf, hashBytes, isWhole } from './record-entry.ts';
+import { cellsAmong, cellsOfAll } from './record-rows.ts';
 import type { RecordSignatures } from './record-signatures.ts';
 import type { Records } from './records.ts';
 
@@ -111,19 +112,19 @@ export class ChainCheck {
       const rows = await on.rows(
         `SELECT entry.*, NOT EXISTS (
            SELECT FROM gyre.entries AS newer
-           WHERE newer.record_id = entry.record_id AND newer.revision > entry.revision
+           WHERE newer.namespace = entry.namespace AND newer.owner = entry.owner
+             AND newer.record_id = entry.record_id AND newer.revision > entry.revision
          ) AS is_latest
          FROM gyre.entries AS entry WHERE sequence > $1 ORDER BY sequence LIMIT $2`,
         [after.sequence, limit],
       );
-      const ids = rows
-        .filter((row) => row['is_latest'] === true)
-        .map((row) => textOf(row, 'record_id'));
-      const cells = await on.rows('SELECT * FROM gyre.cells WHERE record_id = ANY($1)', [ids]);
+      const latest = rows.filter((row) => row['is_latest'] === true);
+      const cells = await cellsOfAll(on, latest);
       const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1');
       const [stray] = await on.rows(
         `SELECT count(*) AS strays FROM gyre.cells AS cell WHERE NOT EXISTS (
-           SELECT FROM gyre.entries AS entry WHERE entry.record_id = cell.record_id)`,
+           SELECT FROM gyre.entries AS entry WHERE entry.namespace = cell.namespace
+             AND entry.owner = cell.owner AND entry.record_id = cell.record_id)`,
       );
       return {
         rows,
@@ -147,12 +148,8 @@ export class ChainCheck {
     if (!samePublicBytes(bytesOf(row, 'previous'), last.hash)) return 'LINK_BROKEN';
     if (entry === undefined || !isWhole(this.#options.crypto, entry)) return 'CONTENT_CHANGED';
     if (!(await this.#options.signatures.isGenuine(entry))) return 'SIGNATURE_INVALID';
-    return row['is_latest'] === true ? await this.#columnFault(entry, cells) : undefined;
-  }
-
-  async #columnFault(entry: Entry, cells: readonly Row[]): Promise<ChainFaultCode | undefined> {
-    const own = cells.filter((cell) => textOf(cell, 'record_id') === entry.id);
-    const columns = await this.#options.records.columnsOf(entry, own);
+    if (row['is_latest'] !== true) return undefined;
+    const columns = await this.#options.records.columnsOf(entry, cellsAmong(cells, row));
     return columns === undefined ? 'COLUMN_CHANGED' : undefined;
   }
 }

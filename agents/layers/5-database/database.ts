@@ -8,7 +8,7 @@ import { invariant } from '#shared/crypto/errors.ts';
 import { AdapterError } from '../adapter.ts';
 
 export type Row = Readonly<Record<string, unknown>>;
-export type Value = string | number | Uint8Array | readonly string[] | readonly number[];
+export type Value = string | number | boolean | Uint8Array | readonly string[] | readonly number[];
 
 export interface Statements {
   rows(text: string, values?: readonly Value[]): Promise<readonly Row[]>;
@@ -21,8 +21,13 @@ export interface Scripts extends Statements {
 
 /** Who a transaction is. */
 export type Actor =
-  /** Requests: sees the rows of `owner`, and none at all without one. */
-  | { readonly role: 'gyre_rows'; readonly owner?: string; readonly isSnapshot?: boolean }
+  /** Requests: sees the rows of `owner` that were written in `namespace`, and none at all without both. */
+  | {
+      readonly role: 'gyre_rows';
+      readonly namespace?: string;
+      readonly owner?: string;
+      readonly isSnapshot?: boolean;
+    }
   /** Verification, signing and encrypting anew: sees all rows, may change signatures and cells. */
   | { readonly role: 'gyre_keeper'; readonly isSnapshot?: boolean };
 
@@ -36,12 +41,14 @@ export interface Database {
   close(): Promise<void>;
 }
 
-/** What begins every transaction: the role and the owner hold until its end. */
-export const actorStatement = `SELECT set_config('role', $1, true), set_config('gyre.owner', $2, true)`;
+/** What begins every transaction: the role, the namespace and the owner hold until its end. */
+export const actorStatement = `SELECT set_config('role', $1, true),
+  set_config('gyre.namespace', $2, true), set_config('gyre.owner', $3, true)`;
 export const snapshotStatement = 'SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY';
 
-export function actorValues(actor: Actor): [string, string] {
-  return [actor.role, (actor.role === 'gyre_rows' ? actor.owner : undefined) ?? ''];
+export function actorValues(actor: Actor): [string, string, string] {
+  const { namespace = '', owner = '' } = actor.role === 'gyre_rows' ? actor : {};
+  return [actor.role, namespace, owner];
 }
 
 /** A fault of either database as one of ours (PostgreSQL, appendix A: error codes). */
@@ -63,6 +70,12 @@ export function databaseFault(cause: unknown, what: string): AdapterError {
 /** Two transactions stood in each other's way: the same work may simply be done again. */
 export function isContention(error: unknown): boolean {
   return ['40001', '40P01'].includes(sqlState(error) ?? '');
+}
+
+export function truthOf(row: Row, name: string): boolean {
+  const value = row[name];
+  invariant(typeof value === 'boolean', `${name} of a row is true or false`);
+  return value;
 }
 
 export function textOf(row: Row, name: string): string {

@@ -16,20 +16,36 @@ import {
   uint64,
   utf8,
 } from '#shared/crypto/bytes.ts';
+import { layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
-import { bytesOf, numberOf, textOf, type Row } from './database.ts';
+import { bytesOf, numberOf, textOf, truthOf, type Row } from './database.ts';
+
+const namespaces: readonly Namespace[] = [
+  'public',
+  ...layerNumbers.map((layer) => `layer-${layer}` as const),
+];
 
 export const hashBytes = 48;
 export const blindBytes = 32;
 
-/** What an entry says. */
-export interface EntryContent {
-  readonly sequence: number;
-  readonly id: string;
-  readonly revision: number;
+/** By whom records are written: everybody with a capability, or one of the other layers. */
+export type Namespace = 'public' | `layer-${LayerNumber}`;
+
+/** Which record it is. Of two namespaces or two owners nobody meets the other's by any name. */
+export interface RecordKey {
+  readonly namespace: Namespace;
   readonly owner: string;
+  readonly id: string;
+}
+
+/** What an entry says. */
+export interface EntryContent extends RecordKey {
+  readonly sequence: number;
+  readonly revision: number;
+  /** From here on there is no such record; it has no columns and no links. */
+  readonly isDeleted: boolean;
   readonly kind: string;
-  /** Names of other records, in the clear. */
+  /** Names of other records of the same owner in the same namespace, in the clear. */
   readonly links: readonly string[];
   /** Column to the hexadecimal commitment to its content. */
   readonly commitments: Readonly<Record<string, string>>;
@@ -44,7 +60,7 @@ export interface Entry extends EntryContent {
 }
 
 export function hashOf(crypto: CryptoProvider, entry: EntryContent): Uint8Array {
-  const { sequence, id, revision, owner, kind, links, commitments, writtenAtMs, previous } = entry;
+  const { sequence, revision, isDeleted, kind, links, commitments, writtenAtMs, previous } = entry;
   const names = Object.keys(commitments).toSorted();
   const columns = names.flatMap((name) => [utf8(name), utf8(commitments[name] ?? '')]);
   return crypto.sha3_384(
@@ -52,15 +68,20 @@ export function hashOf(crypto: CryptoProvider, entry: EntryContent): Uint8Array 
       utf8('gyre/v1/record-entry'),
       uint64(sequence),
       previous,
-      utf8(id),
+      ...keyParts(entry),
       uint64(revision),
-      utf8(owner),
+      utf8(isDeleted ? 'deleted' : 'written'),
       utf8(kind),
       uint64(writtenAtMs),
       lengthPrefixed(...links.map(utf8)),
       lengthPrefixed(...columns),
     ),
   );
+}
+
+/** A record's key in what is hashed and sealed. */
+export function keyParts({ namespace, owner, id }: RecordKey): Uint8Array[] {
+  return [namespace, owner, id].map(utf8);
 }
 
 export function isWhole(crypto: CryptoProvider, entry: Entry): boolean {
@@ -70,10 +91,10 @@ export function isWhole(crypto: CryptoProvider, entry: Entry): boolean {
 /** `blinded`: the blind (32 bytes) and the column's content behind it. */
 export function commitmentOf(
   crypto: CryptoProvider,
-  place: { readonly id: string; readonly name: string },
+  place: RecordKey & { readonly name: string },
   blinded: Uint8Array,
 ): string {
-  const head = lengthPrefixed(utf8('gyre/v1/column'), utf8(place.id), utf8(place.name));
+  const head = lengthPrefixed(utf8('gyre/v1/column'), ...keyParts(place), utf8(place.name));
   return toHex(crypto.sha3_384(concat(head, blinded)));
 }
 
@@ -81,12 +102,13 @@ export function commitmentOf(
 export function entryOf(row: Row): Entry | undefined {
   const links = listOf(textOf(row, 'links'));
   const commitments = commitmentsOf(textOf(row, 'commitments'));
-  if (links === undefined || commitments === undefined) return undefined;
+  const key = keyOf(row);
+  if (links === undefined || commitments === undefined || key === undefined) return undefined;
   return {
+    ...key,
     sequence: numberOf(row, 'sequence'),
-    id: textOf(row, 'record_id'),
     revision: numberOf(row, 'revision'),
-    owner: textOf(row, 'owner'),
+    isDeleted: truthOf(row, 'is_deleted'),
     kind: textOf(row, 'kind'),
     links,
     commitments,
@@ -96,6 +118,14 @@ export function entryOf(row: Row): Entry | undefined {
     signature: bytesOf(row, 'signature'),
     signatureVersion: numberOf(row, 'signature_version'),
   };
+}
+
+/** Which record an entry or a cell is of; undefined where it is in no namespace that there is. */
+export function keyOf(row: Row): RecordKey | undefined {
+  const name = textOf(row, 'namespace');
+  const namespace = namespaces.find((known) => known === name);
+  if (namespace === undefined) return undefined;
+  return { namespace, owner: textOf(row, 'owner'), id: textOf(row, 'record_id') };
 }
 
 function listOf(text: string): string[] | undefined {

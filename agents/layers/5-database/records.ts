@@ -1,7 +1,8 @@
 /**
  * Records: columns under encryption, each write signed and chained. A write says what the record shall
- * be, so it may be repeated; the same again makes no entry. Entries of all owners are one chain, written
- * under a lock on its end. What is read is verified first: entry, signature, and every column.
+ * be, so it may be repeated; the same again makes no entry. A deletion is an entry too: its columns are
+ * gone, and that it was deleted stays. Entries of all namespaces and owners are one chain, written under
+ * a lock on its end. What is read is verified first: entry, signature, and every column.
  */
 
 import { concat, equalConstantTime } from '#shared/crypto/bytes.ts';
@@ -12,23 +13,32 @@ import { Refused } from '../service/http-app.ts';
 import { openCell, sealCell } from './cells.ts';
 import type { ChainAnchor } from './chain-anchor.ts';
 import { columnKeyStatus, columnSlot, type ColumnKeys } from './column-keys.ts';
-import { bytesOf, numberOf, textOf, type Database, type Row, type Statements } from './database.ts';
+import { bytesOf, numberOf, textOf, type Database, type Row } from './database.ts';
 import type { HeldVersions } from './held-versions.ts';
 import {
   blindBytes,
   commitmentOf,
   entryOf,
   hashOf,
-  writtenCommitments,
   type Entry,
+  type Namespace,
+  type RecordKey,
 } from './record-entry.ts';
+import {
+  cellsAmong,
+  cellsOf,
+  cellsOfAll,
+  insertEntry,
+  latestOf,
+  replaceCells,
+  type SealedCell,
+} from './record-rows.ts';
 import { signatureSlot, type RecordSignatures } from './record-signatures.ts';
 
 /** 404: not of this owner; 409: something else is there; 500: the database is not what was written. */
 export const recordStatus = {
   ...columnKeyStatus,
   RECORD_UNKNOWN: 404,
-  RECORD_CONFLICT: 409,
   REVISION_CONFLICT: 409,
   RECORD_TAMPERED: 409,
   CHAIN_ROLLED_BACK: 500,
@@ -42,9 +52,7 @@ const goneKeyCodes: ReadonlySet<string> = new Set(['RECORD_TAMPERED', 'COLUMN_KE
 
 export type Columns = ReadonlyMap<string, Uint8Array>;
 
-export interface RecordInput {
-  readonly id: string;
-  readonly owner: string;
+export interface RecordInput extends RecordKey {
   readonly kind: string;
   readonly links: readonly string[];
   readonly columns: Columns;
@@ -58,6 +66,7 @@ export interface StoredRecord {
 }
 
 export interface ListQuery {
+  readonly namespace: Namespace;
   readonly owner: string;
   readonly kind?: string;
   /** Names are listed in order; those behind this one. */
@@ -91,7 +100,7 @@ export class Records {
 
   async put(input: RecordInput): Promise<Entry> {
     for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-      const current = await this.#current(input.owner, input.id);
+      const current = await this.#current(input);
       const revision = current?.entry.revision ?? 0;
       const isSame = current !== undefined && says(current, input);
       if (isSame && (input.revision === undefined || input.revision === revision)) {
@@ -106,26 +115,46 @@ export class Records {
     throw refused('OVERLOADED', 'others write the same record again and again');
   }
 
-  async get(owner: string, id: string): Promise<StoredRecord> {
-    const current = await this.#current(owner, id);
-    if (current !== undefined) return current;
-    throw refused('RECORD_UNKNOWN', 'there is no such record');
+  async get(key: RecordKey): Promise<StoredRecord> {
+    const current = await this.#current(key);
+    if (current !== undefined && !current.entry.isDeleted) return current;
+    throw unknown();
   }
 
-  async list({ owner, kind, after, limit }: ListQuery): Promise<StoredRecord[]> {
-    const actor = { role: 'gyre_rows', owner, isSnapshot: true } as const;
+  /** The entry by which it is deleted: now, or since when. Nothing is read for it but the last entry. */
+  async remove(key: RecordKey): Promise<Entry> {
+    for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+      const last = await this.#lastEntry(key);
+      if (last.isDeleted) return last;
+      const { signatures, held } = this.#options;
+      const signatureVersion = signatures.primary();
+      const { kind, revision: before } = last;
+      const nothing = { version: 0, cells: [], commitments: {} };
+      const write = { revision: before + 1, signatureVersion, sealed: nothing, isDeleted: true };
+      const { namespace, owner, id } = key;
+      const written = await held.while(signatureSlot, signatureVersion, () =>
+        this.#commit({ namespace, owner, id, kind, links: [] }, write),
+      );
+      if (written !== undefined) return written;
+    }
+    throw refused('OVERLOADED', 'others write the same record again and again');
+  }
+
+  async list({ namespace, owner, kind, after, limit }: ListQuery): Promise<StoredRecord[]> {
+    const actor = { role: 'gyre_rows', namespace, owner, isSnapshot: true } as const;
     const read = () =>
       this.#options.database.transact(actor, async (on) => {
         const rows = await on.rows(
           `SELECT * FROM (
              SELECT DISTINCT ON (record_id) * FROM gyre.entries
-             WHERE record_id > $1 ORDER BY record_id, revision DESC
-           ) AS latest WHERE $2 = '' OR kind = $2 ORDER BY record_id LIMIT $3`,
-          [after ?? '', kind ?? '', limit],
+             WHERE namespace = $1 AND owner = $2 AND record_id > $3
+             ORDER BY record_id, revision DESC
+           ) AS latest WHERE NOT is_deleted AND ($4 = '' OR kind = $4)
+           ORDER BY record_id LIMIT $5`,
+          [namespace, owner, after ?? '', kind ?? '', limit],
         );
-        const ids = rows.map((row) => textOf(row, 'record_id'));
-        const cells = await on.rows('SELECT * FROM gyre.cells WHERE record_id = ANY($1)', [ids]);
-        return rows.map((row) => ({ entry: entryOf(row), cells: cellsOf(row, cells) }));
+        const cells = await cellsOfAll(on, rows);
+        return rows.map((row) => ({ entry: entryOf(row), cells: cellsAmong(cells, row) }));
       });
     return await this.#openedTwice(read);
   }
@@ -153,23 +182,31 @@ export class Records {
       if (cell === undefined || textOf(cell, 'name') !== name) return undefined;
       const blinded = await this.#blinded(entry, cell);
       if (blinded === undefined) return undefined;
-      const commitment = commitmentOf(this.#options.crypto, { id: entry.id, name }, blinded);
+      const commitment = commitmentOf(this.#options.crypto, { ...placeOf(entry), name }, blinded);
       if (commitment !== entry.commitments[name]) return undefined;
       columns.set(name, blinded.slice(blindBytes));
     }
     return columns;
   }
 
-  async #current(owner: string, id: string): Promise<StoredRecord | undefined> {
-    const actor = { role: 'gyre_rows', owner, isSnapshot: true } as const;
+  /** What the last entry of a record leaves: also of one that is deleted. */
+  async #current(key: RecordKey): Promise<StoredRecord | undefined> {
     const read = () =>
-      this.#options.database.transact(actor, async (on) => {
-        const row = await latestOf(on, id);
-        if (row === undefined) return [];
-        const cells = await on.rows('SELECT * FROM gyre.cells WHERE record_id = $1', [id]);
-        return [{ entry: entryOf(row), cells }];
+      this.#options.database.transact(readerOf(key), async (on) => {
+        const row = await latestOf(on, key);
+        return row === undefined ? [] : [{ entry: entryOf(row), cells: await cellsOf(on, key) }];
       });
     return (await this.#openedTwice(read))[0];
+  }
+
+  /** @throws Refused RECORD_UNKNOWN, RECORD_TAMPERED */
+  async #lastEntry(key: RecordKey): Promise<Entry> {
+    const { database, signatures } = this.#options;
+    const row = await database.transact(readerOf(key), (on) => latestOf(on, key));
+    if (row === undefined) throw unknown();
+    const entry = entryOf(row);
+    if (entry !== undefined && (await signatures.isGenuine(entry))) return entry;
+    throw refused('RECORD_TAMPERED', 'the record is not what was written');
   }
 
   /**
@@ -198,8 +235,7 @@ export class Records {
     if (!columnKeys.has(version)) return undefined;
     const secret = await columnKeys.open(version);
     if (secret.wiped) return undefined;
-    const { id, owner } = entry;
-    const place = { id, owner, name: textOf(cell, 'name'), version };
+    const place = { ...placeOf(entry), name: textOf(cell, 'name'), version };
     const beganMs = clock.monotonicMs();
     const blinded = openCell(crypto, secret.reveal(), place, bytesOf(cell, 'sealed'));
     const durationMs = clock.monotonicMs() - beganMs;
@@ -217,21 +253,22 @@ export class Records {
       held.while(signatureSlot, signatureVersion, async () => {
         const secret = await columnKeys.open(cellVersion);
         const sealed = this.#seal(input, { version: cellVersion, key: secret.reveal() });
-        return await this.#commit(input, { revision, signatureVersion, sealed });
+        const write = { revision, signatureVersion, sealed, isDeleted: false };
+        return await this.#commit(input, write);
       }),
     );
   }
 
   #seal(input: RecordInput, { version, key }: { version: number; key: Uint8Array }): SealedColumns {
     const { crypto, clock, keys } = this.#options;
-    const { id, owner } = input;
-    const cells: SealedColumns['cells'][number][] = [];
+    const place = placeOf(input);
+    const cells: SealedCell[] = [];
     const commitments: Record<string, string> = {};
     for (const [name, content] of input.columns) {
       const beganMs = clock.monotonicMs();
       const blinded = concat(crypto.randomBytes(blindBytes), content);
-      commitments[name] = commitmentOf(crypto, { id, name }, blinded);
-      const bytes = sealCell(crypto, key, { id, name, owner, version }, blinded);
+      commitments[name] = commitmentOf(crypto, { ...place, name }, blinded);
+      const bytes = sealCell(crypto, key, { ...place, name, version }, blinded);
       cells.push({ name, sealed: bytes });
       const durationMs = clock.monotonicMs() - beganMs;
       const use = { slot: columnSlot, version, operation: 'encrypt', durationMs };
@@ -240,10 +277,10 @@ export class Records {
     return { version, cells, commitments };
   }
 
-  async #commit(input: RecordInput, write: Write): Promise<Entry | undefined> {
+  async #commit(about: About, write: Write): Promise<Entry | undefined> {
     const { database, anchor } = this.#options;
-    const { id, owner } = input;
-    const entry = await database.transact({ role: 'gyre_rows', owner }, async (on) => {
+    const { namespace, owner } = about;
+    const entry = await database.transact({ role: 'gyre_rows', namespace, owner }, async (on) => {
       const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1 FOR UPDATE');
       const last = {
         sequence: end === undefined ? -1 : numberOf(end, 'sequence'),
@@ -252,17 +289,13 @@ export class Records {
       if (!anchor.allows(last)) {
         throw refused('CHAIN_ROLLED_BACK', 'the database ends before what was committed');
       }
-      const latest = await latestOf(on, id);
+      const latest = await latestOf(on, about);
       if ((latest === undefined ? 0 : numberOf(latest, 'revision')) !== write.revision - 1) {
         return undefined;
       }
-      const made = this.#entryAfter(last, input, write);
+      const made = this.#entryAfter(last, about, write);
       await insertEntry(on, made);
-      await on.rows('DELETE FROM gyre.cells WHERE record_id = $1', [id]);
-      for (const { name, sealed } of write.sealed.cells) {
-        const values = [id, name, owner, write.sealed.version, sealed];
-        await on.rows('INSERT INTO gyre.cells VALUES ($1, $2, $3, $4, $5)', values);
-      }
+      await replaceCells(on, about, write.sealed);
       await on.rows('UPDATE gyre.chain SET sequence = $1, hash = $2 WHERE one = 1', [
         made.sequence,
         made.hash,
@@ -275,18 +308,18 @@ export class Records {
 
   #entryAfter(
     last: { readonly sequence: number; readonly hash: Uint8Array },
-    { id, owner, kind, links }: RecordInput,
-    { revision, signatureVersion, sealed }: Write,
+    about: About,
+    { revision, signatureVersion, sealed, isDeleted }: Write,
   ): Entry {
     const { crypto, clock, signatures } = this.#options;
     const content = {
       sequence: last.sequence + 1,
       previous: last.hash,
-      id,
-      owner,
-      kind,
-      links,
+      ...placeOf(about),
+      kind: about.kind,
+      links: about.links,
       revision,
+      isDeleted,
       commitments: sealed.commitments,
       writtenAtMs: Math.floor(clock.nowMs()),
     };
@@ -303,11 +336,15 @@ export class Records {
 interface SealedColumns {
   /** Of the column key. */
   readonly version: number;
-  readonly cells: readonly { readonly name: string; readonly sealed: Uint8Array }[];
+  readonly cells: readonly SealedCell[];
   readonly commitments: Readonly<Record<string, string>>;
 }
 
+/** What an entry says of its record. */
+type About = Pick<RecordInput, keyof RecordKey | 'kind' | 'links'>;
+
 interface Write {
+  readonly isDeleted: boolean;
   readonly revision: number;
   readonly signatureVersion: number;
   readonly sealed: SealedColumns;
@@ -317,43 +354,21 @@ export function refused(code: RecordCode | 'OVERLOADED', reason: string): Refuse
   return new Refused<RecordCode>(code, reason, { retryable: code === 'OVERLOADED' });
 }
 
-async function latestOf(on: Statements, id: string): Promise<Row | undefined> {
-  const order = 'ORDER BY revision DESC LIMIT 1';
-  return (await on.rows(`SELECT * FROM gyre.entries WHERE record_id = $1 ${order}`, [id]))[0];
+function unknown(): Refused {
+  return refused('RECORD_UNKNOWN', 'there is no such record');
 }
 
-/** @throws Refused RECORD_CONFLICT where the record is somebody else's */
-async function insertEntry(on: Statements, entry: Entry): Promise<void> {
-  const inserted = await on.rows(
-    `INSERT INTO gyre.entries (sequence, record_id, revision, owner, kind, links, commitments,
-       written_at_ms, previous, hash, signature, signature_version)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-     ON CONFLICT (record_id, revision) DO NOTHING RETURNING sequence`,
-    [
-      entry.sequence,
-      entry.id,
-      entry.revision,
-      entry.owner,
-      entry.kind,
-      JSON.stringify(entry.links),
-      writtenCommitments(entry.commitments),
-      entry.writtenAtMs,
-      entry.previous,
-      entry.hash,
-      entry.signature,
-      entry.signatureVersion,
-    ],
-  );
-  if (inserted.length === 0) throw refused('RECORD_CONFLICT', 'the name is taken');
+function placeOf({ namespace, owner, id }: RecordKey): RecordKey {
+  return { namespace, owner, id };
 }
 
-function cellsOf(row: Row, cells: readonly Row[]): Row[] {
-  const id = textOf(row, 'record_id');
-  return cells.filter((cell) => textOf(cell, 'record_id') === id);
+function readerOf({ namespace, owner }: RecordKey) {
+  return { role: 'gyre_rows', namespace, owner, isSnapshot: true } as const;
 }
 
 function says({ entry, columns }: StoredRecord, input: RecordInput): boolean {
   return (
+    !entry.isDeleted &&
     entry.kind === input.kind &&
     JSON.stringify(entry.links) === JSON.stringify(input.links) &&
     columns.size === input.columns.size &&

@@ -1,6 +1,7 @@
 /** What layer 5 may be asked: with a capability, by layer 6 on its own socket, and by administrators. */
 
 import type { Context, Hono } from 'hono';
+import type { LayerNumber } from '#schemas/layers.ts';
 import {
   IntegerRange,
   List,
@@ -28,7 +29,7 @@ import {
   type ServiceApps,
 } from '../service/http-app.ts';
 import { chainBegin, type ChainCheck, type ChainPlace } from './chain-check.ts';
-import type { Entry } from './record-entry.ts';
+import type { Entry, RecordKey } from './record-entry.ts';
 import { recordStatus, type RecordCode, type Records, type StoredRecord } from './records.ts';
 
 const bodyBytesMax = 1024 * 1024;
@@ -104,34 +105,49 @@ export function databaseRoutes(options: DatabaseRoutesOptions): DatabaseApps {
   app.put('/v1/records/:id', async (context) => {
     const { subject } = await requireCapability(context, desk, 'record:write');
     const asked = await bodyOf(context, checks.ofSubject);
-    return context.json(await put(records, { id: idOf(context), owner: subject, asked }));
+    const key = { namespace: 'public', id: idOf(context), owner: subject } as const;
+    return context.json(await put(records, { ...key, asked }));
   });
   app.get('/v1/records/:id', async (context) => {
     const { subject } = await requireCapability(context, desk, 'record:read');
-    return context.json(shown(await served(() => records.get(subject, idOf(context)))));
+    const key = { namespace: 'public', owner: subject, id: idOf(context) } as const;
+    return context.json(shown(await served(() => records.get(key))));
+  });
+  app.delete('/v1/records/:id', async (context) => {
+    const { subject } = await requireCapability(context, desk, 'record:write');
+    const key = { namespace: 'public', owner: subject, id: idOf(context) } as const;
+    const entry = await served(() => records.remove(key));
+    return context.json({ ...summary(entry), isDeleted: true });
   });
   return {
     app,
     refusals,
-    peerRoutes: { 6: layerRoutes(options, refusals) },
+    peerRoutes: { 6: layerRoutes(options, refusals, 6) },
     adminRoutes: chainRoutes(options, refusals),
   };
 }
 
-/** For one other layer, which says whose its records are. */
-function layerRoutes({ records, log }: DatabaseRoutesOptions, refusals: RefusalCounts): Hono {
+/** For one other layer, which says whose its records are: its own, whatever those of others are called. */
+function layerRoutes(
+  { records, log }: DatabaseRoutesOptions,
+  refusals: RefusalCounts,
+  peer: LayerNumber,
+): Hono {
+  const namespace = `layer-${peer}` as const;
   const { app } = serviceApp<RecordCode>({ log, status, bodyBytesMax, refusals });
   app.put('/internal/v1/records/:id', async (context) => {
     const { owner, ...asked } = await bodyOf(context, checks.ofOwner);
-    return context.json(await put(records, { id: idOf(context), owner, asked }));
+    return context.json(await put(records, { namespace, id: idOf(context), owner, asked }));
   });
   app.get('/internal/v1/records/:id', async (context) => {
     const { owner = '' } = queryOf(context);
-    return context.json(shown(await served(() => records.get(owner, idOf(context)))));
+    const key = { namespace, owner, id: idOf(context) };
+    return context.json(shown(await served(() => records.get(key))));
   });
   app.get('/internal/v1/records', async (context) => {
     const { owner = '', kind, after, limit } = queryOf(context);
     const query = {
+      namespace,
       owner,
       ...(kind === undefined ? {} : { kind }),
       ...(after === undefined ? {} : { after }),
@@ -158,11 +174,8 @@ function chainRoutes({ check, log }: DatabaseRoutesOptions, refusals: RefusalCou
   return app;
 }
 
-async function put(
-  records: Records,
-  { id, owner, asked }: { readonly id: string; readonly owner: string; readonly asked: Written },
-) {
-  if (owner === '' || !owner.isWellFormed()) {
+async function put(records: Records, { asked, ...key }: RecordKey & { readonly asked: Written }) {
+  if (key.owner === '' || !key.owner.isWellFormed()) {
     throw new Refused('REQUEST_MALFORMED', 'a record has an owner');
   }
   const columns = new Map<string, Uint8Array>();
@@ -172,7 +185,7 @@ async function put(
     columns.set(name, bytes);
   }
   const { kind, links = [], revision } = asked;
-  const input = { id, owner, kind, links, columns };
+  const input = { ...key, kind, links, columns };
   const entry = await served(() =>
     records.put(revision === undefined ? input : { ...input, revision }),
   );

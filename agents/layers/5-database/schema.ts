@@ -1,8 +1,8 @@
 /**
  * The tables of layer 5 and who may do what with them. Row security is forced, so that it binds the
- * tables' owner too; requests run as `gyre_rows`, which sees the rows of the owner that its transaction
- * names, adds entries and never changes one; upkeep runs as `gyre_keeper`, which sees all rows and may
- * change signatures and cells, nothing else. So a query without an owner sees nothing, whatever the
+ * tables' owner too; requests run as `gyre_rows`, which sees the rows of the namespace and the owner that
+ * its transaction names, adds entries and never changes one; upkeep runs as `gyre_keeper`, which sees all rows and may
+ * change signatures and cells, nothing else. So a query without either sees nothing, whatever the
  * service's code forgets. Whoever connects may take on both roles, and would inherit their policies; so
  * the policies ask who is acting, not only who may.
  */
@@ -15,7 +15,11 @@ interface Migration {
   readonly script: string;
 }
 
-const first = `
+/** What a request may see and write. */
+const own = `current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true)
+  AND namespace = current_setting('gyre.namespace', true)`;
+
+const second = `
   DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'gyre_rows') THEN
       CREATE ROLE gyre_rows NOLOGIN NOSUPERUSER NOBYPASSRLS;
@@ -38,9 +42,11 @@ const first = `
   INSERT INTO gyre.chain VALUES (1, 0, decode(repeat('00', 48), 'hex'));
   CREATE TABLE gyre.entries (
     sequence bigint PRIMARY KEY CHECK (sequence >= 1),
+    namespace text NOT NULL CHECK (namespace <> ''),
+    owner text NOT NULL CHECK (owner <> ''),
     record_id text NOT NULL,
     revision bigint NOT NULL CHECK (revision >= 1),
-    owner text NOT NULL CHECK (owner <> ''),
+    is_deleted boolean NOT NULL,
     kind text NOT NULL,
     links text NOT NULL,
     commitments text NOT NULL,
@@ -49,19 +55,19 @@ const first = `
     hash bytea NOT NULL,
     signature bytea NOT NULL,
     signature_version integer NOT NULL,
-    UNIQUE (record_id, revision)
+    UNIQUE (namespace, owner, record_id, revision)
   );
-  CREATE INDEX entries_by_owner ON gyre.entries (owner, record_id, revision);
   CREATE INDEX entries_by_signature ON gyre.entries (signature_version, sequence);
   CREATE TABLE gyre.cells (
+    namespace text NOT NULL CHECK (namespace <> ''),
+    owner text NOT NULL CHECK (owner <> ''),
     record_id text NOT NULL,
     name text NOT NULL,
-    owner text NOT NULL CHECK (owner <> ''),
     key_version integer NOT NULL,
     sealed bytea NOT NULL,
-    PRIMARY KEY (record_id, name)
+    PRIMARY KEY (namespace, owner, record_id, name)
   );
-  CREATE INDEX cells_by_key ON gyre.cells (key_version, record_id, name);
+  CREATE INDEX cells_by_key ON gyre.cells (key_version, namespace, owner, record_id, name);
   CREATE TABLE gyre.column_keys (
     version integer PRIMARY KEY,
     commitment bytea NOT NULL
@@ -71,11 +77,9 @@ const first = `
   ALTER TABLE gyre.cells ENABLE ROW LEVEL SECURITY;
   ALTER TABLE gyre.cells FORCE ROW LEVEL SECURITY;
   CREATE POLICY own_entries ON gyre.entries TO gyre_rows
-    USING (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true))
-    WITH CHECK (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true));
+    USING (${own}) WITH CHECK (${own});
   CREATE POLICY own_cells ON gyre.cells TO gyre_rows
-    USING (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true))
-    WITH CHECK (current_user = 'gyre_rows' AND owner = current_setting('gyre.owner', true));
+    USING (${own}) WITH CHECK (${own});
   CREATE POLICY all_entries ON gyre.entries TO gyre_keeper
     USING (current_user = 'gyre_keeper') WITH CHECK (current_user = 'gyre_keeper');
   CREATE POLICY all_cells ON gyre.cells TO gyre_keeper
@@ -91,13 +95,14 @@ const first = `
   GRANT SELECT, INSERT, DELETE ON gyre.column_keys TO gyre_keeper;
 `;
 
-const migrations: readonly Migration[] = [{ version: 1, script: first }];
+/** What version 1 signed does not say in which namespace it is: such a database is not read. */
+const migrations: readonly Migration[] = [{ version: 2, script: second }];
 
 /** Any number that nobody else takes: "gyre" in ASCII. */
 const lockId = 0x67797265;
 
 /** Brings the schema to this version, and refuses a database that would not guard its rows. */
-export async function prepareSchema(database: Database): Promise<void> {
+export async function prepareSchema(database: Pick<Database, 'transactAsOwner'>): Promise<void> {
   await database.transactAsOwner(async (on) => {
     await on.rows('SELECT pg_advisory_xact_lock($1)', [lockId]);
     await on.script(`
@@ -109,6 +114,10 @@ export async function prepareSchema(database: Database): Promise<void> {
     const newest = migrations.at(-1)?.version ?? 0;
     if (Math.max(0, ...done) > newest) {
       throw new AdapterError('STORE_FAILED', 'the database is of a newer version than this');
+    }
+    if ([...done].some((version) => !migrations.some((known) => known.version === version))) {
+      const what = 'the database is of an earlier version, and is not read: name an empty one';
+      throw new AdapterError('STORE_FAILED', what);
     }
     for (const { version, script } of migrations) {
       if (done.has(version)) continue;

@@ -13,7 +13,7 @@ import { openCell, sealCell } from './cells.ts';
 import { columnSlot, type ColumnKeys } from './column-keys.ts';
 import { bytesOf, numberOf, textOf, type Database, type Row, type Statements } from './database.ts';
 import type { HeldVersions } from './held-versions.ts';
-import { entryOf, type Entry } from './record-entry.ts';
+import { entryOf, keyOf, type Entry } from './record-entry.ts';
 import { signatureSlot, type RecordSignatures } from './record-signatures.ts';
 
 /** Rows of one batch. */
@@ -25,6 +25,10 @@ const countOf = {
   [columnSlot]: 'SELECT count(*) AS n FROM gyre.cells WHERE key_version = ANY($1)',
 } as const;
 export type UpkeepSlot = keyof typeof countOf;
+
+/** Namespace, owner, record and column. */
+type CellsFrom = readonly [string, string, string, string];
+const cellsBegin: CellsFrom = ['', '', '', ''];
 
 export interface UpkeepOptions {
   readonly database: Database;
@@ -41,7 +45,7 @@ export class Upkeep {
   /** Of the last look, for telemetry. */
   readonly progress = { toResign: 0, resigned: 0, toRekey: 0, rekeyed: 0, tampered: 0 };
   #entriesFrom = 0;
-  #cellsFrom: readonly [string, string] = ['', ''];
+  #cellsFrom: CellsFrom = cellsBegin;
   #tamperedEntries = 0;
   #tamperedCells = 0;
 
@@ -103,8 +107,8 @@ export class Upkeep {
       const rows = await database.transact(keeper, (on) =>
         on.rows(
           `SELECT * FROM gyre.cells
-             WHERE key_version = ANY($1) AND (record_id, name) > ($2, $3)
-             ORDER BY record_id, name LIMIT $4`,
+             WHERE key_version = ANY($1) AND (namespace, owner, record_id, name) > ($2, $3, $4, $5)
+             ORDER BY namespace, owner, record_id, name LIMIT $6`,
           [old, ...this.#cellsFrom, batchRows],
         ),
       );
@@ -120,9 +124,7 @@ export class Upkeep {
       this.#tamperedCells += rows.length - sealed.length;
       const last = rows.at(-1);
       this.#cellsFrom =
-        last === undefined || rows.length < batchRows
-          ? ['', '']
-          : [textOf(last, 'record_id'), textOf(last, 'name')];
+        last === undefined || rows.length < batchRows ? cellsBegin : cellValues(last);
       return await this.#outcome(columnSlot, { rows: rows.length, done: sealed.length });
     });
   }
@@ -162,11 +164,9 @@ export class Upkeep {
 
   async #sealedAnew(row: Row, version: number): Promise<Uint8Array | undefined> {
     const { columnKeys, crypto } = this.#options;
-    const place = {
-      id: textOf(row, 'record_id'),
-      name: textOf(row, 'name'),
-      owner: textOf(row, 'owner'),
-    };
+    const key = keyOf(row);
+    if (key === undefined) return undefined;
+    const place = { ...key, name: textOf(row, 'name') };
     const oldVersion = numberOf(row, 'key_version');
     const from = (await columnKeys.open(oldVersion)).reveal();
     const sealed = bytesOf(row, 'sealed');
@@ -202,7 +202,12 @@ async function replaceCell(
 ): Promise<void> {
   await on.rows(
     `UPDATE gyre.cells SET sealed = $1, key_version = $2
-       WHERE record_id = $3 AND name = $4 AND sealed = $5`,
-    [bytes, version, textOf(row, 'record_id'), textOf(row, 'name'), bytesOf(row, 'sealed')],
+       WHERE namespace = $3 AND owner = $4 AND record_id = $5 AND name = $6 AND sealed = $7`,
+    [bytes, version, ...cellValues(row), bytesOf(row, 'sealed')],
   );
+}
+
+function cellValues(row: Row): CellsFrom {
+  const of = (name: string): string => textOf(row, name);
+  return [of('namespace'), of('owner'), of('record_id'), of('name')];
 }

@@ -1,5 +1,6 @@
 /** What layer 5 must do on every database that it runs on. Its tests share one world, in their order. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { deletions, recordNames } from './record-names.ts';
 import { batchRows } from '#agents/layers/5-database/upkeep.ts';
 import { capabilityOf } from '../../support/capability-desk.ts';
 import { DatabaseWorld, type TestedDatabase } from './world.ts';
@@ -32,8 +33,6 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       expect(await world.text('r-1')).toBe('two');
       expect(await world.get('r-1', 'eve')).toMatchObject({ code: 'RECORD_UNKNOWN' });
       expect(await world.get('r-1', '')).toMatchObject({ code: 'RECORD_UNKNOWN' });
-      const taken = await world.put('r-1', { text: 'mine' }, { owner: 'eve' });
-      expect(taken).toMatchObject({ code: 'RECORD_CONFLICT' });
       expect(await world.put('r-1', { text: 'x' }, { revision: 2 })).toMatchObject({
         code: 'REVISION_CONFLICT',
       });
@@ -51,6 +50,85 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       const answers = await Promise.all(texts.map((text) => world.put('r-2', { text })));
       expect(answers.map(({ status }) => status)).toEqual(texts.map(() => 'done'));
       expect(texts).toContain(await world.text('r-2'));
+      expect(await world.faults()).toEqual([]);
+    });
+
+    test('with a capability one reads and writes what is his', async () => {
+      expect((await world.write('cat', 'c-1', 'b25l')).status).toBe('done');
+      expect(await world.read('cat', 'c-1')).toMatchObject({ body: { owner: 'cat' } });
+      expect(await world.read('eve', 'c-1')).toMatchObject({ code: 'RECORD_UNKNOWN' });
+      const path = '/v1/records/c-1';
+      const other = { path, headers: capabilityOf('cat', 'record:write') };
+      expect(await world.service.client.ask({ method: 'GET', ...other })).toMatchObject({
+        code: 'SCOPE_EXCEEDED',
+      });
+    });
+
+    test('the database itself keeps owners apart, and entries as they are', async () => {
+      const { database } = tested;
+      const count = 'SELECT count(*)::integer AS n FROM gyre.entries';
+      const rows = (owner: string | undefined, text: string) =>
+        database.transact(
+          { role: 'gyre_rows', ...(owner === undefined ? {} : { owner, namespace: 'public' }) },
+          (on) => on.rows(text),
+        );
+      const [all] = await tested.thief(count);
+      expect(all?.['n']).toBeGreaterThan(5);
+      expect(await rows(undefined, count)).toEqual([{ n: 0 }]);
+      expect(await rows('nobody', count)).toEqual([{ n: 0 }]);
+      expect(await rows('cat', count)).toEqual([{ n: 1 }]);
+      expect(await rows(undefined, 'SELECT * FROM gyre.cells')).toEqual([]);
+      const refused = [
+        `UPDATE gyre.entries SET kind = 'x'`,
+        'DELETE FROM gyre.entries',
+        'SELECT * FROM gyre.column_keys',
+        `UPDATE gyre.cells SET owner = 'cat'`,
+        `INSERT INTO gyre.cells VALUES ('layer-6', 'ann', 'r-1', 'more', 1, '')`,
+      ];
+      for (const text of refused) {
+        await expect(rows('cat', text)).rejects.toMatchObject({ code: 'STORE_FAILED' });
+      }
+      // The next transaction is nobody again.
+      expect(await rows(undefined, count)).toEqual([{ n: 0 }]);
+    });
+
+    test('whatever is changed in the database is refused, and found by the verification', async () => {
+      await world.put('t-1', { text: 'first' });
+      const answer = await world.put('t-2', { text: 'true' }, { links: ['t-1'] });
+      const { sequence } = (answer as { body: { sequence: number } }).body;
+      await world.put('t-3', { text: 'last' });
+      for (const [change, code] of changes) {
+        const kept = await snapshot(tested);
+        for (const text of change.split(';')) {
+          await tested.thief(text.replaceAll('$n', String(sequence)));
+        }
+        const read = await world.get('t-2', change.includes("owner = 'eve'") ? 'eve' : 'ann');
+        const isElsewhere = change.includes('namespace =');
+        const isOfTheRecord = !isElsewhere && !['LINK_BROKEN', 'SEQUENCE_BROKEN'].includes(code);
+        if (isOfTheRecord)
+          expect([change, read]).toMatchObject([change, { code: 'RECORD_TAMPERED' }]);
+        const codes = (await world.faults()).map((fault) => fault.code);
+        expect([change, codes]).toEqual([change, expect.arrayContaining([code])]);
+        await restore(tested, kept);
+        expect(await world.faults()).toEqual([]);
+      }
+      const metrics = await world.adapter.measure();
+      expect(metrics['refused-record-tampered']).toBeGreaterThan(5);
+      expect(await world.text('t-2')).toBe('true');
+    });
+
+    test('a chain that was cut, or set back as a whole, is noticed before it is written to', async () => {
+      const kept = await snapshot(tested);
+      await world.put('t-4', { text: 'new' });
+      const grown = await snapshot(tested);
+      await restore(tested, kept);
+      expect((await world.faults()).map(({ code }) => code)).toEqual(['ROLLED_BACK']);
+      expect(await world.put('t-5', { text: 'x' })).toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
+      await world.service.stop();
+      await world.service.start();
+      expect(await world.put('t-5', { text: 'x' })).toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
+      await restore(tested, grown);
+      expect((await world.put('t-5', { text: 'x' })).status).toBe('done');
       expect(await world.faults()).toEqual([]);
     });
 
@@ -78,86 +156,8 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       expect(await list('?owner=max&after=m-2')).toEqual(['m-3', 'm-4']);
     });
 
-    test('with a capability one reads and writes what is his', async () => {
-      const ask = (method: 'GET' | 'PUT', subject: string, scope: string, body?: unknown) =>
-        world.service.client.ask({
-          method,
-          path: '/v1/records/c-1',
-          headers: capabilityOf(subject, scope),
-          ...(body === undefined ? {} : { body }),
-        });
-      const body = { kind: 'note', columns: { text: 'b25l' } };
-      expect((await ask('PUT', 'cat', 'record:write', body)).status).toBe('done');
-      expect(await ask('GET', 'cat', 'record:read')).toMatchObject({ body: { owner: 'cat' } });
-      expect(await ask('GET', 'eve', 'record:read')).toMatchObject({ code: 'RECORD_UNKNOWN' });
-      expect(await ask('GET', 'cat', 'record:write')).toMatchObject({ code: 'SCOPE_EXCEEDED' });
-    });
-
-    test('the database itself keeps owners apart, and entries as they are', async () => {
-      const { database } = tested;
-      const count = 'SELECT count(*)::integer AS n FROM gyre.entries';
-      const rows = (owner: string | undefined, text: string) =>
-        database.transact({ role: 'gyre_rows', ...(owner === undefined ? {} : { owner }) }, (on) =>
-          on.rows(text),
-        );
-      const [all] = await tested.thief(count);
-      expect(all?.['n']).toBeGreaterThan(5);
-      expect(await rows(undefined, count)).toEqual([{ n: 0 }]);
-      expect(await rows('nobody', count)).toEqual([{ n: 0 }]);
-      expect(await rows('cat', count)).toEqual([{ n: 1 }]);
-      expect(await rows(undefined, 'SELECT * FROM gyre.cells')).toEqual([]);
-      const refused = [
-        `UPDATE gyre.entries SET kind = 'x'`,
-        'DELETE FROM gyre.entries',
-        'SELECT * FROM gyre.column_keys',
-        `UPDATE gyre.cells SET owner = 'cat'`,
-        `INSERT INTO gyre.cells VALUES ('r-1', 'more', 'ann', 1, '')`,
-      ];
-      for (const text of refused) {
-        await expect(rows('cat', text)).rejects.toMatchObject({ code: 'STORE_FAILED' });
-      }
-      // The next transaction is nobody again.
-      expect(await rows(undefined, count)).toEqual([{ n: 0 }]);
-    });
-
-    test('whatever is changed in the database is refused, and found by the verification', async () => {
-      await world.put('t-1', { text: 'first' });
-      const answer = await world.put('t-2', { text: 'true' }, { links: ['t-1'] });
-      const { sequence } = (answer as { body: { sequence: number } }).body;
-      await world.put('t-3', { text: 'last' });
-      for (const [change, code] of changes) {
-        const kept = await snapshot(tested);
-        for (const text of change.split(';')) {
-          await tested.thief(text.replaceAll('$n', String(sequence)));
-        }
-        const read = await world.get('t-2', change.includes("owner = 'eve'") ? 'eve' : 'ann');
-        const isOfTheRecord = !['LINK_BROKEN', 'SEQUENCE_BROKEN'].includes(code);
-        if (isOfTheRecord)
-          expect([change, read]).toMatchObject([change, { code: 'RECORD_TAMPERED' }]);
-        const codes = (await world.faults()).map((fault) => fault.code);
-        expect([change, codes]).toEqual([change, expect.arrayContaining([code])]);
-        await restore(tested, kept);
-        expect(await world.faults()).toEqual([]);
-      }
-      const metrics = await world.adapter.measure();
-      expect(metrics['refused-record-tampered']).toBeGreaterThan(5);
-      expect(await world.text('t-2')).toBe('true');
-    });
-
-    test('a chain that was cut, or set back as a whole, is noticed before it is written to', async () => {
-      const kept = await snapshot(tested);
-      await world.put('t-4', { text: 'new' });
-      const grown = await snapshot(tested);
-      await restore(tested, kept);
-      expect((await world.faults()).map(({ code }) => code)).toEqual(['ROLLED_BACK']);
-      expect(await world.put('t-5', { text: 'x' })).toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
-      await world.service.stop();
-      await world.service.start();
-      expect(await world.put('t-5', { text: 'x' })).toMatchObject({ code: 'CHAIN_ROLLED_BACK' });
-      await restore(tested, grown);
-      expect((await world.put('t-5', { text: 'x' })).status).toBe('done');
-      expect(await world.faults()).toEqual([]);
-    });
+    recordNames(() => ({ world, tested }));
+    deletions(() => ({ world, tested }));
 
     test.each([
       [signature, 'entries-to-resign'],
@@ -314,6 +314,8 @@ const changes: readonly (readonly [string, string])[] = [
   [`UPDATE gyre.entries SET written_at_ms = 1 WHERE sequence = $n`, 'CONTENT_CHANGED'],
   [`UPDATE gyre.entries SET revision = 2 WHERE sequence = $n`, 'CONTENT_CHANGED'],
   [`UPDATE gyre.entries SET owner = 'eve' WHERE sequence = $n`, 'CONTENT_CHANGED'],
+  [`UPDATE gyre.entries SET namespace = 'public' WHERE sequence = $n`, 'CONTENT_CHANGED'],
+  [`UPDATE gyre.entries SET is_deleted = true WHERE sequence = $n`, 'CONTENT_CHANGED'],
   [`UPDATE gyre.entries SET hash = previous WHERE sequence = $n`, 'CONTENT_CHANGED'],
   [`UPDATE gyre.entries SET previous = hash WHERE sequence = $n`, 'LINK_BROKEN'],
   [`UPDATE gyre.entries SET signature_version = 7 WHERE sequence = $n`, 'SIGNATURE_INVALID'],

@@ -13,7 +13,7 @@ import type {
 import { serviceOn } from '#agents/layers/5-database/service.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { toBase64Url, utf8 } from '#shared/crypto/bytes.ts';
-import { openCapabilityDesk } from '../../support/capability-desk.ts';
+import { capabilityOf, openCapabilityDesk } from '../../support/capability-desk.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { ManualClock } from '../../unit/runtime/manual-clock.ts';
 
@@ -122,6 +122,26 @@ export class DatabaseWorld {
   async get(id: string, owner = 'ann') {
     const path = `/internal/v1/records/${id}?owner=${owner}`;
     return await this.service.asPeer(6).ask({ method: 'GET', path });
+  }
+
+  /** With a capability, as whoever has one. */
+  async write(subject: string, id: string, text: string) {
+    return await this.service.client.ask({
+      method: 'PUT',
+      path: `/v1/records/${id}`,
+      headers: capabilityOf(subject, 'record:write'),
+      body: { kind: 'note', columns: { text } },
+    });
+  }
+
+  async read(subject: string, id: string) {
+    const headers = capabilityOf(subject, 'record:read');
+    return await this.service.client.ask({ method: 'GET', path: `/v1/records/${id}`, headers });
+  }
+
+  async remove(subject: string, id: string) {
+    const headers = capabilityOf(subject, 'record:write');
+    return await this.service.client.ask({ method: 'DELETE', path: `/v1/records/${id}`, headers });
   }
 
   /** The text of a record's column `text`. @throws unless it is read */

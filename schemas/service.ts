@@ -79,6 +79,8 @@ export const ServiceSettings = StrictObject({
   hybridKeyExchangeRequired: Type.Boolean(),
   /** TLS groups that a named exception of the policy allows beside SecP384r1MLKEM1024. */
   tlsGroupExceptions: List(Text(40), { itemsMax: 8 }),
+  /** MACs that the policy allows layer 1 for the codes of a second factor. */
+  secondFactorMacs: List(Text(40), { itemsMax: 8 }),
   aesKeyBitsMin: IntegerRange({ min: 128, max: 256 }),
   /** How long what was made under an old key stays valid, in milliseconds. */
   overlapMs: Uint(),

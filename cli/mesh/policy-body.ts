@@ -130,6 +130,11 @@ function exceptions(): PolicyBody['policies']['exceptions'] {
       layers: [3],
     },
     {
+      algorithm: 'HMAC-SHA-512',
+      purpose: 'one-time passwords of users (RFC 6238), which know no SHA-3; a second factor only',
+      layers: [1],
+    },
+    {
       algorithm: 'SLH-DSA-SHAKE-256s',
       purpose: 'long-lived signatures of root documents',
       layers: [8],

@@ -19,7 +19,7 @@ import { Refused } from '../service/http-app.ts';
 import type { SigningCode, TokenSigner } from '../service/token-signer.ts';
 import type { Challenges, TakenChallenge } from './challenges.ts';
 import type { IdentityStore, User } from './identity-store.ts';
-import { totpStepOf } from './totp.ts';
+import { totpMac, totpStepOf } from './totp.ts';
 
 /** What a login is refused with, and the HTTP status. */
 export const loginStatus = {
@@ -30,6 +30,8 @@ export const loginStatus = {
   SECOND_FACTOR_REQUIRED: 401,
   SECOND_FACTOR_INVALID: 401,
   SECOND_FACTOR_LOCKED: 429,
+  /** The policy in force does not allow what the codes are made by. */
+  SECOND_FACTOR_FORBIDDEN: 403,
 } as const;
 export type LoginCode = keyof typeof loginStatus | SigningCode;
 
@@ -126,6 +128,9 @@ export class Login {
     if (user === undefined) throw refused('LOGIN_REFUSED', 'no such user, or not by the user');
     if (otp === undefined && settings().mfaRequired) {
       throw refused('SECOND_FACTOR_REQUIRED', 'a code of the second factor is asked for');
+    }
+    if (otp !== undefined && !settings().secondFactorMacs.includes(totpMac)) {
+      throw refused('SECOND_FACTOR_FORBIDDEN', `the policy does not allow ${totpMac} for codes`);
     }
     const { outcome, state } =
       otp === undefined

@@ -1,6 +1,7 @@
 /**
  * Time-based one-time passwords (RFC 6238): HMAC-SHA-512, steps of 30 seconds since 1970, 8 digits, one
- * step of skew either way. SHA-1, the RFC's first choice, is prohibited. Which codes are good once more
+ * step of skew either way. SHA-1, the RFC's first choice, is prohibited; HMAC-SHA-512 is a named exception
+ * of the policy for this purpose, and without it no code is taken. Which codes are good once more
  * and how often one may guess is decided elsewhere (shared/core/second-factor.ts).
  */
 
@@ -8,6 +9,8 @@ import { hmac } from '@noble/hashes/hmac.js';
 import { sha512 } from '@noble/hashes/sha2.js';
 import { equalConstantTime, uint64, utf8 } from '#shared/crypto/bytes.ts';
 
+/** As a policy names it. */
+export const totpMac = 'HMAC-SHA-512';
 export const totpStepMs = 30_000;
 export const totpDigits = 8;
 /** Secrets as long as the hash, or half of it (RFC 6238 section 5.1 has 64 for SHA-512). */

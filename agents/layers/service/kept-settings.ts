@@ -18,6 +18,7 @@ export const strictSettings: ServiceSettings = {
   tlsVersionMin: '1.3',
   hybridKeyExchangeRequired: true,
   tlsGroupExceptions: [],
+  secondFactorMacs: [],
   aesKeyBitsMin: 256,
   overlapMs: 0,
 };

@@ -149,6 +149,23 @@ describe('a login', () => {
     expect(codeOf(await login(client, plain))).toBe('LOGIN_REFUSED');
   });
 
+  test('codes are taken where the policy allows their MAC, and cost nothing where it does not', async () => {
+    const { client, control } = identity;
+    const told = (policyVersion: number, secondFactorMacs: string[]) => {
+      const policyDigest = String(policyVersion).repeat(64);
+      const body = { ...settings, policyVersion, policyDigest, secondFactorMacs };
+      return done(control, 'POST', '/v1/control/configure', body);
+    };
+    await told(4, ['HMAC-SHA-1']);
+    const otp = await nextCode();
+    const { challengeId, nonce } = await challengeFor(client, 'nora');
+    const body = { challengeId, signature: user.sign(nonce), otp };
+    const asked = () => client.ask({ method: 'POST', path: '/v1/sessions', body });
+    expect(codeOf(await asked())).toBe('SECOND_FACTOR_FORBIDDEN');
+    await told(5, ['HMAC-SHA-512']);
+    expect(codeOf(await asked())).toBe('ok');
+  });
+
   test('a frozen key signs nothing, and the attempt costs nothing', async () => {
     const { client, control } = identity;
     const frozen = { slot: '1/session-token', frozen: true };

@@ -1,5 +1,7 @@
 /** Rows of the fields that say which algorithms may be used where. */
 
+import { settingsOf } from '#agents/layers/service/policy-settings.ts';
+import { totpMac } from '#agents/layers/1-identity/totp.ts';
 import type { AlgorithmOffer, TlsVersion } from '#schemas/negotiation.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import { selectAlgorithms } from '#shared/core/negotiation-selection.ts';
@@ -8,6 +10,7 @@ import { agentsOf, entry, inspectionOf, registryOf, requestOf } from '../mesh.ts
 import { allows, plans, reviewed, type Policies, type PolicyRow } from './row.ts';
 
 const policyAllows = 'policy check (planner, live check, signer)';
+const identityService = 'service of layer 1 (codes of a second factor)';
 const documentReview = 'review of the document (whoever signs, offers or adopts it)';
 
 const smallSignature = { algorithm: 'ML-DSA-65', kind: 'signature', layer: 5 } as const;
@@ -61,6 +64,38 @@ export const algorithmRows: readonly PolicyRow[] = [
     change: ({ exceptions }) => (last(exceptions).layers = [6]),
     run: allows(smallSignature),
     code: 'ORCH-8002',
+  },
+  {
+    field: 'policies.exceptions[].algorithm',
+    enforcedBy: identityService,
+    change: ({ exceptions }) => (codesOf(exceptions).algorithm = 'HMAC-SHA-1'),
+    run: takesCodes,
+    code: 'SECOND_FACTOR_FORBIDDEN',
+  },
+  {
+    field: 'policies.exceptions[].layers',
+    enforcedBy: identityService,
+    change: ({ exceptions }) => (codesOf(exceptions).layers = [2]),
+    run: takesCodes,
+    code: 'SECOND_FACTOR_FORBIDDEN',
+  },
+  {
+    field: 'policies.prohibited_algorithms',
+    enforcedBy: identityService,
+    change: ({ prohibited_algorithms: prohibited }) => prohibited.push('SHA-512'),
+    run: takesCodes,
+    code: 'SECOND_FACTOR_FORBIDDEN',
+  },
+  {
+    field: 'policies.allowed_algorithms.mac',
+    enforcedBy: identityService,
+    before: ({ exceptions, allowed_algorithms: { mac } }) => {
+      codesOf(exceptions).layers = [];
+      mac.push(totpMac);
+    },
+    change: ({ allowed_algorithms: { mac } }) => mac.pop(),
+    run: takesCodes,
+    code: 'SECOND_FACTOR_FORBIDDEN',
   },
   {
     field: 'policies.exceptions[].purpose',
@@ -222,4 +257,16 @@ function last<Item>(items: readonly Item[]): Item {
   const item = items.at(-1);
   if (item === undefined) throw new Error('the list is empty');
   return item;
+}
+
+/** What the service of layer 1 is told of a policy, and does by it (identity-login.test.ts). */
+async function takesCodes(policy: PolicyBody): Promise<string> {
+  const { secondFactorMacs } = settingsOf(policy, '0'.repeat(64));
+  return secondFactorMacs.includes(totpMac) ? 'ok' : 'SECOND_FACTOR_FORBIDDEN';
+}
+
+function codesOf(exceptions: Policies['exceptions']): Policies['exceptions'][number] {
+  const found = exceptions.find(({ algorithm }) => algorithm === totpMac);
+  if (found === undefined) throw new Error(`the policy does not except ${totpMac}`);
+  return found;
 }

@@ -48,6 +48,18 @@ export const peersServed: Readonly<Partial<Record<LayerNumber, readonly LayerNum
 /** By number of the layer. */
 const LayerPaths = Type.Record(Type.String({ pattern: '^[1-7]$' }), Path);
 
+/** The PKCS#11 token in which a service has its topmost key. */
+export const ServiceToken = StrictObject({
+  library: Path,
+  label: Text(32),
+  pinFile: Path,
+  /** SoftHSM2 only: the value of SOFTHSM2_CONF for the token's process. */
+  softhsmConfig: Type.Optional(Path),
+  /** For one operation of the token, in milliseconds. */
+  timeoutMs: IntegerRange({ min: 1, max: 60_000 }),
+});
+export type ServiceToken = Static<typeof ServiceToken>;
+
 /** Paths are relative to the folder of the file. */
 export const ServiceConfig = StrictObject({
   layer: LayerNumber,
@@ -63,6 +75,8 @@ export const ServiceConfig = StrictObject({
   listen: Type.Optional(Listen),
   /** A PostgreSQL server by its URL; without one the embedded database is used. */
   databaseUrlFile: Type.Optional(Path),
+  /** Layer 4: where its root KEK is; in a file of its key store without one. */
+  token: Type.Optional(ServiceToken),
   logLevel: Type.Optional(Text(10)),
   /** Uses of an old key within this span keep it from being retired; milliseconds. */
   recentUseMs: Type.Optional(IntegerRange({ min: 0, max: 24 * 3_600_000 })),
@@ -139,7 +153,12 @@ const Metrics = Type.Record(Type.String({ pattern: '^[a-z][a-z0-9-]{0,63}$' }), 
 export const serviceControls = {
   describe: {
     request: StrictObject({}),
-    answer: StrictObject({ name: Text(64), fingerprint: DigestHex() }),
+    answer: StrictObject({
+      name: Text(64),
+      fingerprint: DigestHex(),
+      /** Of services whose topmost key can be in a token: where it is, and what to tell people of it. */
+      custody: Type.Optional(StrictObject({ kind: OneOf(['token', 'file']), notice: Text(200) })),
+    }),
   },
   inspect: { request: StrictObject({}), answer: ServiceInspection },
   prepare: { request: StrictObject(versionFields), answer: ServiceKeyVersion },

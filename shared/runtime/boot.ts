@@ -40,6 +40,10 @@ export type BootErrorCode =
   | 'NOT_ENROLLED'
   /** No listed provider passed its self-tests. */
   | 'PROVIDER_REFUSED'
+  /** What a token answered, or that none is configured where keys are in one. */
+  | `TOKEN_${string}`
+  /** The token is there, and the key that it should have is not. */
+  | 'ROOT_KEY_MISSING'
   /** The provider lacks what the mesh needs, or the policy forbids it. */
   | 'ORCH-8002'
   | 'ORCH-8003';

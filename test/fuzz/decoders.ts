@@ -121,6 +121,7 @@ export const excused: Readonly<Record<string, string>> = {
   openKeyFiles: 'opens what openDatabase and openStoreKey read',
   openKeyToken: 'starts the process whose replies isReply checks',
   openPkcs11Token: 'starts the process whose replies isReply checks',
+  openRootToken: 'opens what the configuration names, whose check is fuzzed',
   openService: 'opens the stores of a service, whose readers are named by themselves',
   openVerifier: 'the part of verifyAuditFile that takes a checked bundle',
   parsePublic: 'under importVerifyKey and its like, which isUsablePublicKey is fuzzed with',

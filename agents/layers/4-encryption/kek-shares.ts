@@ -4,7 +4,8 @@
  * share give together. So the key store of the KEK opens nothing without the root, and turning the
  * root means wrapping a handful of shares anew: no data key and no data is touched.
  *
- * Shares are kept in memory once they were unwrapped, so that a token is not asked for each object.
+ * Shares are kept in memory, from the start or from when they are made until their KEK goes, so that a
+ * token is not asked for each object and may be away while data is served.
  */
 
 import type { DatabaseSync, SQLOutputValue } from 'node:sqlite';
@@ -15,14 +16,13 @@ import { Secret } from '#shared/crypto/secret.ts';
 import { AdapterError } from '../adapter.ts';
 import type { KeyStore } from '../embedded/key-store.ts';
 import { transact, translated } from '../sqlite.ts';
-import type { BatchOutcome } from '../service/background-work.ts';
 import { rootSlot, type RootKeyPort, type WrappedSecret } from './root-key.ts';
 
 export const kekSlot = '4/kek';
 
 const shareBytes = 32;
-/** Shares that one batch wraps anew. */
-const batchShares = 8;
+/** The root key may change while a share is wrapped; it does not do so again and again. */
+const attemptsMax = 8;
 
 const schema = `
   CREATE TABLE IF NOT EXISTS kek_shares (
@@ -43,6 +43,8 @@ export interface KekSharesOptions {
   readonly store: KeyStore;
   readonly crypto: CryptoProvider;
   readonly root: RootKeyPort;
+  /** The share of this version of the KEK does not open: nothing under it does. */
+  readonly onDamage: (kekVersion: number) => void;
 }
 
 /** All of it fails with AdapterError. */
@@ -63,24 +65,44 @@ export class KekShares {
     }
   }
 
+  /**
+   * Brings every share into memory, but one that was damaged: what is under its KEK stays shut until a
+   * backup mends it.
+   */
+  async openAll(): Promise<void> {
+    for (const { kekVersion } of this.#all('SELECT * FROM kek_shares', []).map(shareOf)) {
+      try {
+        await this.open(kekVersion);
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        this.#options.onDamage(kekVersion);
+      }
+    }
+  }
+
   /** Makes the share of a KEK, unless there is one. */
   async ensure(kekVersion: number): Promise<void> {
     if (this.#read(kekVersion) !== undefined) return;
-    const { crypto, root, store, database } = this.#options;
+    const { crypto, store, database } = this.#options;
     const stored = store.version(kekSlot, kekVersion);
     if (stored === undefined) {
       throw new AdapterError('VERSION_UNKNOWN', `no version ${kekVersion} of ${kekSlot}`);
     }
-    const share = crypto.randomBytes(shareBytes);
+    const share = new Secret(crypto.randomBytes(shareBytes));
+    let kept = false;
     try {
-      const wrapped = await root.wrap(share, contextOf(kekVersion, stored.keyId));
-      transact(database, 'the share was not kept', () =>
-        database
+      const context = contextOf(kekVersion, stored.keyId);
+      const [wrapped] = await this.#wrapAll([{ share: share.reveal(), context }]);
+      invariant(wrapped !== undefined, 'a share was wrapped');
+      kept = transact(database, 'the share was not kept', () => {
+        const { changes } = database
           .prepare('INSERT OR IGNORE INTO kek_shares VALUES (?, ?, ?, ?)')
-          .run(kekVersion, stored.keyId, wrapped.rootVersion, wrapped.sealed),
-      );
+          .run(kekVersion, stored.keyId, wrapped.rootVersion, wrapped.sealed);
+        return changes === 1;
+      });
+      if (kept) this.#open.set(kekVersion, share);
     } finally {
-      share.fill(0);
+      if (!kept) share.wipe();
     }
   }
 
@@ -106,9 +128,7 @@ export class KekShares {
   /** Whether every share opens, under whichever root KEK it is. */
   async areWhole(): Promise<boolean> {
     for (const stored of this.#all('SELECT * FROM kek_shares', []).map(shareOf)) {
-      const share = await this.#unwrapped(stored);
-      if (share === undefined) return false;
-      share.fill(0);
+      if (!(await this.#isWhole(stored))) return false;
     }
     return true;
   }
@@ -121,18 +141,38 @@ export class KekShares {
     return Number(row?.['n'] ?? 0);
   }
 
-  /** Wraps what is under another root than the primary one anew; a share that does not open stays. */
-  async rewrapBatch(): Promise<BatchOutcome> {
-    const { root, store } = this.#options;
-    if (store.slot(rootSlot).frozen) return 'idle';
-    const primary = await root.primaryVersion();
-    const where = 'WHERE root_version <> ? ORDER BY kek_version LIMIT ?';
-    const rows = this.#all(`SELECT * FROM kek_shares ${where}`, [primary, batchShares]);
-    let done = 0;
-    for (const stored of rows.map(shareOf)) {
-      if (await this.#rewrap(stored)) done += 1;
+  /**
+   * Wraps what is under another root than the primary one anew: all of it in one transaction, or nothing.
+   * Shares that were damaged stay where they are.
+   */
+  async rewrap(): Promise<void> {
+    const { root, store, database } = this.#options;
+    if (store.slot(rootSlot).frozen) return;
+    const where = 'WHERE root_version <> ? ORDER BY kek_version';
+    const old = this.#all(`SELECT * FROM kek_shares ${where}`, [root.primaryVersion()]).map(
+      shareOf,
+    );
+    const inputs: { stored: StoredShare; share: Uint8Array; context: Uint8Array }[] = [];
+    try {
+      for (const stored of old) {
+        const share = await this.#copyOf(stored);
+        if (share !== undefined) inputs.push({ stored, share, context: contextOfShare(stored) });
+      }
+      const wrapped = await this.#wrapAll(inputs);
+      transact(database, 'the shares were not wrapped anew', () => {
+        const update = database.prepare(
+          `UPDATE kek_shares SET root_version = ?, sealed = ?
+            WHERE kek_version = ? AND root_version = ?`,
+        );
+        for (const [index, { rootVersion, sealed }] of wrapped.entries()) {
+          const stored = inputs[index]?.stored;
+          invariant(stored !== undefined, 'each share was wrapped once');
+          update.run(rootVersion, sealed, stored.kekVersion, stored.rootVersion);
+        }
+      });
+    } finally {
+      for (const { share } of inputs) share.fill(0);
     }
-    return rows.length === batchShares && done > 0 ? 'more' : 'idle';
   }
 
   /** The KEK goes, and its share with it. */
@@ -150,24 +190,35 @@ export class KekShares {
     this.#open.clear();
   }
 
-  async #rewrap(stored: StoredShare): Promise<boolean> {
-    const { root, database } = this.#options;
-    const share = await this.#unwrapped(stored);
-    if (share === undefined) return false;
-    try {
-      const wrapped = await root.wrap(share, contextOfShare(stored));
-      transact(database, 'the share was not wrapped anew', () =>
-        database
-          .prepare(
-            `UPDATE kek_shares SET root_version = ?, sealed = ?
-              WHERE kek_version = ? AND root_version = ?`,
-          )
-          .run(wrapped.rootVersion, wrapped.sealed, stored.kekVersion, stored.rootVersion),
-      );
-      return true;
-    } finally {
-      share.fill(0);
+  /**
+   * By one version of the root, which is primary still when this resolves, so that nothing is kept
+   * under a key that went meanwhile.
+   */
+  async #wrapAll(
+    inputs: readonly { readonly share: Uint8Array; readonly context: Uint8Array }[],
+  ): Promise<WrappedSecret[]> {
+    const { root } = this.#options;
+    for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+      const wrapped: WrappedSecret[] = [];
+      for (const { share, context } of inputs) wrapped.push(await root.wrap(share, context));
+      const primary = root.primaryVersion();
+      if (wrapped.every(({ rootVersion }) => rootVersion === primary)) return wrapped;
     }
+    throw new AdapterError('STATE_CONFLICT', `${rootSlot} changes again and again`, {
+      retryable: true,
+    });
+  }
+
+  /** A copy, to be wiped, from memory where it is there. Undefined where it was changed. */
+  async #copyOf(stored: StoredShare): Promise<Uint8Array | undefined> {
+    const known = this.#open.get(stored.kekVersion);
+    return known === undefined ? await this.#unwrapped(stored) : Uint8Array.from(known.reveal());
+  }
+
+  async #isWhole(stored: StoredShare): Promise<boolean> {
+    const share = await this.#unwrapped(stored);
+    share?.fill(0);
+    return share !== undefined;
   }
 
   /** Undefined where it was changed; what another try may mend is thrown. */
@@ -175,7 +226,7 @@ export class KekShares {
     try {
       return await this.#options.root.unwrap(stored, contextOfShare(stored));
     } catch (error) {
-      if (error instanceof AdapterError && !error.retryable) return undefined;
+      if (isDamage(error)) return undefined;
       throw error;
     }
   }
@@ -191,6 +242,11 @@ export class KekShares {
       this.#options.database.prepare(sql).all(...values),
     );
   }
+}
+
+/** What another try, or a token that is there again, would not mend. */
+function isDamage(error: unknown): boolean {
+  return error instanceof AdapterError && error.code === 'STORE_FAILED' && !error.retryable;
 }
 
 function contextOfShare({ kekVersion, keyId }: StoredShare): Uint8Array {

@@ -1,5 +1,6 @@
 /**
- * The service of layer 4: root KEK, KEK and single-use data keys, each wrapped by the one above it. It
+ * The service of layer 4: root KEK, in a token where one is configured, KEK and single-use data keys,
+ * each wrapped by the one above it. It
  * serves data keys to the other services, and encrypts and decrypts whole objects for whoever has a
  * capability. Turning the KEK wraps data keys anew in the background, turning the root KEK the shares
  * of the KEK; no data is touched, and a key goes only when nothing is under it any more.
@@ -11,39 +12,75 @@ import { BackgroundWork } from '../service/background-work.ts';
 import { healthOf, metricsOf } from '../service/health.ts';
 import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
-import type { LayerService, OpenService, ServicePorts } from '../service/service.ts';
+import type { KeyCustody, LayerService, OpenService, ServicePorts } from '../service/service.ts';
 import { layer, openAdapter } from './adapter.ts';
 import { DataKeyStore } from './data-key-store.ts';
 import { DataKeys } from './data-keys.ts';
 import { KekShares, kekSlot } from './kek-shares.ts';
 import { Objects } from './objects.ts';
-import { EmbeddedRootKey, rootSlot } from './root-key.ts';
+import { custodyOf, openRootToken, requireRoot } from './root-custody.ts';
+import { RootKey, rootSlot } from './root-key.ts';
+import type { RootToken } from './root-token.ts';
 import { encryptionRoutes } from './routes.ts';
 
 const recentUseMsDefault = 1_000;
 const databaseName = 'data-keys.db';
 
-/** @throws AdapterError */
+/** @throws AdapterError, BootError */
 export const openService: OpenService = async (ports) => {
-  const { disk, crypto, clock, config } = ports;
+  const token = await openRootToken(ports);
+  try {
+    return await openWith(ports, token);
+  } catch (error) {
+    await token?.close();
+    throw error;
+  }
+};
+
+async function openWith(ports: ServicePorts, token: RootToken | undefined): Promise<LayerService> {
+  const { disk, crypto, clock, config, log } = ports;
   const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
-  const keys = openAdapter({ disk, crypto, clock, usageWindowMs });
+  const elsewhere = token === undefined ? {} : { elsewhere: { [rootSlot]: token } };
+  const keys = openAdapter({ disk, crypto, clock, usageWindowMs, ...elsewhere });
   const settings = KeptSettings.open(disk);
   const database = openDatabase(disk, databaseName);
   try {
-    const root = new EmbeddedRootKey(keys, crypto, clock);
-    const shares = new KekShares({ database, store: keys.store, crypto, root });
+    const held = token === undefined ? {} : { token };
+    const root = new RootKey({ keys, crypto, clock, ...held });
+    const shares = new KekShares({
+      database,
+      store: keys.store,
+      crypto,
+      root,
+      onDamage: (kekVersion) => log.error({ kekVersion }, 'the share of a KEK does not open'),
+    });
     const store = new DataKeyStore(database);
     const dataKeys = new DataKeys({ keys, store, shares, crypto, clock });
     const objects = new Objects({ dataKeys, store, settings, crypto });
-    await shares.reconcile();
-    return serviceOf({ ports, keys, settings, shares, store, dataKeys, objects });
+    await requireRoot({ keys, root, shares }, token);
+    const custody = (): KeyCustody => custodyOf(root, token);
+    log.info({ ...custody() }, 'the root KEK is there');
+    return serviceOf({
+      ports,
+      keys,
+      settings,
+      shares,
+      store,
+      dataKeys,
+      objects,
+      custody,
+      close: async () => {
+        store.close();
+        keys.close();
+        await token?.close();
+      },
+    });
   } catch (error) {
     database.close();
     keys.close();
     throw error;
   }
-};
+}
 
 interface Parts {
   readonly ports: ServicePorts;
@@ -53,17 +90,25 @@ interface Parts {
   readonly store: DataKeyStore;
   readonly dataKeys: DataKeys;
   readonly objects: Objects;
+  readonly custody: () => KeyCustody;
+  /** Stores and token. */
+  readonly close: () => Promise<void>;
 }
 
 function serviceOf(parts: Parts): LayerService {
-  const { ports, keys, settings, shares, store, dataKeys, objects } = parts;
+  const { ports, keys, settings, shares, store, dataKeys, objects, custody } = parts;
   const { clock, log } = ports;
   const work = {
-    shares: new BackgroundWork({
-      name: 'wrap shares anew',
+    // What was broken off, or could not be had while the token was away.
+    root: new BackgroundWork({
+      name: 'bring the root KEK to rest',
       clock,
       log,
-      batch: () => shares.rewrapBatch(),
+      batch: async () => {
+        await shares.rewrap();
+        await keys.sweep();
+        return 'idle';
+      },
     }),
     dataKeys: new BackgroundWork({
       name: 'wrap data keys anew',
@@ -81,12 +126,13 @@ function serviceOf(parts: Parts): LayerService {
     log,
   });
   const wake = async (): Promise<void> => {
-    work.shares.wake();
+    work.root.wake();
     work.dataKeys.wake();
   };
   return {
+    custody,
     adapter: new HookedAdapter('encryption-service', keys, {
-      [rootSlot]: rootHooks(parts),
+      [rootSlot]: rootHooks(parts, wake),
       [kekSlot]: kekHooks(parts, wake),
     }),
     routes: app,
@@ -105,31 +151,36 @@ function serviceOf(parts: Parts): LayerService {
       ),
     takeCounts: () => keys.usage.takeCounts(),
     start: async () => {
-      work.shares.start();
+      work.root.start();
       work.dataKeys.start();
     },
     stop: async () => {
-      await work.shares.stop();
+      await work.root.stop();
       await work.dataKeys.stop();
       shares.close();
-      store.close();
-      keys.close();
+      await parts.close();
     },
   };
 }
 
-function rootHooks({ shares }: Parts): SlotHooks {
-  // A handful: done here, and looked after in the background where this was broken off.
-  const rewrap = async (): Promise<void> => {
-    while ((await shares.rewrapBatch()) === 'more');
-  };
+function rootHooks({ ports, shares }: Parts, wake: () => Promise<void>): SlotHooks {
   return {
-    activated: rewrap,
+    // A handful, in one transaction; where it fails, the step does.
+    activated: () => shares.rewrap(),
     verify: async () =>
       (await shares.areWhole())
         ? { ok: true }
         : { ok: false, reason: `not every share of ${kekSlot} opens` },
-    rolledBack: rewrap,
+    rolledBack: async () => {
+      try {
+        await shares.rewrap();
+      } catch (error) {
+        // The token is away: the shares open under the withdrawn key until it is there again.
+        if (!(error instanceof AdapterError) || error.code !== 'SYSTEM_UNREACHABLE') throw error;
+        ports.log.warn({ slot: rootSlot, reason: error.message }, 'shares are wrapped back later');
+      }
+      await wake();
+    },
     users: async (version) => shares.under(version),
     retiring: async (version) =>
       refuseUsed(rootSlot, version, { users: shares.under(version), are: 'KEKs' }),

@@ -1,8 +1,8 @@
 /**
  * The adapter of the embedded key system: the agent itself holds the layer's keys (key-store.ts). It
  * serves every kind of key, so each of the seven layers can be turned for real before a system of
- * somebody else is attached. Layer 4's root KEK lives here too; a token can take its place behind
- * the same interface.
+ * somebody else is attached. Keys of a slot can be held elsewhere (keys-elsewhere.ts), as layer 4's
+ * root KEK is in a token: they are turned here all the same.
  */
 
 import { slotDefinitions, type LayerNumber, type SlotDefinition } from '#schemas/layers.ts';
@@ -20,9 +20,23 @@ import {
   type VerificationResult,
 } from '../adapter.ts';
 import { signActivation } from '../public-keys.ts';
-import { checkArtefact, generateKey, makeArtefact, probe } from './key-kinds.ts';
+import {
+  checkArtefact,
+  generateKey,
+  makeArtefact,
+  probe,
+  type Artefact,
+  type OpenKey,
+} from './key-kinds.ts';
 import { KeyStore, type StoredVersion } from './key-store.ts';
 import { KeyUsage } from './key-usage.ts';
+import {
+  heldKeyOf,
+  markOfElsewhere,
+  nameElsewhere,
+  type HeldKey,
+  type KeysElsewhere,
+} from './keys-elsewhere.ts';
 
 export interface EmbeddedOptions {
   readonly layer: LayerNumber;
@@ -31,9 +45,19 @@ export interface EmbeddedOptions {
   readonly clock: Clock;
   /** How far back a use of an old key still holds it, in milliseconds. */
   readonly usageWindowMs: number;
+  /** By slot: who holds its new keys in place of the store. */
+  readonly elsewhere?: Readonly<Partial<Record<string, KeysElsewhere>>>;
+}
+
+/** A key that is held elsewhere, and by whom. */
+interface Elsewhere {
+  readonly holder: KeysElsewhere;
+  readonly key: HeldKey;
 }
 
 const format = 'embedded-1';
+/** Destroyed keys that are looked for where they were held, at each start. */
+const sweptMax = 64;
 
 export class EmbeddedAdapter implements LayerAdapter {
   readonly name = 'embedded';
@@ -42,6 +66,9 @@ export class EmbeddedAdapter implements LayerAdapter {
   readonly #crypto: CryptoProvider;
   readonly #clock: Clock;
   readonly #definitions: readonly SlotDefinition[];
+  readonly #elsewhere: NonNullable<EmbeddedOptions['elsewhere']>;
+  /** Names of destroyed keys that are known to be gone where they were held. */
+  readonly #swept = new Set<string>();
 
   private constructor(options: EmbeddedOptions, store: KeyStore) {
     this.store = store;
@@ -49,20 +76,61 @@ export class EmbeddedAdapter implements LayerAdapter {
     this.#crypto = options.crypto;
     this.#clock = options.clock;
     this.#definitions = definitionsOf(options.layer);
+    this.#elsewhere = options.elsewhere ?? {};
   }
 
-  /** Opens the key store; at the first start every slot gets its first key. @throws AdapterError */
+  /**
+   * Opens the key store; at the first start every slot gets its first key. Those that are held elsewhere
+   * get it by `makeFirstKeys`. @throws AdapterError
+   */
   static open(options: EmbeddedOptions): EmbeddedAdapter {
     const { disk, crypto } = options;
     const definitions = definitionsOf(options.layer);
     const store = KeyStore.open({ disk, crypto, definitions });
     try {
       const adapter = new EmbeddedAdapter(options, store);
-      for (const { slot } of definitions) adapter.#addFirstKey(slot);
+      for (const { slot } of definitions) {
+        if (adapter.#elsewhere[slot] === undefined) adapter.#addFirstKey(slot);
+      }
       return adapter;
     } catch (error) {
       store.close();
       throw error;
+    }
+  }
+
+  /** The first keys of slots whose keys are held elsewhere; again after any fault. @throws AdapterError */
+  async makeFirstKeys(): Promise<void> {
+    for (const [slot, holder] of Object.entries(this.#elsewhere)) {
+      if (holder === undefined || this.store.versions(slot).length > 0) continue;
+      const { keyKind } = this.store.slot(slot);
+      const name = nameElsewhere(this.store, slot, 1);
+      const keyId = await holder.make(name);
+      const canary = await holder.makeArtefact({ name, keyId });
+      const marked = { kind: keyKind, slot, keyId, secret: markOfElsewhere() };
+      this.store.addFirst(marked, canary, this.#clock.nowMs());
+    }
+  }
+
+  /** Name and id of a key that is held elsewhere; undefined for one in the store. */
+  heldElsewhere(stored: StoredVersion): HeldKey | undefined {
+    return heldKeyOf(this.store, stored);
+  }
+
+  /**
+   * Destroys, where they were held, the keys that are destroyed here: again where that could not be
+   * done at the time. @throws AdapterError
+   */
+  async sweep(): Promise<void> {
+    for (const [slot, holder] of Object.entries(this.#elsewhere)) {
+      if (holder === undefined) continue;
+      const gone = this.store.versions(slot).filter(({ state }) => state === 'destroyed');
+      for (const { version } of gone.slice(0, sweptMax)) {
+        const name = nameElsewhere(this.store, slot, version);
+        if (this.#swept.has(name)) continue;
+        await holder.destroy(name);
+        this.#swept.add(name);
+      }
     }
   }
 
@@ -71,6 +139,7 @@ export class EmbeddedAdapter implements LayerAdapter {
       slot,
       keyKind,
       algorithm,
+      ...custodyOf(this.#elsewhere[slot]),
     ]);
     return toHex(this.#crypto.sha3_256(lengthPrefixed(...[format, ...parts].map(utf8))));
   }
@@ -87,11 +156,13 @@ export class EmbeddedAdapter implements LayerAdapter {
   }
 
   async prepare(slot: string, version: number): Promise<KeyVersion> {
-    const { keyKind } = this.store.slot(slot);
     if (this.store.version(slot, version) === undefined) {
-      const key = generateKey(this.#crypto, keyKind, slot);
+      const key = await this.#newKey(slot, version);
       try {
-        this.store.addPrepared(version, key, this.#clock.nowMs());
+        // Somebody else may have waited for the same key meanwhile.
+        if (this.store.version(slot, version) === undefined) {
+          this.store.addPrepared(version, key, this.#clock.nowMs());
+        }
       } finally {
         key.secret.fill(0);
       }
@@ -104,11 +175,11 @@ export class EmbeddedAdapter implements LayerAdapter {
 
   async activate(slot: string, version: number, challenge: Uint8Array): Promise<ActivationProof> {
     const stored = this.#require(slot, version);
-    const { canary, proof } = this.store.withKey(stored, (key) => ({
-      canary: makeArtefact(this.#crypto, key),
-      proof:
-        key.kind === 'signature' ? signActivation(this.#crypto, key.secret, challenge) : undefined,
-    }));
+    const elsewhere = this.#whereElse(stored);
+    const { canary, proof } =
+      elsewhere === undefined
+        ? this.#firstUse(stored, challenge)
+        : { canary: await elsewhere.holder.makeArtefact(elsewhere.key), proof: undefined };
     if (stored.state !== 'primary') {
       this.store.promote(slot, version, canary, this.#clock.nowMs());
       this.usage.begin(slot, version);
@@ -124,11 +195,16 @@ export class EmbeddedAdapter implements LayerAdapter {
         reason: `version ${version} of ${slot} is ${primary.state}, not primary`,
       };
     }
-    if (!this.store.withKey(primary, (key) => probe(this.#crypto, key))) {
+    const elsewhere = this.#whereElse(primary);
+    const works =
+      elsewhere === undefined
+        ? this.store.withKey(primary, (key) => probe(this.#crypto, key))
+        : await elsewhere.holder.probe(elsewhere.key);
+    if (!works) {
       return { ok: false, reason: `version ${version} of ${slot} does not take back what it made` };
     }
     for (const stored of this.store.versions(slot)) {
-      if (this.#takesCanary(stored)) continue;
+      if (await this.#takesCanary(stored)) continue;
       const reason = `version ${stored.version} of ${slot} no longer takes what it made earlier`;
       return { ok: false, reason };
     }
@@ -142,8 +218,13 @@ export class EmbeddedAdapter implements LayerAdapter {
   }
 
   async retire(slot: string, version: number): Promise<void> {
+    const held = this.store.version(slot, version)?.state !== 'destroyed';
+    const elsewhere = held ? this.#whereElse(this.#require(slot, version)) : undefined;
     this.store.destroy(slot, version);
     this.usage.forget(slot, version);
+    // Destroyed here first: a key that is lost where it was held would otherwise be missed for ever.
+    if (!held) await this.sweep();
+    else if (elsewhere !== undefined) await elsewhere.holder.destroy(elsewhere.key.name);
   }
 
   async usesLately(slot: string, version: number): Promise<number> {
@@ -180,10 +261,47 @@ export class EmbeddedAdapter implements LayerAdapter {
   }
 
   /** Keys that are gone or were never primary have nothing to take back. */
-  #takesCanary(stored: StoredVersion): boolean {
-    const { canary, state } = stored;
+  async #takesCanary(stored: StoredVersion): Promise<boolean> {
+    const { canary } = stored;
+    // It may have been destroyed since it was listed.
+    const state = this.store.version(stored.slot, stored.version)?.state;
     if (canary === undefined || state === 'destroyed') return true;
+    const elsewhere = this.#whereElse(stored);
+    if (elsewhere !== undefined) {
+      return await elsewhere.holder.checkArtefact(elsewhere.key, canary);
+    }
     return this.store.withKey(stored, (key) => checkArtefact(this.#crypto, key, canary));
+  }
+
+  /** A key to be stored; the caller wipes `secret`. */
+  async #newKey(slot: string, version: number): Promise<OpenKey> {
+    const { keyKind } = this.store.slot(slot);
+    const holder = this.#elsewhere[slot];
+    if (holder === undefined) return generateKey(this.#crypto, keyKind, slot);
+    this.store.requireUnused(slot, version);
+    const keyId = await holder.make(nameElsewhere(this.store, slot, version));
+    return { kind: keyKind, slot, keyId, secret: markOfElsewhere() };
+  }
+
+  #firstUse(
+    stored: StoredVersion,
+    challenge: Uint8Array,
+  ): { readonly canary: Artefact; readonly proof: Uint8Array | undefined } {
+    return this.store.withKey(stored, (key) => ({
+      canary: makeArtefact(this.#crypto, key),
+      proof:
+        key.kind === 'signature' ? signActivation(this.#crypto, key.secret, challenge) : undefined,
+    }));
+  }
+
+  /** Undefined for a key in the store. @throws AdapterError where its holder is not configured */
+  #whereElse(stored: StoredVersion): Elsewhere | undefined {
+    const key = heldKeyOf(this.store, stored);
+    if (key === undefined) return undefined;
+    const holder = this.#elsewhere[stored.slot];
+    if (holder !== undefined) return { holder, key };
+    const what = `version ${stored.version} of ${stored.slot} is held elsewhere`;
+    throw new AdapterError('SYSTEM_UNREACHABLE', what);
   }
 
   #require(slot: string, version: number): StoredVersion {
@@ -211,4 +329,8 @@ function keyVersionOf(stored: StoredVersion): KeyVersion | undefined {
     ...(publicKey === undefined ? {} : { publicKey }),
     ...(activatedAtMs === undefined ? {} : { activatedAtMs }),
   };
+}
+
+function custodyOf(holder: KeysElsewhere | undefined): string[] {
+  return holder === undefined ? [] : [holder.custody];
 }

@@ -114,6 +114,11 @@ export class KeyStore {
     }
   }
 
+  /** Of this store and no other; says nothing of its key. 64 hexadecimal characters. */
+  get id(): string {
+    return this.#storeKey.id();
+  }
+
   slots(): StoredSlot[] {
     return this.#read('SELECT slot, kind, algorithm, frozen FROM slots ORDER BY slot').map(slotOf);
   }
@@ -167,14 +172,18 @@ export class KeyStore {
     }
   }
 
+  /** @throws AdapterError STATE_CONFLICT for a number used before */
+  requireUnused(slot: string, version: number): void {
+    const highest = this.versions(slot)[0]?.version ?? 0;
+    if (version > highest) return;
+    const what = `version ${version} of ${slot} is not above ${highest}`;
+    throw new AdapterError('STATE_CONFLICT', what);
+  }
+
   /** Stores a new key as `prepared`. @throws AdapterError STATE_CONFLICT for a number used before */
   addPrepared(version: number, key: OpenKey, atMs: number): void {
     this.#transact('the new key was not stored', () => {
-      const highest = this.versions(key.slot)[0]?.version ?? 0;
-      if (version <= highest) {
-        const what = `version ${version} of ${key.slot} is not above ${highest}`;
-        throw new AdapterError('STATE_CONFLICT', what);
-      }
+      this.requireUnused(key.slot, version);
       this.#insert({ version, key, atMs });
     });
   }

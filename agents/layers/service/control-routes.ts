@@ -57,7 +57,11 @@ export function controlRoutes(
         throw new Refused(code, message.slice(0, 1_000), { retryable });
       }
     });
-  on('describe', () => ({ name: adapter.name, fingerprint: adapter.fingerprint() }));
+  on('describe', () => ({
+    name: adapter.name,
+    fingerprint: adapter.fingerprint(),
+    ...(service.custody === undefined ? {} : { custody: service.custody() }),
+  }));
   on('inspect', async () =>
     (await adapter.inspect()).map((slot) => ({ ...slot, versions: slot.versions.map(written) })),
   );

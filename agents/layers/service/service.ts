@@ -15,6 +15,12 @@ import type { UsageCount } from '../embedded/key-usage.ts';
 import type { CertifiedKeys } from './certificate-authority.ts';
 import type { ServiceClient } from './service-client.ts';
 
+/** Where a service has its topmost key, and what every place that shows it must print. */
+export interface KeyCustody {
+  readonly kind: 'token' | 'file';
+  readonly notice: string;
+}
+
 export interface LayerService {
   /** What the agent turns, over the control socket. */
   readonly adapter: LayerAdapter;
@@ -26,6 +32,8 @@ export interface LayerService {
   readonly adminRoutes?: Hono;
   /** Keys that its agent has certified, where there are such. */
   readonly certificates?: CertifiedKeys;
+  /** Where its topmost key is, for services that can have it in a token. */
+  custody?(): KeyCustody;
   /** Settings of the policy in force, kept before they hold. Repeated at every start of the agent. */
   configure(settings: ServiceSettings): Promise<void>;
   /** Metric to value since the start, at most 16: refusals by code, objects, sessions. */

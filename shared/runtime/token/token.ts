@@ -88,13 +88,14 @@ export const tokenAdvice: Readonly<Record<TokenErrorCode, string>> = {
   TOKEN_UNREACHABLE: 'check that the token is plugged in and its service runs, then try again',
   TOKEN_TIMEOUT: 'the token did not answer in time; check its load and its connection',
   TOKEN_PIN_WRONG:
-    'the PIN was refused once and is not tried again, because wrong PINs lock a token; correct the PIN file, then restart the signer',
+    'the PIN was refused once and is not tried again, because wrong PINs lock a token; correct the PIN file, then restart the process that uses it',
   TOKEN_PIN_LOCKED:
-    'no login was tried; let the security officer unlock or reset the PIN, then restart the signer',
+    'no login was tried; let the security officer unlock or reset the PIN, then restart the process that uses it',
   TOKEN_NOT_FOUND: 'check the token label and the slot configuration of the PKCS#11 library',
   TOKEN_LIBRARY_MISSING:
     'install the PKCS#11 library and the package pkcs11js (it compiles: python3, make, g++), or ask for the file token by name',
-  KEY_UNKNOWN: 'check the key name and the key directory of the signer',
+  KEY_UNKNOWN:
+    'check the key name, the key directory, and that this is the token that the key was made in',
   KEY_EXISTS: 'choose another key name; existing keys are never replaced',
   TOKEN_MECHANISM_MISSING: 'use a token that offers AES-GCM',
   TOKEN_FAILED: 'see the cause',

@@ -31,7 +31,11 @@ export async function writeServiceConfigs(layout: MeshLayout): Promise<void> {
 }
 
 /** How a layer's service is started. */
-export function serviceSpec(layout: MeshLayout, layer: LayerNumber): ProcessSpec {
+export function serviceSpec(
+  layout: MeshLayout,
+  layer: LayerNumber,
+  listensOn?: number,
+): ProcessSpec {
   const folder = `${layer}-${layerNames[layer]}`;
   const main = join(projectRoot, 'agents', 'layers', folder, 'service-main.ts');
   return {
@@ -40,6 +44,7 @@ export function serviceSpec(layout: MeshLayout, layer: LayerNumber): ProcessSpec
     arguments: ['--disable-warning=ExperimentalWarning', main, layout.serviceConfigFile(layer)],
     logFile: layout.logFile(serviceId(layer)),
     saysReady: true,
+    ...(listensOn === undefined ? {} : { listensOn }),
   };
 }
 

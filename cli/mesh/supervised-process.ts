@@ -5,6 +5,7 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
+import { listenVariable } from '#agents/layers/3-network/listening-descriptor.ts';
 import { environmentOfChildren } from './compile-cache.ts';
 import { secretMode } from './durable-files.ts';
 import { lastFault, logSize, type LoggedFault } from './agent-log.ts';
@@ -17,6 +18,8 @@ export interface ProcessSpec {
   readonly logFile: string;
   /** Says that it is ready over its channel, and ends when that closes. */
   readonly saysReady: boolean;
+  /** A descriptor of this process that it listens on, told by GYRE_LISTEN_FD. */
+  readonly listensOn?: number;
 }
 
 export interface ProcessReport {
@@ -101,13 +104,20 @@ export class SupervisedProcess {
   }
 
   #spawn(): void {
-    const { command, logFile, saysReady } = this.#spec;
+    const { command, logFile, saysReady, listensOn } = this.#spec;
     const log = openSync(logFile, 'a', secretMode);
     const startedMs = performance.now();
     const child = spawn(command, [...this.#spec.arguments], {
       detached: true,
-      env: environmentOfChildren(process.env),
-      stdio: saysReady ? ['ignore', log, log, 'ipc'] : ['ignore', log, log],
+      env: {
+        ...environmentOfChildren(process.env),
+        ...(listensOn === undefined ? {} : { [listenVariable]: '4' }),
+      },
+      stdio: [
+        ...(['ignore', log, log] as const),
+        saysReady ? 'ipc' : 'ignore',
+        ...(listensOn === undefined ? [] : [listensOn]),
+      ],
     });
     closeSync(log);
     this.#child = child;

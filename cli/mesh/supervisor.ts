@@ -4,6 +4,7 @@
  * every process ready or with a fault and nothing left running.
  */
 import { rename, rm } from 'node:fs/promises';
+import type { BoundSocket } from 'node:net';
 import { join } from 'node:path';
 import { layerNames } from '#schemas/layers.ts';
 import { BusError } from '#shared/bus/bus.ts';
@@ -11,6 +12,7 @@ import { CliFault } from '../fault.ts';
 import { typed } from '../style.ts';
 import { lastFault, lastLines, logSize, type LoggedFault } from './agent-log.ts';
 import { natsAddress } from './agent-configs.ts';
+import { holdPort } from './held-port.ts';
 import type { MeshLayout } from './layout.ts';
 import { agents, type Member } from './members.ts';
 import type { MeshFile } from './mesh-file.ts';
@@ -48,6 +50,8 @@ export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #processes: SupervisedProcess[] = [];
   readonly #failed = Promise.withResolvers<never>();
+  /** Ports of services, as long as the mesh runs. */
+  readonly #held: BoundSocket[] = [];
   #recording: Promise<void> = Promise.resolve();
   #started = false;
   #stopped: Promise<void> | null = null;
@@ -119,7 +123,11 @@ export class Supervisor {
     if (mesh.services !== true) return [];
     const layers = present.flatMap(({ layer }) => (layer === undefined ? [] : [layer]));
     onProgress(`${layers.length} services`);
-    return layers.map((layer) => this.#add(serviceSpec(layout, layer)));
+    return layers.map((layer) => {
+      const held = holdPort(layout, layer);
+      if (held !== undefined) this.#held.push(held);
+      return this.#add(serviceSpec(layout, layer, held?.fd()));
+    });
   }
 
   #add(spec: ProcessSpec): SupervisedProcess {
@@ -230,6 +238,7 @@ export class Supervisor {
       this.#processes.filter(({ id }) => id === natsId),
     ];
     for (const group of groups) await Promise.all(group.map((each) => each.stop(graceMs)));
+    for (const held of this.#held) held.close();
     if (this.#processes.length > 0) await rm(layout.processesFile, { force: true });
     await releaseLock(layout);
   }

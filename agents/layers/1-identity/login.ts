@@ -36,8 +36,8 @@ export const loginStatus = {
 export type LoginCode = keyof typeof loginStatus | SigningCode;
 
 export const sessionMs = { min: 60_000, max: 900_000 } as const;
-/** An answer is lost and asked for again within that time, or not at all. */
-const repeatedWithinMs = 2_000;
+/** An answer is lost and asked for again within that time, also when the service was started anew. */
+const repeatedWithinMs = 10_000;
 
 const context = utf8(loginContext);
 

@@ -1,19 +1,23 @@
 /**
  * Carries requests that came over TLS to the services' sockets, and their answers back: bodies are taken
  * whole before a service is asked, answers stream, over connections that are kept alive. Everything is
- * bounded, for one client and for all, so that one that holds all it may leaves room for others. A connection
- * to a service that breaks before an answer is tried once more within a second; services take requests
- * that come twice. A service that does not answer is left in peace for a moment (circuit breaker). What fails
- * after that is answered with a code.
+ * bounded, for one client and for all, so that one that holds all it may leaves room for others. A service that
+ * went away is waited for while it is started anew; where a connection breaks before an answer, one more try
+ * follows, under the same request id, and services take requests that come twice. A service that does not
+ * answer is left in peace for a moment (circuit breaker). What fails after that is answered with a code.
  */
 
+import { randomUUID } from 'node:crypto';
 import { Agent, request as ask, type IncomingMessage, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import type { LayerNumber } from '#schemas/layers.ts';
 import { systemCode } from '#shared/runtime/durable-file.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { CircuitBreaker, peerRules } from '../service/circuit-breaker.ts';
 import type { RefusalCounts } from '../service/http-app.ts';
+import { idempotencyHeader, requestIdHeader, requestIdOf } from '../service/repeated-request.ts';
+import { isAway, type Loss } from '../service/service-client.ts';
 import { clientOf, ClientShares } from './client-shares.ts';
 import {
   ClientGone,
@@ -29,6 +33,7 @@ import { bodyOf } from './request-body.ts';
 export interface ForwarderOptions {
   readonly log: Log;
   readonly clock: Clock;
+  readonly crypto: Pick<CryptoProvider, 'sha3_256'>;
   readonly refusals: RefusalCounts;
   /** Undefined for a layer whose socket is not configured. */
   readonly socketOf: (layer: LayerNumber) => string | undefined;
@@ -51,6 +56,8 @@ export interface ForwarderLimits {
   /** Silence of a service, and the whole of its answer, until the client has taken it. */
   readonly silenceMs: number;
   readonly answerMs: number;
+  /** How long a service that went away counts as being started anew, and is waited for. */
+  readonly restartMs: number;
 }
 
 const mebibyte = 1024 * 1024;
@@ -65,13 +72,14 @@ const limitsDefault: ForwarderLimits = {
   bodyMs: 15_000,
   silenceMs: 30_000,
   answerMs: 60_000,
+  restartMs: 8_000,
 };
-const retryPauseMs = 200;
-const retryWithinMs = 1_000;
 
 interface Upstream extends Target {
   readonly socketPath: string;
   readonly body: Buffer;
+  /** The same for every try. */
+  readonly requestId: string;
   /** Nobody waits for the answer any more. */
   readonly signal: AbortSignal;
 }
@@ -84,6 +92,14 @@ class Broken extends Error {
     super('the connection to a service broke', { cause });
     this.name = 'Broken';
     this.isOpen = isOpen;
+  }
+}
+
+/** The service was there and said nothing: asking again would not help it. */
+class Silent extends Broken {
+  constructor() {
+    super(true, undefined);
+    this.name = 'Silent';
   }
 }
 
@@ -157,10 +173,17 @@ export class Forwarder {
     try {
       const { bodyBytesMax: bytesMax, bodyMs: withinMs } = this.#limits;
       const body = await bodyOf(request, { bytesMax, withinMs, reserve });
-      await this.#exchange(request, response, { ...target, socketPath, body });
+      const requestId = this.#requestIdOf(request, target.path, body);
+      await this.#exchange(request, response, { ...target, socketPath, body, requestId });
     } finally {
       this.#bytesOf.give(client, kept);
     }
+  }
+
+  #requestIdOf({ method = '', headers }: IncomingMessage, path: string, body: Buffer): string {
+    const given = headers[idempotencyHeader];
+    const key = typeof given === 'string' ? given : randomUUID();
+    return requestIdOf(this.#options.crypto, { key, method, path, body });
   }
 
   /** With a place among those that are asked, from the question until the answer was taken. */
@@ -175,10 +198,12 @@ export class Forwarder {
     let isAsked = false;
     const begin = async (): Promise<IncomingMessage> => {
       if (signal.aborted) throw new ClientGone();
-      if (this.#inFlight >= this.#limits.inFlightMax) throw new Refusal('OVERLOADED');
-      this.#inFlight += 1;
-      isAsked = true;
-      return await this.#answerOf(request, { ...target, signal });
+      if (!isAsked) {
+        if (this.#inFlight >= this.#limits.inFlightMax) throw new Refusal('OVERLOADED');
+        this.#inFlight += 1;
+        isAsked = true;
+      }
+      return await this.#try(request, { ...target, signal });
     };
     let late: Refusal | undefined;
     const timer = setTimeout(() => {
@@ -206,11 +231,15 @@ export class Forwarder {
     signal: AbortSignal,
   ): Promise<IncomingMessage> {
     const { clock } = this.#options;
-    const breaker = this.#breakers.get(layer) ?? new CircuitBreaker({ clock, rules: peerRules });
+    const { restartMs: restartMsMax } = this.#limits;
+    const breaker =
+      this.#breakers.get(layer) ?? new CircuitBreaker({ clock, rules: peerRules, restartMsMax });
     this.#breakers.set(layer, breaker);
     try {
       return await breaker.runPatiently(begin, {
         isFault: (error) => error instanceof Broken,
+        lossOf: lossIn,
+        onRepeat: () => (this.#retries += 1),
         isUnasked: (error) => error instanceof Refusal || error instanceof ClientGone,
         otherwise: () => new Broken(false, undefined),
         signal,
@@ -222,23 +251,9 @@ export class Forwarder {
   }
 
   /** The head of the service's answer; its body is still to come. @throws Broken, ClientGone */
-  async #answerOf(request: IncomingMessage, target: Upstream): Promise<IncomingMessage> {
-    const beganMs = performance.now();
-    try {
-      return await this.#try(request, target);
-    } catch (error) {
-      const isLate = performance.now() - beganMs + retryPauseMs > retryWithinMs;
-      if (!(error instanceof Broken) || isLate) throw error;
-    }
-    this.#retries += 1;
-    await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
-    if (target.signal.aborted) throw new ClientGone();
-    return await this.#try(request, target);
-  }
-
   async #try(
     request: IncomingMessage,
-    { path, socketPath, signal, body }: Upstream,
+    { path, socketPath, signal, body, requestId }: Upstream,
   ): Promise<IncomingMessage> {
     const headers = forwardedHeaders(request.headers);
     const outgoing = ask({
@@ -248,7 +263,12 @@ export class Forwarder {
       signal,
       ...(request.method === undefined ? {} : { method: request.method }),
       // Always framed by its length: nothing of a body is ever taken for another request.
-      headers: { ...headers, 'content-length': body.length, host: 'localhost' },
+      headers: {
+        ...headers,
+        [requestIdHeader]: requestId,
+        'content-length': body.length,
+        host: 'localhost',
+      },
     });
     let isOpen = false;
     outgoing.once('socket', (socket) => {
@@ -256,7 +276,7 @@ export class Forwarder {
       else isOpen = true;
     });
     const { silenceMs } = this.#limits;
-    outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Error('no answer in time')));
+    outgoing.setTimeout(silenceMs, () => outgoing.destroy(new Silent()));
     const answer = answered(outgoing);
     try {
       outgoing.end(body);
@@ -267,7 +287,8 @@ export class Forwarder {
     } catch (error) {
       outgoing.destroy();
       // A client that does not wait is no fault of the service.
-      throw signal.aborted ? new ClientGone() : new Broken(isOpen, error);
+      if (signal.aborted) throw new ClientGone();
+      throw error instanceof Silent ? error : new Broken(isOpen, error);
     }
   }
 
@@ -286,6 +307,11 @@ export class Forwarder {
     response.writeHead(forwardStatus[code], { 'content-type': 'application/json' });
     response.end(JSON.stringify({ error }));
   }
+}
+
+function lossIn(error: unknown): Loss | undefined {
+  if (!(error instanceof Broken) || error instanceof Silent) return undefined;
+  return !error.isOpen && isAway(error.cause) ? 'away' : 'broken';
 }
 
 function overloaded(share: 'client-full' | 'all-full'): Refusal {

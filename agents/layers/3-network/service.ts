@@ -24,6 +24,8 @@ const recentUseMsDefault = 1_000;
 const listenDefault = { host: '127.0.0.1', port: 0 };
 
 export interface NetworkLimits {
+  /** An open descriptor to listen on, of whoever started the service. */
+  readonly listensOn?: number;
   readonly listener?: Partial<ListenerLimits>;
   readonly forwarder?: Partial<ForwarderLimits>;
 }
@@ -70,6 +72,7 @@ async function serviceOf(
   const forwarder = new Forwarder({
     log,
     clock,
+    crypto,
     refusals: refused,
     socketOf: socketsOf(ports),
     ...(limits.forwarder === undefined ? {} : { limits: limits.forwarder }),
@@ -77,6 +80,7 @@ async function serviceOf(
   const listener = new TlsListener({
     host,
     port,
+    ...(limits.listensOn === undefined ? {} : { listensOn: limits.listensOn }),
     clock,
     log,
     refusals: refused,

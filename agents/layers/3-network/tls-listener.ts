@@ -33,6 +33,8 @@ export interface HandshakeSeen {
 export interface TlsListenerOptions {
   readonly host: string;
   readonly port: number;
+  /** An open descriptor to listen on in place of host and port. */
+  readonly listensOn?: number;
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalCounts;
@@ -166,10 +168,10 @@ export class TlsListener {
   }
 
   async start(): Promise<void> {
-    const { host, port } = this.#options;
+    const { host, port, listensOn } = this.#options;
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
-      this.#server.listen(port, host, () => {
+      this.#server.listen(listensOn === undefined ? { port, host } : { fd: listensOn }, () => {
         this.#server.off('error', reject);
         resolve();
       });

@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto';
 import type { Context } from 'hono';
 import { List, StrictObject, Text, compile, type Static } from '#schemas/primitives.ts';
 import { Refused } from './http-app.ts';
+import { givenRequestId, requestIdHeader } from './repeated-request.ts';
 import type { ServiceClient } from './service-client.ts';
 
 /** 401: nobody; 403: somebody who may not. */
@@ -51,8 +52,8 @@ export async function requireCapability(
   if (token === undefined) {
     throw new Refused<CapabilityCode>('CAPABILITY_MISSING', 'the request carries no capability');
   }
-  // A question that is repeated because the connection broke is no replay.
-  const requestId = randomUUID();
+  // A question that is repeated because a connection broke is no replay.
+  const requestId = givenRequestId(context.req.header(requestIdHeader)) ?? randomUUID();
   const answer = await desk.authorization().ask({
     method: 'POST',
     path: '/internal/v1/introspections',

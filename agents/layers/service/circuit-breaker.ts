@@ -14,9 +14,11 @@ import {
 } from '#shared/core/circuit.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import {
+  lossOf,
   ServiceClient,
   ServiceError,
   type ServiceAnswer,
+  type Loss,
   type ServiceClientOptions,
   type ServiceRequest,
 } from './service-client.ts';
@@ -26,18 +28,24 @@ export interface CallJudge {
   readonly isFault: (error: unknown) => boolean;
   /** Errors that came before the dependency was asked: they say nothing of it. */
   readonly isUnasked?: (error: unknown) => boolean;
+  /** Whether the call may be tried again; it may not unless told. */
+  readonly lossOf?: (error: unknown) => Loss | undefined;
   readonly otherwise: () => Error;
 }
 
 export interface BreakerPorts {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly rules?: CircuitRules;
+  /** How long one that went away counts as being started anew; 8,000 unless told. */
+  readonly restartMsMax?: number;
 }
 
 export class CircuitBreaker {
   readonly #ports: BreakerPorts;
   #circuit: Circuit = closedCircuit;
   #refused = 0;
+  /** Since when nobody is there; undefined where somebody is. */
+  #awaySinceMs: number | undefined;
 
   constructor(ports: BreakerPorts) {
     this.#ports = ports;
@@ -63,23 +71,46 @@ export class CircuitBreaker {
   }
 
   /**
-   * As `run`, but while the circuit is open the call waits for the dependency to come back, within the
-   * second in which a client may ask once more: what was started anew is reachable again at once.
+   * As `run`, but patiently, because whoever ends is started anew. A dependency that is away is waited for,
+   * for some seconds after it went; once it has been away for longer, and while the circuit is open for
+   * another reason, for less than a second. A connection that was lost is tried once more.
    */
   async runPatiently<Result>(
     call: () => Promise<Result>,
-    about: CallJudge & { readonly signal?: AbortSignal },
+    about: CallJudge & { readonly signal?: AbortSignal; readonly onRepeat?: () => void },
   ): Promise<Result> {
     const beganMs = performance.now();
-    while (!this.#admits()) {
-      const isOver = performance.now() - beganMs + waitPauseMs > waitMsMax;
-      if (isOver || about.signal?.aborted === true) {
+    const isOver = (): boolean =>
+      about.signal?.aborted === true ||
+      performance.now() + waitPauseMs > this.#waitUntilMs(beganMs);
+    let wasLost = false;
+    for (;;) {
+      if (this.#admits()) {
+        try {
+          return await this.#go(call, about);
+        } catch (error) {
+          const loss = this.#noteLoss(about.lossOf?.(error));
+          const isAgain = loss === 'away' ? !isOver() : loss === 'broken' && !wasLost;
+          if (!isAgain) throw error;
+          if (loss === 'broken') about.onRepeat?.();
+          wasLost ||= loss === 'broken';
+        }
+      } else if (isOver()) {
         this.#refused += 1;
         throw about.otherwise();
       }
       await new Promise((resolve) => setTimeout(resolve, waitPauseMs));
     }
-    return await this.#go(call, about);
+  }
+
+  #waitUntilMs(beganMs: number): number {
+    const { restartMsMax = restartMsMaxDefault } = this.#ports;
+    return Math.max(beganMs + waitMsMax, (this.#awaySinceMs ?? -Infinity) + restartMsMax);
+  }
+
+  #noteLoss(loss: Loss | undefined): Loss | undefined {
+    this.#awaySinceMs = loss === 'away' ? (this.#awaySinceMs ?? performance.now()) : undefined;
+    return loss;
   }
 
   #admits(): boolean {
@@ -97,6 +128,7 @@ export class CircuitBreaker {
     try {
       const result = await call();
       note('done');
+      this.#awaySinceMs = undefined;
       return result;
     } catch (error) {
       if (about.isUnasked?.(error) !== true) note(about.isFault(error) ? 'failed' : 'done');
@@ -112,6 +144,8 @@ export class CircuitBreaker {
 export const peerRules: CircuitRules = { failuresMax: 5, openMs: 200, openMsMax: 400 };
 const waitPauseMs = 100;
 const waitMsMax = 800;
+/** A service is back within a second or two; on a machine that starts everything anew, later. */
+const restartMsMaxDefault = 8_000;
 
 /** The client of a peer, behind a breaker. */
 export class GuardedClient extends ServiceClient {
@@ -122,10 +156,11 @@ export class GuardedClient extends ServiceClient {
     this.#breaker = new CircuitBreaker({ rules: peerRules, ...ports });
   }
 
-  /** @throws ServiceError; UNREACHABLE within a second while the circuit is open */
+  /** @throws ServiceError; UNREACHABLE once the peer was away for longer than it takes to start it */
   override async ask(asked: ServiceRequest): Promise<ServiceAnswer> {
-    return await this.#breaker.runPatiently(() => super.ask(asked), {
+    return await this.#breaker.runPatiently(() => this.askOnce(asked), {
       isFault: (error) => error instanceof ServiceError,
+      lossOf,
       otherwise: () => new ServiceError('UNREACHABLE', 'the service was not reached lately'),
     });
   }

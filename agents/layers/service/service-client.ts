@@ -1,8 +1,8 @@
 /**
  * A client of a layer's service over its unix socket (over the network: tls-client.ts): JSON in and out,
- * connections kept alive. What the service refuses comes back as data. A connection that breaks
- * before an answer is tried once more within a second, as a service may just have been started
- * anew; whatever fails after that is `ServiceError`.
+ * connections kept alive. What the service refuses comes back as data. Where a connection breaks before
+ * an answer, one more try follows within a second, as a service may just have been started anew;
+ * whatever fails after that is `ServiceError`.
  *
  * So every request that changes something has to be safe to repeat: it carries an id of its own, or
  * says what shall be, not what to add.
@@ -16,6 +16,7 @@ import {
   type RequestOptions,
 } from 'node:http';
 import { serviceProblemCheck } from '#schemas/service.ts';
+import { systemCode } from '#shared/runtime/durable-file.ts';
 
 export type ServiceErrorCode = 'PEER_UNKNOWN' | 'UNREACHABLE' | 'TIMEOUT' | 'ANSWER_MALFORMED';
 
@@ -60,8 +61,6 @@ export interface ServiceClientOptions {
 const answerBytesMax = 4 * 1024 * 1024;
 const timeoutMsDefault = 5_000;
 const retryPauseMs = 200;
-/** A second try comes within a second, or not at all. */
-const retryWithinMs = 1_000;
 
 export class ServiceClient {
   readonly #options: ServiceClientOptions;
@@ -74,11 +73,18 @@ export class ServiceClient {
 
   /** @throws ServiceError UNREACHABLE, TIMEOUT, ANSWER_MALFORMED */
   async ask(asked: ServiceRequest): Promise<ServiceAnswer> {
+    return await twice(() => this.askOnce(asked));
+  }
+
+  /** One try. @throws ServiceError */
+  protected async askOnce(asked: ServiceRequest): Promise<ServiceAnswer> {
     const { socketPath, timeoutMs = timeoutMsDefault } = this.#options;
     const agent = this.#agent;
-    const send: Sender = (options, answered) =>
-      request({ ...options, socketPath, agent }, answered);
-    return await askTwice(send, asked, { timeoutMs });
+    return await askOnce(
+      (options, answered) => request({ ...options, socketPath, agent }, answered),
+      asked,
+      timeoutMs,
+    );
   }
 
   close(): void {
@@ -96,18 +102,38 @@ export type Sender = (
 export async function askTwice(
   send: Sender,
   asked: ServiceRequest,
-  options: { readonly timeoutMs: number; readonly onRetry?: () => void },
+  { timeoutMs, onRetry }: { readonly timeoutMs: number; readonly onRetry?: () => void },
 ): Promise<ServiceAnswer> {
-  const beganMs = performance.now();
+  return await twice(() => askOnce(send, asked, timeoutMs), onRetry);
+}
+
+/** `away`: nobody was there, and nothing was asked; `broken`: the service may have heard. */
+export type Loss = 'away' | 'broken';
+
+/** Undefined for errors that are no lost connection. */
+export function lossOf(error: unknown): Loss | undefined {
+  if (!(error instanceof ServiceError) || error.code !== 'UNREACHABLE') return undefined;
+  return isAway(error.cause) ? 'away' : 'broken';
+}
+
+/** Whether a socket has nobody who listens on it, or is not there. */
+export function isAway(error: unknown): boolean {
+  const code = systemCode(error);
+  return code === 'ECONNREFUSED' || code === 'ENOENT';
+}
+
+async function twice(
+  ask: () => Promise<ServiceAnswer>,
+  onRetry?: () => void,
+): Promise<ServiceAnswer> {
   try {
-    return await askOnce(send, asked, options.timeoutMs);
+    return await ask();
   } catch (error) {
-    const isBroken = error instanceof ServiceError && error.code === 'UNREACHABLE';
-    if (!isBroken || performance.now() - beganMs + retryPauseMs > retryWithinMs) throw error;
+    if (lossOf(error) === undefined) throw error;
   }
-  options.onRetry?.();
+  onRetry?.();
   await new Promise((resolve) => setTimeout(resolve, retryPauseMs));
-  return await askOnce(send, asked, options.timeoutMs);
+  return await ask();
 }
 
 async function askOnce(

@@ -1,14 +1,17 @@
 /**
  * A client of the layers' services over the network, for users and load generators: HTTPS under the mesh's
  * own certificate authority and nobody else's, TLS 1.3 with the hybrid group, connections kept alive,
- * sessions resumed. What is refused comes back as data; a connection that breaks before an answer is
- * tried once more within a second, so what changes something has to be safe to repeat.
+ * sessions resumed. What is refused comes back as data. Where a connection breaks before an answer, one more
+ * try follows within a second, so what changes something has to be safe to repeat; both tries carry one
+ * idempotency key, by which a capability that was used up by the first is good for the second.
  */
 
+import { randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:https';
 import { isIP } from 'node:net';
 import { checkServerIdentity } from 'node:tls';
 import { tlsGroup, tlsSignatureAlgorithm } from '#shared/core/tls-parameters.ts';
+import { idempotencyHeader } from './repeated-request.ts';
 import {
   askTwice,
   type Sender,
@@ -71,7 +74,8 @@ export class TlsClient {
     const onRetry = (): void => {
       this.#retries += 1;
     };
-    return await askTwice(send, asked, { timeoutMs, onRetry });
+    const headers = { ...asked.headers, [idempotencyHeader]: randomUUID() };
+    return await askTwice(send, { ...asked, headers }, { timeoutMs, onRetry });
   }
 
   close(): void {

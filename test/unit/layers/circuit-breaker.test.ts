@@ -65,7 +65,7 @@ it('around a peer: faults open it, refusals do not, and a peer that is back is a
   const folder = serviceFolder();
   const peer = await RunningService.start({ layer: 2, open: openCapabilityDesk, folder });
   const options = { socketPath: `${folder}/2.service.sock` };
-  const guarded = new GuardedClient(options, { clock: systemClock });
+  const guarded = new GuardedClient(options, { clock: systemClock, restartMsMax: 200 });
   const ask = async () =>
     guarded.ask({ method: 'GET', path: '/v1/nothing' }).then(
       ({ status }) => status,
@@ -85,6 +85,40 @@ it('around a peer: faults open it, refusals do not, and a peer that is back is a
   expect(metrics).toMatchObject({ 'circuit-authorization': 0 });
   guarded.close();
   await peer.end();
+});
+
+it('waits for a peer that is started anew, and no longer than that takes', async () => {
+  const folder = serviceFolder();
+  const peer = await RunningService.start({ layer: 2, open: openCapabilityDesk, folder });
+  const options = { socketPath: `${folder}/2.service.sock` };
+  const asked = { method: 'GET', path: '/v1/nothing' } as const;
+  const guarded = new GuardedClient(options, { clock: systemClock });
+  await peer.stop();
+  const calls = Array.from({ length: 8 }, () => guarded.ask(asked));
+  // For longer than a call waits for anything else.
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await peer.start();
+  for (const call of calls) expect(await call).toMatchObject({ status: 'refused' });
+  guarded.close();
+  await peer.end();
+});
+
+it('tries a lost connection once more, and what ends its dependency each time no more often', async () => {
+  const breaker = new CircuitBreaker({ clock: { monotonicMs: () => 0 }, rules });
+  const losses = ['broken', 'away', 'broken'] as const;
+  let calls = 0;
+  const error = new Error('lost');
+  const about = {
+    isFault: () => false,
+    lossOf: () => losses[calls - 1],
+    otherwise: () => new Error('open'),
+  };
+  const call = (): Promise<never> => {
+    calls += 1;
+    return Promise.reject(error);
+  };
+  await expect(breaker.runPatiently(call, about)).rejects.toBe(error);
+  expect(calls).toBe(3);
 });
 
 it('passes on what is no fault of the dependency, and does not count it', async () => {

@@ -172,8 +172,19 @@ test('a service that hangs is answered for within a second, and asked again once
   expect(await world.adapter.measure()).toMatchObject({ 'circuits-open': 0 });
 });
 
-test('the circuit of a service that was down costs no request once it is there again', async () => {
+test('a service that is started anew is waited for, by all who ask meanwhile', async () => {
   const user = await start({});
+  await user.ask(hello);
+  await world.upstream.stop();
+  const asked = Array.from({ length: 12 }, () => user.ask(hello));
+  await new Promise((resolve) => setTimeout(resolve, 1_200));
+  await world.upstream.start();
+  const answers = await Promise.all(asked);
+  expect(answers.filter(({ status }) => status !== 'done')).toEqual([]);
+});
+
+test('the circuit of a service that was down costs no request once it is there again', async () => {
+  const user = await start({ forwarder: { restartMs: 300 } });
   await user.ask(hello);
   await world.upstream.stop();
   await Promise.all(Array.from({ length: 12 }, () => user.ask(hello)));

@@ -42,7 +42,8 @@ const log: Log = { debug: keep, info: keep, warn: keep, error: keep };
 let goOn: () => void = () => undefined;
 
 beforeEach(async () => {
-  world = await NetworkWorld.start({ openUpstream, names, log });
+  const limits = { forwarder: { restartMs: 300 } };
+  world = await NetworkWorld.start({ openUpstream, names, log, limits });
   ({ network, upstream, adapter } = world);
 });
 
@@ -125,8 +126,10 @@ test('a service that is down is answered for with a code, and found again', asyn
 test('a connection to a service that breaks is tried once more, body and all, and not twice', async () => {
   const answers: (string | undefined)[] = [undefined, '{"heard":true}', undefined, undefined];
   const heard: string[] = [];
+  const ids: (string | undefined)[] = [];
   const fragile = createServer((request, response) => {
     const answer = answers.shift();
+    ids.push(request.headers['request-id']?.toString());
     request.setEncoding('utf8').on('data', (text: string) => heard.push(text));
     request.on('end', () =>
       answer === undefined ? request.socket.destroy() : response.end(answer),
@@ -134,12 +137,17 @@ test('a connection to a service that breaks is tried once more, body and all, an
   });
   fragile.listen(join(world.folder, '2.service.sock'));
   await once(fragile, 'listening');
-  const asked = { method: 'POST', path: '/authorization/v1/any', body: { text: 'x' } } as const;
+  const body = { text: 'x' };
+  const headers = { 'request-id': 'mine' };
+  const asked = { method: 'POST', path: '/authorization/v1/any', body, headers } as const;
   const user = client();
   expect(await user.ask(asked)).toEqual({ status: 'done', body: { heard: true } });
   expect(heard).toEqual(['{"text":"x"}', '{"text":"x"}']);
   expect(await user.ask(asked)).toMatchObject({ code: 'UPSTREAM_BROKEN', retryable: true });
   expect(await adapter.measure()).toMatchObject({ retries: 2, 'refused-upstream-broken': 1 });
+  // Both tries are one request to the service, another request is another one, and none is named by the client.
+  expect([ids[0] === ids[1], ids[2] === ids[3], ids[1] === ids[2]]).toEqual([true, true, false]);
+  expect(ids).not.toContain('mine');
   fragile.close();
   fragile.closeAllConnections();
 });

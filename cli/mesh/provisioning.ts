@@ -37,11 +37,13 @@ import { agents, members, operators } from './members.ts';
 import { findMesh, meshVersion, type MeshFile } from './mesh-file.ts';
 import { policyBody, type PolicyChoices, type RotationTimes } from './policy-body.ts';
 import { registryBody, type Validity } from './registry-body.ts';
-import { writeServiceConfigs } from './services.ts';
+import { serviceSocketsOf, writeServiceConfigs } from './services.ts';
 import {
   keyRoles,
+  prepareRootToken,
   prepareToken,
   roleSigner,
+  rootTokenConfig,
   settleToken,
   tokenConfig,
   type PreparedSigner,
@@ -88,7 +90,7 @@ export function meshNameOf(root: string): string {
 /** Faults leave nothing behind. */
 export async function provisionMesh(options: ProvisioningOptions): Promise<MeshFile> {
   const { root } = options;
-  checkSocketPaths(root);
+  checkSocketPaths(root, options.services ?? false);
   await checkVacant(root);
   const building = buildingPath(root, basename(root));
   await beginBuilding(root, building);
@@ -110,6 +112,13 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
   onProgress(
     choice.kind === 'file' ? 'file token: not an HSM' : 'software token (SoftHSM2): not an HSM',
   );
+  if (options.services === true) {
+    onProgress(
+      choice.kind === 'file'
+        ? "layer 4's root KEK: in a file"
+        : "layer 4's root KEK: in a software token of its own (SoftHSM2): not an HSM",
+    );
+  }
   const [identities, measurements, signer] = await settled(
     Promise.all(members.map((member) => makeIdentity(crypto, layout, member))),
     measureAlgorithms(),
@@ -129,9 +138,9 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
         ...{ mesh, rootDigest, port, token, services },
         ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
       }),
-      ...(services ? [writeServiceConfigs(layout)] : []),
+      ...(services ? [makeServices(crypto, layout, choice)] : []),
     ]);
-    if (choice.kind === 'softhsm') await settleToken(layout, options.root);
+    await settleTokens(layout, layoutOf(options.root), options);
     const adminNkey = await makeAdmin(layout);
     const fields = { mesh, rootDigest, port, token: choice.kind, adminNkey };
     return await writeMeshFile(layout, { ...fields, ...(services ? { services } : {}) });
@@ -142,6 +151,27 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
       anchor?.signingKey.wipe();
     }
   }
+}
+
+/** Layer 4 has a token of its own, where there are any. */
+async function makeServices(
+  crypto: CryptoProvider,
+  layout: MeshLayout,
+  choice: TokenChoice,
+): Promise<void> {
+  if (choice.kind === 'file') return writeServiceConfigs(layout, undefined);
+  await writeServiceConfigs(layout, rootTokenConfig(choice.libraryPath));
+  await prepareRootToken(crypto, layout.rootTokenDirectory, choice.libraryPath);
+}
+
+async function settleTokens(
+  building: MeshLayout,
+  settled: MeshLayout,
+  { token, services = false }: ProvisioningOptions,
+): Promise<void> {
+  if (token.kind === 'file') return;
+  await settleToken(building.tokenDirectory, settled.tokenDirectory);
+  if (services) await settleToken(building.rootTokenDirectory, settled.rootTokenDirectory);
 }
 
 async function makeDirectories(layout: MeshLayout): Promise<void> {
@@ -345,9 +375,13 @@ function directoryTaken(root: string, cause?: unknown): CliFault {
   });
 }
 
-function checkSocketPaths(root: string): void {
+function checkSocketPaths(root: string, services: boolean): void {
   const layout = layoutOf(root);
-  const lengths = agents.map(({ id }) => Buffer.byteLength(layout.keyServiceSocket(id)));
+  const sockets = [
+    ...agents.map(({ id }) => layout.keyServiceSocket(id)),
+    ...(services ? serviceSocketsOf(layout) : []),
+  ];
+  const lengths = sockets.map((socket) => Buffer.byteLength(socket));
   if (Math.max(...lengths) <= socketPathBytesMax) return;
   throw usageFault(
     `the path ${root} is too long: unix sockets in it would exceed ${socketPathBytesMax} bytes`,

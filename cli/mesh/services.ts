@@ -4,7 +4,7 @@
  */
 import { relative, join } from 'node:path';
 import { layerNames, layerNumbers, type LayerNumber } from '#schemas/layers.ts';
-import { peersServed, type ServiceConfig } from '#schemas/service.ts';
+import { peersServed, type ServiceConfig, type ServiceToken } from '#schemas/service.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
 import type { ProcessSpec } from './supervised-process.ts';
@@ -21,13 +21,28 @@ export function serviceId(layer: LayerNumber): string {
   return `${layerNames[layer]}-service`;
 }
 
-export async function writeServiceConfigs(layout: MeshLayout): Promise<void> {
+/** `token`: where layer 4 has its root KEK; in a file of its own without one. */
+export async function writeServiceConfigs(
+  layout: MeshLayout,
+  token: ServiceToken | undefined,
+): Promise<void> {
   await makeDirectory(join(layout.root, 'services'));
   for (const layer of layerNumbers) {
     await makeDirectory(layout.serviceDirectory(layer));
-    const config = `${JSON.stringify(configOf(layout, layer), null, 2)}\n`;
+    const own = configOf(layout, layer);
+    const content = layer === 4 && token !== undefined ? { ...own, token } : own;
+    const config = `${JSON.stringify(content, null, 2)}\n`;
     await createFile(layout.serviceConfigFile(layer), config);
   }
+}
+
+/** All that they open. */
+export function serviceSocketsOf(layout: MeshLayout): string[] {
+  return layerNumbers.flatMap((layer) => [
+    layout.serviceSocket(layer),
+    layout.controlSocket(layer),
+    ...(peersServed[layer] ?? []).map((peer) => layout.peerSocket(layer, peer)),
+  ]);
 }
 
 /** How a layer's service is started. */

@@ -4,6 +4,7 @@
  * so that a caller needs one client; who asks is known by the socket and by nothing that is sent.
  */
 
+import { getPath } from 'hono/utils/url';
 import { layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import type { LayerService } from './service.ts';
 
@@ -21,10 +22,8 @@ export function peerFaceOf(service: LayerService, peer: LayerNumber): ServiceFac
   const own = peerRoutes?.[peer];
   if (own === undefined) return undefined;
   return {
-    fetch: (request) => {
-      const { pathname } = new URL(request.url);
-      return pathname.startsWith(internalPrefix) ? own.fetch(request) : routes.fetch(request);
-    },
+    fetch: (request) =>
+      getPath(request).startsWith(internalPrefix) ? own.fetch(request) : routes.fetch(request),
   };
 }
 

@@ -239,6 +239,15 @@ describe('a place for a mesh', () => {
       });
     },
   );
+
+  test("a path is refused where the services' sockets would not fit, and taken without them", async () => {
+    const root = `/proc/gyre-none/${'x'.repeat(58)}`;
+    const token = { kind: 'file' } as const;
+    const options = { root, port: 1, token, times: developmentTimes, onProgress: () => undefined };
+    const refusal = (services: boolean) => provisionMesh({ ...options, services });
+    await expect(refusal(true)).rejects.toMatchObject({ code: 'USAGE' });
+    await expect(refusal(false)).rejects.toMatchObject({ code: 'DIRECTORY_UNWRITABLE' });
+  });
 });
 
 test('an export that cannot be written is told of its own name', async () => {

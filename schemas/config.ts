@@ -61,6 +61,15 @@ export const AttachedSystem = Type.Union([
     directory: Path,
     reload: Type.Optional(StrictObject(Program)),
   }),
+  StrictObject({
+    kind: Type.Literal('certificate-files'),
+    directory: Path,
+    /** That its certificates have to have. */
+    names: List(Text(253), { itemsMin: 1, itemsMax: 16 }),
+    /** Where the TLS server listens. */
+    address: StrictObject({ host: Text(253), port: IntegerRange({ min: 1, max: 65_535 }) }),
+    reload: StrictObject(Program),
+  }),
 ]);
 export type AttachedSystem = Static<typeof AttachedSystem>;
 

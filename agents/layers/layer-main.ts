@@ -22,7 +22,7 @@ import { LayerAgent } from './layer-agent.ts';
 import { ReportOutbox } from './report-outbox.ts';
 import { Negotiator } from './negotiator.ts';
 import { openDatabase } from './sqlite.ts';
-import type { RemoteAdapter } from './service/remote-adapter.ts';
+import type { CertifiedSystem } from './service/certificate-authority.ts';
 import { ServiceLink } from './service/service-link.ts';
 import { StepStore } from './step-store.ts';
 import { AgentTelemetry, type AgentTelemetryPorts } from './telemetry.ts';
@@ -36,8 +36,8 @@ export interface LayerProcess {
     booted: BootedAgent,
     request: (body: HealingActionRequested) => void,
   ) => Promise<Beside>;
-  /** What stands between the agent and its service, where turning a key needs more than the service. */
-  readonly attach?: (booted: BootedAgent, remote: RemoteAdapter) => Attached;
+  /** What stands between the agent and its system, where turning a key needs somebody to certify it. */
+  readonly attach?: (booted: BootedAgent, remote: CertifiedSystem) => Attached;
 }
 
 interface Attached extends LayerAdapter {
@@ -142,7 +142,7 @@ async function openKeys(
   booted: BootedAgent,
   { layer, openAdapter, attach }: LayerProcess,
 ): Promise<LayerKeys> {
-  const { config, disk, crypto, clock } = booted;
+  const { config, disk, crypto, clock, log } = booted;
   if (config.serviceControlSocket !== undefined) {
     const controlSocket = booted.resolve(config.serviceControlSocket);
     const link = await ServiceLink.open({ ...booted, controlSocket });
@@ -162,9 +162,24 @@ async function openKeys(
   const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
   if (config.attached !== undefined) {
     const { resolve } = booted;
-    const options = { layer, disk, crypto, clock, usageWindowMs, resolve };
-    const { adapter, takeCounts, close } = await openAttached(config.attached, options);
-    return { adapter, usage: { takeCounts }, measure: () => ({}), stop: async () => close() };
+    if (config.attached.kind === 'certificate-files' && attach === undefined) {
+      const remedy = "attach certificate files to layer 3's agent";
+      throw new BootError('CONFIG_INVALID', `layer ${layer} has no certificates`, remedy);
+    }
+    const options = { layer, disk, crypto, clock, log, usageWindowMs, resolve };
+    const opened = await openAttached(config.attached, options);
+    const { takeCounts, close, certified, measure } = opened;
+    const attached = certified === undefined ? undefined : attach?.(booted, certified);
+    return {
+      adapter: attached ?? opened.adapter,
+      usage: { takeCounts },
+      measure: () => measure?.() ?? {},
+      start: () => attached?.start(),
+      stop: async (): Promise<void> => {
+        await attached?.stop();
+        close();
+      },
+    };
   }
   const adapter = openAdapter({ disk, crypto, clock, usageWindowMs });
   const service = keyServiceOf(booted, adapter, layer);

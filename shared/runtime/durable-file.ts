@@ -83,7 +83,8 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-function syncDirectorySync(directory: string): void {
+/** As `syncDirectory`, before it returns. */
+export function syncDirectorySync(directory: string): void {
   const folder = openSync(directory, 'r');
   try {
     fsyncSync(folder);

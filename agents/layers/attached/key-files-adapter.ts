@@ -17,7 +17,8 @@ import { AdapterError } from '../adapter.ts';
 import { EmbeddedAdapter, type EmbeddedOptions } from '../embedded/embedded-adapter.ts';
 import type { StoredSlot, StoredVersion } from '../embedded/key-store.ts';
 import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
-import { runProgram, type ProgramSpec } from './program.ts';
+import type { ProgramSpec } from './program.ts';
+import { reload as runReload } from './reload.ts';
 
 export interface KeyFilesOptions extends EmbeddedOptions {
   /** Where the service reads: made with mode 0700 if it is not there. */
@@ -40,7 +41,7 @@ export async function openKeyFiles(options: KeyFilesOptions): Promise<KeyFiles> 
   const files = new SystemDisk(directory);
   const project = async (slot: string, without?: number): Promise<void> => {
     writeFiles(keys, files, without === undefined ? undefined : { slot, version: without });
-    await reloaded(reload, slot, keys.store.primary(slot)?.keyId);
+    if (reload !== undefined) await runReload(reload, slot, keys.store.primary(slot)?.keyId);
   };
   const hooksOf = (slot: string): SlotHooks => ({
     prepared: () => project(slot),
@@ -115,19 +116,4 @@ function write(files: Disk, name: string, content: unknown): void {
       retryable: true,
     });
   }
-}
-
-/** @throws AdapterError SYSTEM_UNREACHABLE: it is tried again */
-async function reloaded(reload: ProgramSpec | undefined, slot: string, keyId?: string) {
-  if (reload === undefined) return;
-  const asked = JSON.stringify({
-    operation: 'reload',
-    slot,
-    ...(keyId === undefined ? {} : { keyId }),
-  });
-  const outcome = await runProgram(reload, asked);
-  if (outcome.status === 'ended' && outcome.exitCode === 0) return;
-  const why = outcome.status === 'ended' ? `exit code ${outcome.exitCode}` : outcome.code;
-  const what = `${reload.program} did not reload the service: ${why}`;
-  throw new AdapterError('SYSTEM_UNREACHABLE', what, { retryable: true });
 }

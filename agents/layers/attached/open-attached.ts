@@ -1,16 +1,22 @@
 /** The systems of somebody else's that a configuration can name, opened as what an agent turns. */
 
 import type { AttachedSystem } from '#schemas/config.ts';
+import type { Log } from '#shared/runtime/ports.ts';
 import type { LayerAdapter } from '../adapter.ts';
 import type { EmbeddedOptions } from '../embedded/embedded-adapter.ts';
 import type { UsageCount } from '../embedded/key-usage.ts';
+import type { CertifiedSystem } from '../service/certificate-authority.ts';
 import { RemoteAdapter } from '../service/remote-adapter.ts';
+import { openCertificateFiles } from './certificate-files-adapter.ts';
 import { CommandChannel } from './command-channel.ts';
 import { openKeyFiles } from './key-files-adapter.ts';
 import type { ProgramSpec } from './program.ts';
 
 export interface Attached {
   readonly adapter: LayerAdapter;
+  /** The same, where its keys are certified. */
+  readonly certified?: CertifiedSystem;
+  readonly measure?: () => Readonly<Record<string, number>>;
   readonly takeCounts: () => readonly UsageCount[] | Promise<readonly UsageCount[]>;
   readonly close: () => void;
 }
@@ -18,6 +24,9 @@ export interface Attached {
 export interface AttachOptions extends EmbeddedOptions {
   /** Absolute path of a path in the configuration. */
   readonly resolve: (relative: string) => string;
+  readonly log: Log;
+  /** For trying it: how soon after a reload a server has to show its certificate. */
+  readonly shownWithinMs?: number;
 }
 
 /** @throws AdapterError where the system does not answer */
@@ -30,6 +39,18 @@ export async function openAttached(
     const channel = new CommandChannel({ crypto, ...programOf(system, resolve) });
     const adapter = await RemoteAdapter.connect(channel);
     return { adapter, takeCounts: () => adapter.takeCounts(), close: () => adapter.close() };
+  }
+  if (system.kind === 'certificate-files') {
+    const { directory, names, address, reload } = system;
+    const { adapter, keys, measure } = openCertificateFiles({
+      ...options,
+      directory: resolve(directory),
+      names,
+      address,
+      reload: programOf(reload, resolve),
+    });
+    const takeCounts = () => keys.usage.takeCounts();
+    return { adapter, certified: adapter, measure, takeCounts, close: () => keys.close() };
   }
   const { directory, reload } = system;
   const { adapter, keys } = await openKeyFiles({

@@ -28,6 +28,26 @@ export async function showsCertificate(
   });
 }
 
+export type Shown =
+  | { readonly status: 'shown'; readonly certificate: Uint8Array }
+  | { readonly status: 'unreachable'; readonly reason: string };
+
+/** The certificate (DER) that is shown to strangers, whether it holds or not. */
+export async function shownCertificate(target: ProbeTarget): Promise<Shown> {
+  let certificate: Uint8Array | undefined;
+  const { reason = 'none was shown' } = await tried(
+    target,
+    { rejectUnauthorized: false },
+    async (socket) => {
+      certificate = socket.getPeerX509Certificate()?.raw;
+      return { ok: true };
+    },
+  );
+  return certificate === undefined
+    ? { status: 'unreachable', reason }
+    : { status: 'shown', certificate };
+}
+
 /** Whether a session that the listener gave out is taken up by it again. */
 export async function resumes(target: ProbeTarget): Promise<VerificationResult> {
   let session: Buffer | undefined;

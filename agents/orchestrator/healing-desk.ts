@@ -5,21 +5,32 @@
  * orchestrators that read it apart are told apart by the auditor (`audit-healing.ts`).
  */
 
+import { eventTypes } from '#schemas/events.ts';
 import { healingLayer, healingSlot } from '#schemas/healing.ts';
 import { withDependants } from '#shared/core/dependants.ts';
-import { healingKeysIn, healingRotationOf, healingShortfall } from '#shared/core/healing.ts';
+import {
+  claimShortfall,
+  healingKeysGone,
+  healingKeysIn,
+  healingPauseMs,
+  healingRotationOf,
+  healingShortfall,
+} from '#shared/core/healing.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { isHealingSigned } from '#shared/crypto/healing-signature.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { OrchestratorPorts } from './ports.ts';
 import type { Refusal } from './request-desk.ts';
-import { surveyLayers } from './survey.ts';
+import { surveyLayers, type SurveyPorts } from './survey.ts';
 
+type HealingPorts = SurveyPorts & Pick<OrchestratorPorts, 'clock' | 'crypto'>;
 type Asked = ReceivedEvent<'healing-action-requested'>;
 
 /** Actions of one agent that are looked at within a minute; more of them only a thief asks for. */
 const heardMax = 12;
 const heardWithinMs = 60_000;
+/** How long an event is under way at the most. */
+const heardLateMs = eventTypes['healing-action-requested'].validMs;
 
 /** Whether layer 7 asked for the plan, by who the plan says asked. */
 export function isOfHealing(
@@ -30,12 +41,14 @@ export function isOfHealing(
 }
 
 export class HealingDesk {
-  readonly #ports: OrchestratorPorts;
+  readonly #ports: HealingPorts;
   readonly #rotations: () => readonly RotationState[];
   readonly #heard = new Map<string, number[]>();
+  /** Actions that were let pass, and by which event: whatever else names them comes too late. */
+  readonly #passed = new Map<string, { readonly hash: string; readonly timeMs: number }>();
   #tail: Promise<unknown> = Promise.resolve();
 
-  constructor(ports: OrchestratorPorts, rotations: () => readonly RotationState[]) {
+  constructor(ports: HealingPorts, rotations: () => readonly RotationState[]) {
     this.#ports = ports;
     this.#rotations = rotations;
   }
@@ -61,9 +74,12 @@ export class HealingDesk {
   }
 
   async #refusal(event: Asked): Promise<Refusal | undefined> {
-    const { trust, clock, crypto } = this.#ports;
+    const { trust, clock } = this.#ports;
+    const { claim } = event.body;
+    const old = claimShortfall(claim, { timeMs: event.header.timeMs, policy: trust.policy });
+    if (old !== undefined) return { code: 'ORCH-8015', reason: old };
     const states = this.#rotations();
-    const shortfall = healingShortfall(withDependants(event.body.claim.action.layers), {
+    const shortfall = healingShortfall(withDependants(claim.action.layers), {
       others: states
         .filter(({ plan }) => isOfHealing(this.#ports, plan.body))
         .map(healingRotationOf),
@@ -71,12 +87,38 @@ export class HealingDesk {
       nowMs: clock.nowMs(),
     });
     if (shortfall !== undefined) return shortfall;
-    const accepted = healingKeysIn(states);
-    for (const { slots } of await surveyLayers(this.#ports, [healingLayer])) {
-      for (const { slot, keyId } of slots) if (slot === healingSlot) accepted.add(keyId);
+    if (!isHealingSigned(this.#ports.crypto, event.body, await this.#keysInUse(states))) {
+      return { code: 'ORCH-8015', reason: `no key of ${healingSlot} in use signed the claim` };
     }
-    return isHealingSigned(crypto, event.body, accepted)
-      ? undefined
-      : { code: 'ORCH-8015', reason: `no key of ${healingSlot} in use signed the claim` };
+    return this.#reuse(event);
+  }
+
+  async #keysInUse(states: readonly RotationState[]): Promise<Set<string>> {
+    const keys = healingKeysIn(states);
+    for (const { slots } of await surveyLayers(this.#ports, [healingLayer])) {
+      for (const { slot, keyId } of slots) if (slot === healingSlot) keys.add(keyId);
+    }
+    // What is gone by the log is gone, whatever its owner says of itself.
+    for (const keyId of healingKeysGone(states)) keys.delete(keyId);
+    return keys;
+  }
+
+  /**
+   * An action is asked for by one event. What was let pass before a start is known to the log alone, and
+   * the auditor refuses a second plan for it; what was let pass long ago rests on anomalies that are old.
+   */
+  #reuse({ hash, header: { timeMs }, body: { claim } }: Asked): Refusal | undefined {
+    const { trust, clock } = this.#ports;
+    const { clock_skew_ms: skewMs } = trust.policy.policies.rotation;
+    const keptMs = healingPauseMs(trust.policy) + heardLateMs + 2 * skewMs;
+    for (const [actionId, passed] of this.#passed) {
+      if (passed.timeMs < clock.nowMs() - keptMs) this.#passed.delete(actionId);
+    }
+    const first = this.#passed.get(claim.actionId);
+    if (first !== undefined && first.hash !== hash) {
+      return { code: 'ORCH-8009', reason: `${claim.actionId} was asked for before` };
+    }
+    this.#passed.set(claim.actionId, { hash, timeMs });
+    return undefined;
   }
 }

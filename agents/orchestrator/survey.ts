@@ -13,6 +13,10 @@ import { askTimeoutMs, type OrchestratorPorts } from './ports.ts';
 const inspectionCheck = compile(LayerInspection);
 const zeroDigest = '0'.repeat(64);
 
+export type SurveyPorts = Pick<OrchestratorPorts, 'trust'> & {
+  readonly exchange: Pick<OrchestratorPorts['exchange'], 'ask'>;
+};
+
 /** As `surveyLayers`, without the agents whose enrolments were revoked: what there is to look at. */
 export async function surveyMembers(ports: OrchestratorPorts): Promise<LayerInspection[]> {
   const inspections = await surveyLayers(ports);
@@ -21,7 +25,7 @@ export async function surveyMembers(ports: OrchestratorPorts): Promise<LayerInsp
 
 /** Inspections of all agents of `layers` (all layers unless told), in order of agent id. */
 export async function surveyLayers(
-  ports: OrchestratorPorts,
+  ports: SurveyPorts,
   layers?: readonly number[],
 ): Promise<LayerInspection[]> {
   const agents = ports.trust
@@ -31,7 +35,7 @@ export async function surveyLayers(
   return Promise.all(agents.map((agent) => inspect(ports, agent)));
 }
 
-async function inspect(ports: OrchestratorPorts, agent: Enrolled): Promise<LayerInspection> {
+async function inspect(ports: SurveyPorts, agent: Enrolled): Promise<LayerInspection> {
   if (agent.revokedAtMs !== undefined) return absent(agent, revokedReason(agent.revokedAtMs));
   const to = { agentId: agent.agentId, channel: `layer-${agent.layer}` };
   try {

@@ -41,6 +41,8 @@ export interface KnownLeaf {
   readonly leafIndex: number;
   readonly type: string;
   readonly senderId: string;
+  /** Of the event, by its sender. */
+  readonly timeMs: number;
   /** Undefined for types that no entry takes anything from, and for leaves without content. */
   readonly consumable?: ConsumableBody;
 }

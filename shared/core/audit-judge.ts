@@ -29,7 +29,7 @@ import {
   type KnownLeaf,
 } from './audit-evidence.ts';
 import { consumableOf, isBody } from './audit-bodies.ts';
-import { healingMisfit } from './audit-healing.ts';
+import { healingMisfit, type HealingCode } from './audit-healing.ts';
 import { AuditedEpochs, type EpochCode } from './audit-epochs.ts';
 import type { OfferedKind } from './document-review.ts';
 import { sameMembers } from './equality.ts';
@@ -64,14 +64,13 @@ export type JudgementCode =
   | EpochCode
   | RejectionCode
   | SlotsRejection['rejected']
+  | HealingCode
   /** Index or link of the entry is not the next of its saga, or the subject is another saga's. */
   | 'SAGA_CHAIN'
   /** A reservation or release that its rotation does not wait for. */
   | 'SLOTS_NOT_COMMANDED'
   /** A rotation goes on as if it held slots that the ledger does not give it. */
   | 'SLOTS_NOT_HELD'
-  /** A rotation for a healing action while another one runs, or soon after it. */
-  | 'HEALING_CONFLICT'
   | 'CONTENT_UNREADABLE'
   /** An `event-restored` that does not carry the leaf it names. */
   | 'RESTORED_UNKNOWN'
@@ -310,9 +309,10 @@ export class AuditJudge {
         leafOf: (leaf) => this.#leaves.get(leaf),
         rotations: this.rotations(),
         policy,
-        nowMs: event.atMs,
+        atMs: event.atMs,
+        announcedMs: audited.announced.timeMs,
       });
-      if (healing !== undefined) return refused('HEALING_CONFLICT', healing);
+      if (healing !== undefined) return refused(healing.code, healing.reason);
       const opening = { sagaId, planDigest: digestOf(event.plan), entryHash: hash };
       saga.state = beginRotation(opening, { index: 0, consumed, event });
       this.#sagas.set(sagaId, saga);
@@ -367,6 +367,7 @@ export class AuditJudge {
       leafIndex,
       type: announced.type,
       senderId: sender.agentId,
+      timeMs: announced.timeMs,
       ...(consumable === undefined ? {} : { consumable }),
     });
   }

@@ -121,6 +121,7 @@ export interface HealingRotation {
   readonly sagaId: string;
   readonly layers: readonly number[];
   readonly phase: RotationPhase;
+  /** By the plan, which the signer dated, or by its first entry: the later of the two. */
   readonly beganAtMs: number;
   readonly expiresAtMs: number;
 }
@@ -131,8 +132,14 @@ export function healingRotationOf({
   phase,
   beganAtMs,
 }: RotationState): HealingRotation {
-  const { affected_layers: layers, expires_at: expiresAt } = plan.body;
-  return { sagaId, layers, phase, beganAtMs, expiresAtMs: instantMs(expiresAt) };
+  const { affected_layers: layers, created_at: createdAt, expires_at: expiresAt } = plan.body;
+  return {
+    sagaId,
+    layers,
+    phase,
+    beganAtMs: Math.max(beganAtMs, instantMs(createdAt)),
+    expiresAtMs: instantMs(expiresAt),
+  };
 }
 
 /**
@@ -150,7 +157,37 @@ export function healingKeysIn(rotations: readonly RotationState[]): Set<string> 
       keys.add(candidate.keyId);
     }
   }
+  for (const keyId of healingKeysGone(rotations)) keys.delete(keyId);
   return keys;
+}
+
+/** Keys of the slot that a rotation has destroyed, or has dropped on its way back: for good. */
+export function healingKeysGone(rotations: readonly RotationState[]): Set<string> {
+  const keys = new Set<string>();
+  for (const { slots, phase } of rotations) {
+    const progress = slots.find(({ slot }) => slot === healingSlot);
+    if (progress === undefined) continue;
+    const { checkpoint, candidate, retired } = progress;
+    if (retired.length > 0) keys.add(checkpoint.keyId);
+    if (candidate !== null && phase === 'rolled_back') keys.add(candidate.keyId);
+  }
+  return keys;
+}
+
+/**
+ * Why a claim is not taken at the time of its event, or undefined: what it rests on is of later, or older
+ * than the time in which an emergency has to be over.
+ */
+export function claimShortfall(
+  { anomalies }: HealingClaim,
+  { timeMs, policy }: { readonly timeMs: number; readonly policy: PolicyBody },
+): string | undefined {
+  const { clock_skew_ms: skewMs } = policy.policies.rotation;
+  const times = anomalies.map(({ atMs }) => atMs);
+  if (Math.max(...times) > timeMs + skewMs) return 'an anomaly of the claim is from the future';
+  return Math.min(...times) < timeMs - healingPauseMs(policy) - skewMs
+    ? 'an anomaly of the claim is old'
+    : undefined;
 }
 
 /** How long a layer that was turned is left alone: the time in which an emergency has to be over. */

@@ -15,7 +15,7 @@ import { isHealingRequest, requestOfClaim } from './healing.ts';
 import { instantMs } from './instant.ts';
 import { planFaults } from './plan-faults.ts';
 import { memberShortfall, type LayerAgent } from './plan-members.ts';
-import { timingFault } from './plan-timing.ts';
+import { planningMs, timingFault } from './plan-timing.ts';
 import { windowOf } from './plan-window.ts';
 import type { DocumentDigests } from './planner.ts';
 import { policyAllows } from './policy.ts';
@@ -113,6 +113,10 @@ function timeShortfall(
   const createdMs = instantMs(plan.created_at);
   const expiresMs = instantMs(plan.expires_at);
   if (createdMs > nowMs + skewMs) return refuse('ORCH-8004', 'the plan is from the future');
+  // What is dated back would count as turned long ago, by rules that look at what was turned lately.
+  if (createdMs < nowMs - skewMs - planningMs) {
+    return refuse('ORCH-8004', 'the plan was made long ago');
+  }
   if (expiresMs <= nowMs) return refuse('ORCH-8004', 'the plan has expired');
   return expiresMs - createdMs > validMs
     ? refuse('ORCH-8002', 'the plan would hold longer than the policy allows')

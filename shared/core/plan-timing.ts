@@ -21,6 +21,9 @@ export interface TimingFault {
   readonly reason: string;
 }
 
+/** From the making of a plan to the signer's word on it, and to its first entry, at the longest. */
+export const planningMs = 60_000;
+
 /** When an emergency that was asked for at `requestedAtMs` must be over. */
 export function emergencyDeadlineMs(policy: PolicyBody, requestedAtMs: number): number {
   return requestedAtMs + policy.policies.key_lifecycle.emergency_rotation_sla_minutes * 60_000;

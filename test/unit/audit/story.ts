@@ -302,7 +302,13 @@ class Telling {
 
 type Untimed<Event> = Event extends { atMs: number } ? Omit<Event, 'atMs'> : never;
 
-function inspection({ agentId, layer }: { agentId: string; layer: number }): LayerInspection {
+export function inspection({
+  agentId,
+  layer,
+}: {
+  agentId: string;
+  layer: number;
+}): LayerInspection {
   return {
     agentId,
     adapter: 'story',

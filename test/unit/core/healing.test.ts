@@ -190,6 +190,10 @@ describe('the signer', () => {
     }
     const later = { ...checkOf(plan, { ...requested, timeMs: nowMs - 60_000 }) };
     expect(checkStatement(later)).toMatchObject({ code: 'ORCH-8004' });
+    // Dated back, it would count as long ago for the next one.
+    const at = (atMs: number) => checkStatement({ ...checkOf(plan, requested), nowMs: atMs });
+    expect(at(nowMs + 90_000)).toBe('ok');
+    expect(at(nowMs + 90_001)).toMatchObject({ reason: 'the plan was made long ago' });
   });
 
   it('authorizes it by the same event, with the approvals of emergencies', () => {
@@ -202,11 +206,18 @@ describe('the signer', () => {
   });
 });
 
+/** The action as a consumed event, with another claim. */
+function acting(change: Partial<HealingClaim>) {
+  const body = { ...requested.body, claim: { ...claim, ...change } };
+  return { type: requested.type, body };
+}
+
 describe('the audit', () => {
   const leaf: KnownLeaf = {
     leafIndex: 1,
     type: requested.type,
     senderId: requested.senderId,
+    timeMs: requested.timeMs,
     consumable: { type: requested.type, body: requested.body },
   };
   const leaves = new Map([[requested.hash, leaf]]);
@@ -252,15 +263,18 @@ describe('the audit', () => {
       event: {
         type: 'plan-drafted',
         atMs: nowMs,
-        plan: signed({ ...plan, rotation_plan_id: 'rot-0' }),
+        plan: signed({ ...plan, rotation_plan_id: 'rot-0', request: digestOf('healing 0') }),
       },
     });
-    const judge = (rotations: (typeof first)[], atMs: number, leafOf = context.leafOf) =>
-      healingMisfit(plan, { leafOf, rotations, policy, nowMs: atMs });
-    expect(judge([], nowMs)).toBeUndefined();
-    expect(judge([first], nowMs + 1)).toContain('rot-0');
-    expect(judge([first], nowMs + 1, () => ({ ...leaf, type: 'rotation-requested' }))).toBe(
-      undefined,
-    );
+    const other = { ...leaf, consumable: acting({ actionId: 'heal-0' }) };
+    const leafOf = (hash: string) => (hash === digestOf('healing 0') ? other : leaf);
+    const judge = (rotations: (typeof first)[], by: EvidenceContext['leafOf'] = leafOf) => {
+      const times = { atMs: nowMs, announcedMs: nowMs };
+      return healingMisfit(plan, { leafOf: by, rotations, policy, ...times });
+    };
+    expect(judge([])).toBeUndefined();
+    expect(judge([first])).toMatchObject({ code: 'HEALING_CONFLICT' });
+    const { consumable: _, ...operators } = { ...leaf, type: 'rotation-requested' };
+    expect(judge([first], () => operators)).toBeUndefined();
   });
 });

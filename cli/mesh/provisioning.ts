@@ -40,10 +40,8 @@ import { registryBody, type Validity } from './registry-body.ts';
 import { serviceSocketsOf, writeServiceConfigs } from './services.ts';
 import {
   keyRoles,
-  prepareRootToken,
   prepareToken,
   roleSigner,
-  rootTokenConfig,
   settleToken,
   tokenConfig,
   type PreparedSigner,
@@ -112,13 +110,6 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
   onProgress(
     choice.kind === 'file' ? 'file token: not an HSM' : 'software token (SoftHSM2): not an HSM',
   );
-  if (options.services === true) {
-    onProgress(
-      choice.kind === 'file'
-        ? "layer 4's root KEK: in a file"
-        : "layer 4's root KEK: in a software token of its own (SoftHSM2): not an HSM",
-    );
-  }
   const [identities, measurements, signer] = await settled(
     Promise.all(members.map((member) => makeIdentity(crypto, layout, member))),
     measureAlgorithms(),
@@ -138,9 +129,9 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
         ...{ mesh, rootDigest, port, token, services },
         ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
       }),
-      ...(services ? [makeServices(crypto, layout, choice)] : []),
+      ...(services ? [writeServiceConfigs(layout)] : []),
     ]);
-    await settleTokens(layout, layoutOf(options.root), options);
+    if (choice.kind === 'softhsm') await settleToken(layout, options.root);
     const adminNkey = await makeAdmin(layout);
     const fields = { mesh, rootDigest, port, token: choice.kind, adminNkey };
     return await writeMeshFile(layout, { ...fields, ...(services ? { services } : {}) });
@@ -151,27 +142,6 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
       anchor?.signingKey.wipe();
     }
   }
-}
-
-/** Layer 4 has a token of its own, where there are any. */
-async function makeServices(
-  crypto: CryptoProvider,
-  layout: MeshLayout,
-  choice: TokenChoice,
-): Promise<void> {
-  if (choice.kind === 'file') return writeServiceConfigs(layout, undefined);
-  await writeServiceConfigs(layout, rootTokenConfig(choice.libraryPath));
-  await prepareRootToken(crypto, layout.rootTokenDirectory, choice.libraryPath);
-}
-
-async function settleTokens(
-  building: MeshLayout,
-  settled: MeshLayout,
-  { token, services = false }: ProvisioningOptions,
-): Promise<void> {
-  if (token.kind === 'file') return;
-  await settleToken(building.tokenDirectory, settled.tokenDirectory);
-  if (services) await settleToken(building.rootTokenDirectory, settled.rootTokenDirectory);
 }
 
 async function makeDirectories(layout: MeshLayout): Promise<void> {

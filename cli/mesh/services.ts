@@ -4,7 +4,7 @@
  */
 import { relative, join } from 'node:path';
 import { layerNames, layerNumbers, type LayerNumber } from '#schemas/layers.ts';
-import { peersServed, type ServiceConfig, type ServiceToken } from '#schemas/service.ts';
+import { peersServed, type ServiceConfig } from '#schemas/service.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
 import type { ProcessSpec } from './supervised-process.ts';
@@ -21,17 +21,11 @@ export function serviceId(layer: LayerNumber): string {
   return `${layerNames[layer]}-service`;
 }
 
-/** `token`: where layer 4 has its root KEK; in a file of its own without one. */
-export async function writeServiceConfigs(
-  layout: MeshLayout,
-  token: ServiceToken | undefined,
-): Promise<void> {
+export async function writeServiceConfigs(layout: MeshLayout): Promise<void> {
   await makeDirectory(join(layout.root, 'services'));
   for (const layer of layerNumbers) {
     await makeDirectory(layout.serviceDirectory(layer));
-    const own = configOf(layout, layer);
-    const content = layer === 4 && token !== undefined ? { ...own, token } : own;
-    const config = `${JSON.stringify(content, null, 2)}\n`;
+    const config = `${JSON.stringify(configOf(layout, layer), null, 2)}\n`;
     await createFile(layout.serviceConfigFile(layer), config);
   }
 }

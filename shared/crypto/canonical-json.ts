@@ -1,9 +1,9 @@
 /**
- * Canonical JSON (RFC 8785), the bytes that a signed document's signatures cover. The package
- * `canonicalize` writes them; here stands what it must never be given, because it would silently
- * drop or change it: undefined, functions, class instances, numbers that JSON cannot carry exactly.
+ * Canonical JSON (RFC 8785), the bytes that a signed document's signatures cover: strings and numbers as
+ * ECMAScript writes them, fields sorted by UTF-16 code units. What JSON would silently drop or change is
+ * refused: undefined, functions, class instances, numbers that it cannot carry exactly. Property tests
+ * hold it to the package `canonicalize`.
  */
-import canonicalize from 'canonicalize';
 import { utf8 } from './bytes.ts';
 import { CryptoError } from './errors.ts';
 
@@ -23,9 +23,7 @@ const keysRefused: ReadonlySet<string> = new Set(['__proto__', 'constructor', 'p
  */
 export function canonicalJson(value: unknown): Uint8Array {
   if (!isJson(value)) throw new CryptoError('NOT_ENCODABLE', 'the value is not canonical JSON');
-  const text = canonicalize(value);
-  if (text === undefined) throw new CryptoError('NOT_ENCODABLE', 'the value has no JSON form');
-  const bytes = utf8(text);
+  const bytes = utf8(written(value));
   if (bytes.length > jsonBytesMax) {
     throw new CryptoError('NOT_ENCODABLE', `a document has at most ${jsonBytesMax} bytes`);
   }
@@ -43,10 +41,41 @@ export function isJson(value: unknown, depth = 1): value is JsonValue {
     return Number.isFinite(value) && (!Number.isInteger(value) || Number.isSafeInteger(value));
   }
   if (typeof value !== 'object' || depth > jsonDepthMax) return false;
-  if (Array.isArray(value)) return Array.from(value).every((item) => isJson(item, depth + 1));
+  return Array.isArray(value) ? areJson(value, depth) : isJsonObject(value, depth);
+}
+
+/** A hole is undefined here too. */
+function areJson(items: readonly unknown[], depth: number): boolean {
+  for (const item of items) {
+    if (!isJson(item, depth + 1)) return false;
+  }
+  return true;
+}
+
+function isJsonObject(value: object, depth: number): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   if (prototype !== Object.prototype && prototype !== null) return false;
-  return Object.entries(value).every(
-    ([key, item]) => !keysRefused.has(key) && key.isWellFormed() && isJson(item, depth + 1),
-  );
+  const fields = value as Readonly<Record<string, unknown>>;
+  for (const key of Object.keys(fields)) {
+    if (keysRefused.has(key) || !key.isWellFormed() || !isJson(fields[key], depth + 1)) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/** Of what `isJson`. */
+function written(value: JsonValue): string {
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  if (Array.isArray(value)) {
+    let items = '';
+    for (const item of value) items += items === '' ? written(item) : `,${written(item)}`;
+    return `[${items}]`;
+  }
+  let fields = '';
+  for (const key of Object.keys(value).sort()) {
+    const field = `${JSON.stringify(key)}:${written(value[key] ?? null)}`;
+    fields += fields === '' ? field : `,${field}`;
+  }
+  return `{${fields}}`;
 }

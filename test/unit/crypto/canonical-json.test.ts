@@ -1,4 +1,5 @@
 /** Canonical JSON (RFC 8785): the sorted form, and the refusal of what JSON would silently change. */
+import canonicalize from 'canonicalize';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { canonicalJson, isJson, jsonBytesMax } from '#shared/crypto/canonical-json.ts';
@@ -44,6 +45,18 @@ describe('canonicalJson', () => {
           expect(text(JSON.parse(text(value)))).toBe(text(value));
         },
       ),
+    );
+  });
+
+  test('writes what the package canonicalize writes', () => {
+    fc.assert(
+      fc.property(
+        fc.jsonValue({ maxDepth: 6, stringUnit: 'binary' }).filter((value) => isJson(value)),
+        (value) => {
+          expect(text(value)).toBe(canonicalize(value));
+        },
+      ),
+      { numRuns: 500 },
     );
   });
 

@@ -127,7 +127,11 @@ export function equalConstantTime(left: Uint8Array, right: Uint8Array): boolean 
 export function uint64(value: number): Uint8Array {
   invariant(Number.isSafeInteger(value) && value >= 0, 'a non-negative safe integer');
   const bytes = new Uint8Array(8);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(value));
+  let rest = value;
+  for (let at = 7; rest > 0; at -= 1) {
+    bytes[at] = rest % 256;
+    rest = Math.floor(rest / 256);
+  }
   return bytes;
 }
 
@@ -136,10 +140,18 @@ export function uint64(value: number): Uint8Array {
  * never join to the same bytes. Each part has at most 65,535 bytes.
  */
 export function lengthPrefixed(...parts: readonly Uint8Array[]): Uint8Array {
-  const joined: Uint8Array[] = [];
+  let length = 0;
   for (const part of parts) {
     invariant(part.length <= LENGTH_MAX, 'a part of at most 65,535 bytes');
-    joined.push(Uint8Array.of(part.length >> 8, part.length & 0xff), part);
+    length += 2 + part.length;
   }
-  return concat(...joined);
+  const joined = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    joined[at] = part.length >> 8;
+    joined[at + 1] = part.length & 0xff;
+    joined.set(part, at + 2);
+    at += 2 + part.length;
+  }
+  return joined;
 }

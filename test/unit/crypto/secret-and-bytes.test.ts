@@ -78,11 +78,15 @@ describe('bytes', () => {
         expect(toHex(lengthPrefixed(...left)) === toHex(lengthPrefixed(...right))).toBe(same);
       }),
     );
+    const [long, none] = [new Uint8Array(258).fill(7), new Uint8Array(0)];
+    expect(toHex(lengthPrefixed(none, long))).toBe(`00000102${'07'.repeat(258)}`);
     expect(() => lengthPrefixed(new Uint8Array(65_536))).toThrow('invariant');
   });
 
   test('numbers, text and comparison', () => {
     expect(toHex(uint64(2 ** 53 - 1))).toBe('001fffffffffffff');
+    expect(toHex(uint64(0))).toBe('0000000000000000');
+    expect(toHex(uint64(0x01_0203_0405))).toBe('0000000102030405');
     expect(() => uint64(-1)).toThrow('invariant');
     expect(() => utf8('\ud800')).toThrow('invariant');
     expect(equalConstantTime(utf8('ab'), utf8('ab'))).toBe(true);

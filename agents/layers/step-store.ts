@@ -12,6 +12,7 @@ import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
 import { RotationAuthorization, RotationPlan } from '#schemas/plan.ts';
 import { compile, type TSchema, type Validator } from '#schemas/primitives.ts';
 import { StepReported } from '#schemas/steps.ts';
+import { samePublicBytes } from '#shared/crypto/bytes.ts';
 import { decodeCanonical, encodeCanonical } from '#shared/crypto/canonical-msgpack.ts';
 import { invariant } from '#shared/crypto/errors.ts';
 import { transact, translated } from './sqlite.ts';
@@ -111,8 +112,17 @@ const reportCheck = compile(StepReported);
 
 type Row = Record<string, SQLOutputValue>;
 
+/** What was read of a saga last, so that a plan of thousands of values is not decoded for each step. */
+interface Kept {
+  readonly stored: Uint8Array;
+  readonly plan: RotationPlan;
+}
+/** Sagas of which it is kept; those that are older are read again. */
+const keptMax = 8;
+
 export class StepStore {
   readonly #database: DatabaseSync;
+  readonly #kept = new Map<string, Kept>();
 
   /** Uses, and does not close, a database of `openDatabase`. @throws AdapterError */
   constructor(database: DatabaseSync) {
@@ -124,7 +134,7 @@ export class StepStore {
     const [row] = this.#read('SELECT * FROM sagas WHERE saga_id = ?', sagaId);
     if (row === undefined) return undefined;
     const memory = {
-      plan: decoded(planCheck, row['plan']),
+      plan: this.#plan(sagaId, row['plan']),
       planDigest: text(row['plan_digest']),
       lastIndex: integer(row['last_index']),
     };
@@ -132,6 +142,22 @@ export class StepStore {
     return authorization === null
       ? memory
       : { ...memory, authorization: decoded(authorizationCheck, authorization) };
+  }
+
+  /** As it is stored now; the same object for as long as that does not change. */
+  #plan(sagaId: string, stored: SQLOutputValue | undefined): RotationPlan {
+    const known = this.#kept.get(sagaId);
+    const isKnown = stored instanceof Uint8Array && known !== undefined;
+    if (isKnown && samePublicBytes(known.stored, stored)) return known.plan;
+    const plan = decoded(planCheck, stored);
+    invariant(stored instanceof Uint8Array, 'a stored plan is bytes');
+    this.#kept.delete(sagaId);
+    for (const oldest of this.#kept.keys()) {
+      if (this.#kept.size < keptMax) break;
+      this.#kept.delete(oldest);
+    }
+    this.#kept.set(sagaId, { stored, plan });
+    return plan;
   }
 
   /** The report of a command that was carried out, as it was first written. */
@@ -202,7 +228,7 @@ export class StepStore {
             at_ms = excluded.at_ms`,
         task.sagaId,
         saga.planDigest,
-        encoded(saga.plan),
+        this.#stored(task.sagaId, saga.plan),
         saga.authorization === undefined ? null : encoded(saga.authorization),
         task.sagaIndex,
         atMs,
@@ -263,6 +289,12 @@ export class StepStore {
       );
       this.#run('DELETE FROM candidates WHERE saga_id NOT IN (SELECT saga_id FROM sagas)');
     });
+  }
+
+  /** What was read stays as it was written, whoever encodes it. */
+  #stored(sagaId: string, plan: RotationPlan): Uint8Array {
+    const known = this.#kept.get(sagaId);
+    return known?.plan === plan ? known.stored : encoded(plan);
   }
 
   #recordKeys({ task, candidates, acceptedPeers, withdrawnPeers, droppedPeers }: Outcome): void {

@@ -139,6 +139,12 @@ export class KeyStore {
     return this.#read(`SELECT ${columns} FROM versions ${order}`, slot).map(versionOf);
   }
 
+  /** Of all slots, by slot; newest first, destroyed ones included. */
+  allVersions(): ReadonlyMap<string, readonly StoredVersion[]> {
+    const rows = this.#read(`SELECT ${columns} FROM versions ORDER BY slot, version DESC`);
+    return Map.groupBy(rows.map(versionOf), ({ slot }) => slot);
+  }
+
   version(slot: string, version: number): StoredVersion | undefined {
     const where = 'WHERE slot = ? AND version = ?';
     return this.#read(`SELECT ${columns} FROM versions ${where}`, slot, version).map(versionOf)[0];
@@ -344,9 +350,7 @@ export class KeyStore {
   }
 
   #prepared(sql: string): StatementSync {
-    const known = this.#statements.get(sql);
-    if (known !== undefined) return known;
-    const statement = this.#database.prepare(sql);
+    const statement = this.#statements.get(sql) ?? this.#database.prepare(sql);
     this.#statements.set(sql, statement);
     return statement;
   }

@@ -13,9 +13,14 @@ import type { Draws } from './model.ts';
 type Change =
   { readonly position: number; readonly bytes: Uint8Array } | { readonly truncatedTo: number };
 
+/** Buffers of worlds that are over: growing again costs more than all that is written into them. */
+const idle: Uint8Array<ArrayBuffer>[] = [];
+const idleMax = 16;
+const none = new Uint8Array(0);
+
 /** Bytes that grow and shrink. */
 class Bytes {
-  #buffer = new Uint8Array(1 << 12);
+  #buffer = idle.pop() ?? new Uint8Array(1 << 12);
   #length = 0;
 
   get length(): number {
@@ -32,18 +37,26 @@ class Bytes {
       this.#resize(change.truncatedTo);
       return;
     }
-    this.#resize(Math.max(this.#length, change.position + change.bytes.length));
-    this.#buffer.set(change.bytes, change.position);
+    const { position, bytes } = change;
+    // What is between the old end and a write beyond it is empty.
+    this.#resize(Math.max(this.#length, position + bytes.length), position);
+    this.#buffer.set(bytes, position);
   }
 
-  #resize(length: number): void {
+  /** For the next one. */
+  release(): void {
+    if (idle.length < idleMax) idle.push(this.#buffer);
+    this.#buffer = none;
+    this.#length = 0;
+  }
+
+  #resize(length: number, emptyTo = length): void {
     if (length > this.#buffer.length) {
       const grown = new Uint8Array(Math.max(length, 2 * this.#buffer.length));
       grown.set(this.view());
       this.#buffer = grown;
     }
-    // What is between the old end and a write beyond it is empty.
-    if (length < this.#length) this.#buffer.fill(0, length, this.#length);
+    if (emptyTo > this.#length) this.#buffer.fill(0, this.#length, emptyTo);
     this.#length = length;
   }
 }
@@ -61,6 +74,12 @@ export class SimulatedLog {
   /** What is on the disk: a view, until the next change. */
   get durable(): Uint8Array {
     return this.#durable.view();
+  }
+
+  /** The world is over. */
+  release(): void {
+    this.#durable.release();
+    this.#image.release();
   }
 
   open(access: Access): LogFile {

@@ -108,7 +108,9 @@ export class SimulatedDisk {
   /** The world is over: its databases go on to the next one. */
   release(): void {
     for (const database of this.#databases.values()) database.release();
+    for (const log of this.#logs.values()) log.release();
     this.#databases.clear();
+    this.#logs.clear();
   }
 
   #losePower(access: Access): void {

@@ -195,6 +195,23 @@ describe('a small file', () => {
 });
 
 describe('a log', () => {
+  test('is empty where nothing was written, whatever worlds before it wrote', async () => {
+    for (const byte of [7, 8, 9]) {
+      const agent = new AgentDisk();
+      const log = await agent.outcome(agent.begin().logFile('audit.log'));
+      if (log === 'never') throw new Error('the log opens');
+      await agent.outcome(log.write(0, new Uint8Array(10_000).fill(byte)));
+      await agent.outcome(log.truncate(1));
+      await agent.outcome(log.write(4, Uint8Array.of(byte)));
+      await agent.outcome(log.sync());
+      expect([...(await log.read(0, 20))]).toEqual([byte, 0, 0, 0, byte]);
+      expect([...(agent.disk.peekLog('audit.log') ?? [])]).toEqual([byte, 0, 0, 0, byte]);
+      await agent.outcome(log.truncate(8));
+      expect([...(await log.read(0, 20))]).toEqual([byte, 0, 0, 0, byte, 0, 0, 0]);
+      agent.disk.release();
+    }
+  });
+
   const whole = [1, 1, 1, 2, 2, 2, 3, 3, 3];
 
   async function crashed(seed: number): Promise<number[]> {

@@ -61,6 +61,21 @@ it('finds each of many needles at every offset, and no other', () => {
   expect(needles.findIn(bytes)).toEqual(['needle 7']);
 });
 
+it('finds a needle in every form among text of the same letters', () => {
+  const needles = new Needles();
+  const secrets = Array.from({ length: 200 }, (_, at) => hashOf(`needle ${at}`));
+  for (const [at, each] of secrets.entries()) needles.add(`${at}`, Buffer.from(each, 'hex'));
+  const letters = Array.from({ length: 400 }, (_, at) => hashOf(`other ${at}`)).join('');
+  expect(needles.findIn(Buffer.from(letters))).toEqual([]);
+  for (const [at, each] of secrets.entries()) {
+    const cut = 7 + at * 63;
+    const among = (text: string) => Buffer.from(letters.slice(0, cut) + text + letters.slice(cut));
+    expect(needles.findIn(among(each))).toEqual([`${at} (hexadecimal)`]);
+    const short = Buffer.from(each, 'hex').toString('base64url');
+    expect(needles.findIn(among(short))).toEqual([`${at} (base64url)`]);
+  }
+});
+
 it('12: sees wrong events that were accepted', () => {
   const stage = new Stage();
   const [unsigned, tampered] = [hashOf('unsigned'), hashOf('tampered')];

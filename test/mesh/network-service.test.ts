@@ -1,8 +1,13 @@
 /** Layer 3 turned by a mesh while clients use it: certified by the signer, at no request's cost. */
 
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import {
+  openCertificateFiles,
+  type CertificateFiles,
+} from '#agents/layers/attached/certificate-files-adapter.ts';
 import { CertifiedAdapter } from '#agents/layers/service/certified-adapter.ts';
 import { openService } from '#agents/layers/3-network/service.ts';
 import { SignerAuthority } from '#agents/layers/3-network/signer-authority.ts';
@@ -10,6 +15,8 @@ import { TlsClient } from '#agents/layers/service/tls-client.ts';
 import { authorityKeyName } from '#agents/signer/certificate-office.ts';
 import type { Token } from '#shared/runtime/token/token.ts';
 import { validMsMax } from '#shared/core/certificate-evidence.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
+import { FileTlsServer } from '../support/file-tls-server.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { RunningService } from '../support/layer-service.ts';
 import { crypto } from '../support/world.ts';
@@ -67,6 +74,69 @@ it('turns the keys of layer 3 under load, and no request fails', async () => {
   await mesh.stop();
   remote.close();
   await network.end();
+});
+
+it("turns the keys of somebody else's server under load, and no request fails", async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gyre-files-'));
+  const directory = join(folder, 'out');
+  mkdirSync(directory);
+  const server = await FileTlsServer.start(directory);
+  const opened: { files: CertificateFiles; agent: CertifiedAdapter }[] = [];
+  const mesh = await InMemoryMesh.start({
+    times: { soakMs: 0, overlapMs: 300 },
+    certificateNames: names,
+    tokenOf: withAuthority,
+    adapterOf: (layer, embedded, { exchange, trust, clock, log }) => {
+      if (layer !== 3) return embedded;
+      const files = openCertificateFiles({
+        layer,
+        disk: new SystemDisk(folder),
+        crypto,
+        clock,
+        log,
+        usageWindowMs: 0,
+        directory,
+        names,
+        address: { host: '127.0.0.1', port: server.port },
+        reload: { program: 'sh', arguments: ['-c', `kill -HUP ${server.pid}`] },
+      });
+      const authority = new SignerAuthority({ exchange, trust });
+      const validMs = (): number => validMsMax(trust.policy);
+      const agent = new CertifiedAdapter({ remote: files.adapter, authority, validMs, clock, log });
+      agent.start();
+      opened.push({ files, agent });
+      return agent;
+    },
+  });
+  const shown = () => opened[0]?.files.measure()['certificate-shown'];
+  await expect.poll(shown, { timeout: 20_000 }).toBe(1);
+  const roots = readFileSync(join(directory, 'roots.pem'), 'utf8');
+  const user = new TlsClient({ host: '127.0.0.1', port: server.port, name: 'localhost', roots });
+  const counts = { done: 0, failed: 0 };
+  let isOver = false;
+  const load = async (): Promise<void> => {
+    while (!isOver) {
+      const answer = await user.ask({ method: 'GET', path: '/' }).catch(() => null);
+      counts[answer?.status === 'done' ? 'done' : 'failed'] += 1;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const using = load();
+  const plan = await mesh.approvedPlan([3]);
+  expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
+  await mesh.until(plan.planId, ['retired']);
+  isOver = true;
+  await using;
+  expect(counts).toMatchObject({ failed: 0 });
+  expect(counts.done).toBeGreaterThan(5);
+  expect(await mesh.versions()).toMatchObject({ '3/tls-certificate': 2 });
+  expect(readdirSync(join(directory, 'versions')).map((name) => name[0])).toEqual(['2']);
+  user.close();
+  for (const { agent } of opened) await agent.stop();
+  await mesh.stop();
+  for (const { files } of opened) files.keys.close();
+  await server.stop();
+  rmSync(folder, { recursive: true });
 });
 
 /** The keys of the test, and the authority's beside them. */

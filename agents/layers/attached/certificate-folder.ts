@@ -77,6 +77,8 @@ export class CertificateFolder {
   write(name: string, { key, chain }: CertificatePair): void {
     if (this.names().includes(name)) return;
     kept(this.#directory, () => {
+      // Where an earlier try failed in the midst, its key lies there.
+      this.#wipe(`${unfinished}${name}`);
       const fresh = this.#place(pairs, `${unfinished}${name}`);
       mkdirSync(fresh, { mode: 0o700 });
       createDurablySync(join(fresh, keyFile), key);

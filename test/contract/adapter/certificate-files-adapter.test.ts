@@ -18,7 +18,9 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { LocalAuthority } from '#agents/layers/3-network/local-authority.ts';
+import { AdapterError } from '#agents/layers/adapter.ts';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
+import { CertificateFolder } from '#agents/layers/attached/certificate-folder.ts';
 import { openAttached, type Attached } from '#agents/layers/attached/open-attached.ts';
 import { CertifiedAdapter } from '#agents/layers/service/certified-adapter.ts';
 import { AttachedSystem } from '#schemas/config.ts';
@@ -181,6 +183,18 @@ describe('certificate files', () => {
     await (await world.open()).certifyAll();
     expect(world.versions()).toEqual([1]);
     expect(await world.adapter.verify(slot, 1)).toEqual({ ok: true });
+  });
+
+  test('a try at writing that failed in the midst is no obstacle to the next', () => {
+    const place = join(world.place, 'apart');
+    const folder = new CertificateFolder(place);
+    mkdirSync(join(place, 'versions', '.new-1-a'));
+    writeFileSync(join(place, 'versions', '.new-1-a', 'key.pem'), 'half of a');
+    folder.write('1-a', { key: Buffer.from('a key'), chain: 'a chain' });
+    folder.point('1-a');
+    expect(folder.names()).toEqual(['1-a']);
+    expect(readFileSync(join(place, 'current', 'key.pem'), 'utf8')).toBe('a key');
+    expect(() => folder.remove('1-a')).toThrow(AdapterError);
   });
 
   test('a server that does not take the new key goes on with the old one, which is put back in place', async () => {

@@ -63,6 +63,8 @@ const summary = {
   atMs: TimeMs(),
   /** Approvals that are still missing, while it waits for them. */
   awaitsApprovals: Type.Optional(Uint(16)),
+  /** Uses of keys that are to go, which they hold up; absent where nothing does. */
+  usesLeft: Type.Optional(Uint()),
   failure: Type.Optional(Failure),
 };
 export const RotationSummary = open(summary);
@@ -113,6 +115,8 @@ const State = open({
       activated: List(Type.Unknown(), { itemsMax: 1_024 }),
       /** Members, the owner among them, that were revoked while the rotation waited for them. */
       revoked: List(AgentId(), { itemsMax: 1_024 }),
+      /** Members that still use the key that is to go, and how much, as they said when last asked. */
+      heldBy: List(open({ agentId: AgentId(), uses: Uint() }), { itemsMax: 1_024 }),
     }),
     { itemsMax: 64 },
   ),

@@ -338,8 +338,8 @@ function reportOf(task: StepTask, result: EffectResult, durationMs: number): Ste
   const { commandId, sagaId, sagaIndex, planDigest, operation } = task;
   const about = { commandId, sagaId, sagaIndex, planDigest, operation, durationMs };
   if (result.status === 'done') return { ...about, status: 'done', slots: [...result.slots] };
-  const { code, reason } = result;
-  return { ...about, status: 'failed', code, reason: reasonOf(reason), slots: [] };
+  const { code, reason, slots = [] } = result;
+  return { ...about, status: 'failed', code, reason: reasonOf(reason), slots: [...slots] };
 }
 
 function refusalOf(

@@ -23,7 +23,13 @@ export type Changes = Pick<
 
 export type EffectResult =
   | { readonly status: 'done'; readonly slots: readonly ReportedSlot[]; readonly changes: Changes }
-  | { readonly status: 'failed'; readonly code: OrchCode; readonly reason: string };
+  | {
+      readonly status: 'failed';
+      readonly code: OrchCode;
+      readonly reason: string;
+      /** The keys that are in use, and how much, where that is why. */
+      readonly slots?: readonly ReportedSlot[];
+    };
 
 export interface EffectPorts {
   readonly adapter: LayerAdapter;
@@ -41,10 +47,12 @@ type SlotResult =
 class StepFailure {
   readonly code: OrchCode;
   readonly reason: string;
+  readonly slots: readonly ReportedSlot[];
 
-  constructor(code: OrchCode, reason: string) {
+  constructor(code: OrchCode, reason: string, slots: readonly ReportedSlot[] = []) {
     this.code = code;
     this.reason = reason;
+    this.slots = slots;
   }
 }
 
@@ -75,7 +83,8 @@ async function runOnce(task: StepTask, ports: EffectPorts): Promise<EffectResult
   for (const slot of task.slots) {
     const result = await effects[task.operation]({ ...ports, task, slot });
     if (result instanceof StepFailure) {
-      return { status: 'failed', code: result.code, reason: result.reason };
+      const { code, reason, slots: inUse } = result;
+      return { status: 'failed', code, reason, slots: inUse };
     }
     if (result.reported !== undefined) slots.push(result.reported);
     changes.candidates.push(...(result.candidates ?? []));
@@ -176,9 +185,8 @@ async function retire({ adapter, slot }: SlotEffect): Promise<SlotResult> {
     const dropped = { slot: slot.slot, keyId: checkpoint.keyId };
     return { reported, droppedPeers: [dropped], releases: [slot.slot] };
   }
-  if ((await adapter.usesLately(slot.slot, checkpoint.version)) > 0) {
-    return new StepFailure('ORCH-8007', `the old key of ${slot.slot} was used lately`);
-  }
+  const inUse = await adapter.usesLately(slot.slot, checkpoint.version);
+  if (inUse > 0) return stillInUse('old', { ...reported, inUse });
   await adapter.retire(slot.slot, checkpoint.version);
   return { reported, releases: [slot.slot] };
 }
@@ -230,11 +238,17 @@ async function discard(effect: SlotEffect): Promise<SlotResult> {
   const failure = found?.state === 'primary' ? await goBack(effect) : undefined;
   if (failure !== undefined) return failure;
   const key = await keyOf(adapter, slot.slot, candidate.version);
-  if (key?.state === 'withdrawn' && (await adapter.usesLately(slot.slot, candidate.version)) > 0) {
-    return new StepFailure('ORCH-8007', `the withdrawn key of ${slot.slot} was used lately`);
-  }
+  const inUse =
+    key?.state === 'withdrawn' ? await adapter.usesLately(slot.slot, candidate.version) : 0;
+  if (inUse > 0) return stillInUse('withdrawn', { ...reported, inUse });
   if (key !== undefined) await adapter.retire(slot.slot, candidate.version);
   return { reported, releases };
+}
+
+/** Uses of it were seen lately, or what was made under it is still in time. */
+function stillInUse(which: 'old' | 'withdrawn', reported: ReportedSlot): StepFailure {
+  const reason = `the ${which} key of ${reported.slot} is in use: ${reported.inUse}`;
+  return new StepFailure('ORCH-8007', reason, [reported]);
 }
 
 async function freeze({ adapter, slot }: SlotEffect): Promise<SlotResult> {

@@ -207,6 +207,7 @@ function summaryOf(driver: RotationDriver) {
   const state = driver.log.state;
   if (state === null) throw new Error('assertion: a listed rotation has a state');
   const { plan, phase, planDigest, atMs, beganAtMs, failure } = state;
+  const usesLeft = usesOfOldKeys(state);
   return {
     planId: state.sagaId,
     planDigest,
@@ -219,8 +220,13 @@ function summaryOf(driver: RotationDriver) {
     ...(phase === 'validated'
       ? { awaitsApprovals: plan.body.approvals_required - state.approvals.length }
       : {}),
+    ...(usesLeft === 0 ? {} : { usesLeft }),
     ...(failure === null ? {} : { failure: { code: failure.code, reason: failure.reason } }),
   };
+}
+
+function usesOfOldKeys({ slots }: RotationState): number {
+  return slots.flatMap(({ heldBy }) => heldBy).reduce((sum, { uses }) => sum + uses, 0);
 }
 
 /** All there is; or, for who asks again at every change, what changes and is looked at. */
@@ -249,13 +255,9 @@ function watchedPart(state: RotationState) {
   const { failure, refusal, lockout, lockouts, recoveryRequest } = state;
   const progress = { decision, decidedAtMs, approvals, dryRuns, execution, commit, counters };
   const troubles = { failure, refusal, lockout, lockouts, recoveryRequest };
-  const slots = state.slots.map(({ slot, layer, checkpoint, candidate, activated, revoked }) => ({
-    slot,
-    layer,
-    checkpoint,
-    candidate,
-    activated,
-    revoked,
-  }));
+  const slots = state.slots.map((each) => {
+    const { slot, layer, checkpoint, candidate, activated, revoked, heldBy } = each;
+    return { slot, layer, checkpoint, candidate, activated, revoked, heldBy };
+  });
   return { ...progress, ...troubles, slots };
 }

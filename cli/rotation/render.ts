@@ -122,7 +122,9 @@ export function renderResult(result: RotationResult, style: Style): string {
   const revoked = (result.revoked ?? []).map(
     (agentId) => `  ${style.warning('revoked')} ${agentId}: the rotation went on without it`,
   );
-  return [head, ...faults, ...revoked, table(rows, 2), ...wayOut(result)].join('\n');
+  return [head, ...faults, ...revoked, table(rows, 2), ...heldKeys(result), ...wayOut(result)].join(
+    '\n',
+  );
 }
 
 export function renderList(rotations: readonly RotationSummary[], style: Style): string {
@@ -141,11 +143,18 @@ export function renderList(rotations: readonly RotationSummary[], style: Style):
   return table([head, ...rows]);
 }
 
-/** The phase, and how many approvals it waits for. */
+/** The phase, how many approvals it waits for, and how much still uses the old keys. */
 export function standingText(
-  { phase, awaitsApprovals = 0 }: Pick<RotationSummary, 'phase' | 'awaitsApprovals'>,
+  {
+    phase,
+    awaitsApprovals = 0,
+    usesLeft = 0,
+  }: Pick<RotationSummary, 'phase' | 'awaitsApprovals' | 'usesLeft'>,
   style: Style = plainStyle,
 ): string {
+  if (usesLeft > 0) {
+    return `${phaseText(phase, style)}: ${usesText(usesLeft)} of keys that are to go`;
+  }
   if (awaitsApprovals === 0) return phaseText(phase, style);
   const count = awaitsApprovals === 1 ? 'an approval' : `${awaitsApprovals} approvals`;
   return style.warning(`${words(phase)}: waits for ${count}`);
@@ -169,6 +178,25 @@ export function phaseText(phase: string, style: Style = plainStyle): string {
     default:
       return style.busy(text);
   }
+}
+
+/** A key goes when nothing needs it any more: who still does, and how much. */
+function heldKeys({ phase, slots }: RotationResult): string[] {
+  return slots.flatMap(({ slot, old, new: fresh, heldBy = [] }) => {
+    const isBack = phase === 'rolled_back' && fresh !== undefined;
+    const key = isBack ? `withdrawn key of ${slot} (v${fresh.version})` : oldKey(slot, old);
+    return heldBy.map(
+      ({ agentId, uses }) => `  the ${key} stays for now: ${usesText(uses)} at ${agentId}`,
+    );
+  });
+}
+
+function oldKey(slot: string, { version }: { readonly version: number }): string {
+  return `old key of ${slot} (v${version})`;
+}
+
+function usesText(uses: number): string {
+  return uses === 1 ? '1 use' : `${uses} uses`;
 }
 
 /** A lockout does not end by itself: whoever sees it is told how it does. */

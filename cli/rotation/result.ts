@@ -14,6 +14,8 @@ export interface SlotResult {
   readonly old: { readonly keyId: string; readonly version: number };
   /** Absent where no new key was made. */
   readonly new?: { readonly keyId: string; readonly version: number };
+  /** Who still uses the key that is to go, the old one or after a rollback the new one; absent for nobody. */
+  readonly heldBy?: readonly { readonly agentId: string; readonly uses: number }[];
 }
 
 export interface RotationResult {
@@ -59,11 +61,14 @@ export function resultOf(details: RotationDetails): RotationResult {
     approvalsRequired: plan.body.approvals_required,
     estimatedDurationMs: plan.body.estimated_duration_ms,
     expiresAt: plan.body.expires_at,
-    slots: state.slots.map(({ slot, layer, checkpoint, candidate }) => ({
+    slots: state.slots.map(({ slot, layer, checkpoint, candidate, heldBy }) => ({
       slot,
       layer,
       old: keyOf(checkpoint),
       ...(candidate === null ? {} : { new: keyOf(candidate) }),
+      ...(heldBy.length === 0
+        ? {}
+        : { heldBy: heldBy.map(({ agentId, uses }) => ({ agentId, uses })) }),
     })),
     timings: timingsOf(details),
     ...revokedOf(state),

@@ -91,6 +91,7 @@ function emptyProgress(key: AffectedKey): SlotProgress {
     verified: [],
     samples: null,
     released: [],
+    heldBy: [],
     retired: [],
     rollbackDue: false,
     rolledBack: [],

@@ -37,6 +37,18 @@ export function recordOutcome(draft: Draft, command: SendStep, report: StepRepor
   return null;
 }
 
+/** Who still uses a key that is to go, and how much: said by a release, and where it is refused to go. */
+export function noteUses({ state }: Draft, command: SendStep, report: StepReport): void {
+  const { agentId, operation } = command;
+  if (!['release', 'retire', 'discard'].includes(operation)) return;
+  for (const { slot: name, inUse = 0 } of report.slots) {
+    const slot = state.slots.find((each) => each.slot === name && command.slots.includes(name));
+    if (slot === undefined) continue;
+    slot.heldBy = slot.heldBy.filter((use) => use.agentId !== agentId);
+    if (inUse > 0) slot.heldBy.push({ agentId, uses: inUse });
+  }
+}
+
 /** The slots of a release that are still in use at the member. */
 export function slotsInUse(command: SendStep, report: StepReport): string[] {
   if (command.operation !== 'release') return [];

@@ -20,7 +20,7 @@ import {
   type Verdict,
 } from './draft.ts';
 import { isExhausted, stepFailed, stepUnanswered } from './failures.ts';
-import { recordOutcome, slotsInUse } from './outcomes.ts';
+import { noteUses, recordOutcome, slotsInUse } from './outcomes.ts';
 import { beginRetiring } from './retire.ts';
 import { orderDiscards } from './rollback.ts';
 import { measure } from './soak.ts';
@@ -76,6 +76,7 @@ export function fireTimer(draft: Draft, timer: string): Verdict {
 function receiveReport(draft: Draft, command: SendStep, report: StepReport): void {
   removeOutstanding(draft, (other) => other === command);
   if (report.status === 'failed') {
+    noteUses(draft, command, report);
     const reason = report.reason ?? `${command.operation} failed at ${command.agentId}`;
     stepFailed(draft, command, { code: report.code ?? 'ORCH-8005', reason });
     return;
@@ -85,6 +86,7 @@ function receiveReport(draft: Draft, command: SendStep, report: StepReport): voi
     stepFailed(draft, command, { code: 'ORCH-8005', reason: fault, final: true });
     return;
   }
+  noteUses(draft, command, report);
   const inUse = slotsInUse(command, report);
   if (inUse.length > 0) holdStep(draft, command, inUse);
 }

@@ -81,6 +81,7 @@ function putOut(slot: SlotProgress, gone: ReadonlySet<string>): string[] {
   const out = [slot.owner, ...slot.verifiers].filter((agentId) => gone.has(agentId));
   slot.revoked.push(...out.filter((agentId) => !slot.revoked.includes(agentId)));
   slot.discardDue = slot.discardDue.filter((agentId) => !gone.has(agentId));
+  slot.heldBy = slot.heldBy.filter(({ agentId }) => !gone.has(agentId));
   const reports: string[] = [];
   const without = (done: readonly Acknowledgement[]): Acknowledgement[] => {
     reports.push(...done.flatMap(({ agentId, report }) => (gone.has(agentId) ? report : [])));

@@ -27,6 +27,12 @@ export interface Acknowledgement {
   report: string;
 }
 
+/** What a member still uses a key for: recent uses, tokens in time, objects to be wrapped anew. */
+export interface KeyUse {
+  agentId: string;
+  uses: number;
+}
+
 export interface SlotProgress {
   slot: string;
   layer: LayerNumber;
@@ -50,6 +56,8 @@ export interface SlotProgress {
   samples: Samples | null;
   /** Members on which nothing depends on the old key any more. */
   released: Acknowledgement[];
+  /** Members that still use the key that is to go, and how much, as each said when last asked. */
+  heldBy: KeyUse[];
   retired: Acknowledgement[];
   /** The checkpoint must be made primary again (touched, or frozen by a lockout). */
   rollbackDue: boolean;

@@ -10,6 +10,7 @@ import {
   renderGrid,
   renderList,
   renderResult,
+  standingText,
 } from '#cli/rotation/render.ts';
 import type { GridView } from '#cli/rotation/render.ts';
 import { exitCodeOf, type RotationResult } from '#cli/rotation/result.ts';
@@ -152,6 +153,22 @@ test('a result says why it went back, and which keys there were', () => {
   expect(renderDryRun({ ...result, approvals: [], approvalsRequired: 1 }, plainStyle)).toContain(
     'it needs 1 more approval',
   );
+});
+
+test('what holds up a key that is to go is said where rotations are seen', () => {
+  const heldBy = [{ agentId: 'identity-a', uses: 3 }];
+  const slots = result.slots.map((slot) => (slot.slot === '1/b' ? { ...slot, heldBy } : slot));
+  const lines = (phase: RotationResult['phase']) =>
+    renderResult({ ...result, phase, slots, timings: {} }, plainStyle).split('\n');
+  expect(lines('retiring').at(-1)).toBe(
+    '  the old key of 1/b (v1) stays for now: 3 uses at identity-a',
+  );
+  expect(lines('rolled_back').at(-1)).toBe(
+    '  the withdrawn key of 1/b (v2) stays for now: 3 uses at identity-a',
+  );
+  const standing = { phase: 'retiring', usesLeft: 1 } as const;
+  expect(standingText(standing)).toBe('retiring: 1 use of keys that are to go');
+  expect(standingText({ phase: 'retiring' })).toBe('retiring');
 });
 
 test.each([

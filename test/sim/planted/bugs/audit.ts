@@ -120,7 +120,7 @@ export const auditBugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'shared/bus/publisher.ts',
-        find: 'const token = attempt === 0 ? request.messageId : `${request.messageId}.${attempt}`;',
+        find: 'const token = tokenOf(request, attempt);',
         replace:
           'const token = `${request.messageId}.${Math.floor(this.#clock.monotonicMs())}${attempt}`;',
       },
@@ -179,7 +179,7 @@ export const auditBugs: readonly PlantedBug[] = [
     edits: [
       {
         file: 'shared/bus/publisher.ts',
-        find: 'if (await this.#holds(request, answer.sequence)) return answer;',
+        find: 'if (await this.#holds(request, answer.sequence, attempt)) return answer;',
         replace: 'if (answer.duplicate) return answer;',
       },
     ],

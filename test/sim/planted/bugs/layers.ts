@@ -221,8 +221,8 @@ export const layerBugs: readonly PlantedBug[] = [
       },
       {
         file: effects,
-        find: 'if ((await adapter.usesLately(slot.slot, checkpoint.version)) > 0) {',
-        replace: 'if ((await adapter.samples(slot.slot)).failures > 0) {',
+        find: 'const inUse = await adapter.usesLately(slot.slot, checkpoint.version);',
+        replace: 'const inUse = (await adapter.samples(slot.slot)).failures;',
       },
     ],
     needs: {

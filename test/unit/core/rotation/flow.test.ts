@@ -65,6 +65,34 @@ describe('a rotation of seven layers', () => {
     expect(world.clockMs).toBe(committedAtMs + 2_000);
   });
 
+  it('says who still uses an old key, and how much, until nobody does', () => {
+    const token = '1/session-token';
+    const [uses, refusals] = [[3, 1], [2]];
+    const seen = new Set<string>();
+    const world = new World({
+      answer: (given, { agentId, operation }) => {
+        if (agentId !== 'layer-1-a') return given;
+        const inUse = (count: number) =>
+          given.slots.flatMap((one) => (one.slot === token ? { ...one, inUse: count } : []));
+        if (operation === 'release' && given.slots.some(({ slot }) => slot === token)) {
+          const others = given.slots.filter(({ slot }) => slot !== token);
+          return { ...given, slots: [...others, ...inUse(uses.shift() ?? 0)] };
+        }
+        const refusal = operation === 'retire' ? refusals.shift() : undefined;
+        if (refusal === undefined) return given;
+        return { status: 'failed', code: 'ORCH-8007', reason: 'in use', slots: inUse(refusal) };
+      },
+    }).execute();
+    world.settle(({ state }) => {
+      const { heldBy } = state.slots.find(({ slot }) => slot === token) ?? { heldBy: [] };
+      seen.add(heldBy.map(({ agentId, uses: count }) => `${agentId}:${count}`).join());
+      return false;
+    });
+    expect([...seen]).toEqual(['', 'layer-1-a:3', 'layer-1-a:1', 'layer-1-a:2']);
+    expect(world.state.phase).toBe('retired');
+    expect(world.state.slots.flatMap(({ heldBy }) => heldBy)).toEqual([]);
+  });
+
   it('distributes to further agents of a layer and activates after them', () => {
     const agents = agentsOf([1, 2], 3);
     const plan = planOf({ agents, request: requestOf([1, 2]) });

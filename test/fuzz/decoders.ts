@@ -116,6 +116,7 @@ export const excused: Readonly<Record<string, string>> = {
   noteFrom: 'takes fields of a decoded body one by one, each only where it is of its type',
   openAdapter: 'opens what openDatabase and openStoreKey read',
   openAttached: 'opens what the configuration names, whose check is fuzzed',
+  openCertificateFiles: 'opens what openDatabase and openStoreKey read',
   openDraft: 'begins a step of the state machine from a state of ours',
   openFileToken: 'opens what readSeedFile and readPin read',
   openKeyFiles: 'opens what openDatabase and openStoreKey read',

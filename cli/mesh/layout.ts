@@ -20,6 +20,8 @@ export interface MeshLayout {
   readonly lockFile: string;
   readonly processesFile: string;
   readonly tokenDirectory: string;
+  /** Of the token that holds layer 4's root KEK, where its service has one. */
+  readonly rootTokenDirectory: string;
   memberDirectory(member: { readonly id: string; readonly kind: string }): string;
   configFile(member: { readonly id: string; readonly kind: string }): string;
   logFile(processId: string): string;
@@ -47,7 +49,7 @@ export const memberFiles = {
   state: 'state',
 } as const;
 
-/** Names inside the folder of the token, which lies in the signer's. */
+/** Names inside the folder of a token, which lies in that of whoever uses it. */
 export const tokenFiles = {
   directory: 'token',
   pin: 'pin',
@@ -77,6 +79,7 @@ export function layoutOf(root: string): MeshLayout {
     lockFile: join(root, 'run', 'supervisor.json'),
     processesFile: join(root, 'run', 'processes.json'),
     tokenDirectory: join(root, 'agents', 'signer', tokenFiles.directory),
+    rootTokenDirectory: join(serviceDirectory(4), tokenFiles.directory),
     memberDirectory,
     configFile: (member) => join(memberDirectory(member), memberFiles.config),
     logFile: (processId) => join(root, 'logs', `${processId}.log`),

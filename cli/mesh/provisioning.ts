@@ -37,12 +37,12 @@ import { agents, members, operators } from './members.ts';
 import { findMesh, meshVersion, type MeshFile } from './mesh-file.ts';
 import { policyBody, type PolicyChoices, type RotationTimes } from './policy-body.ts';
 import { registryBody, type Validity } from './registry-body.ts';
-import { serviceSocketsOf, writeServiceConfigs } from './services.ts';
+import { makeServices, serviceSocketsOf } from './services.ts';
 import {
   keyRoles,
   prepareToken,
   roleSigner,
-  settleToken,
+  settleTokens,
   tokenConfig,
   type PreparedSigner,
   type TokenChoice,
@@ -110,6 +110,13 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
   onProgress(
     choice.kind === 'file' ? 'file token: not an HSM' : 'software token (SoftHSM2): not an HSM',
   );
+  if (options.services === true) {
+    onProgress(
+      choice.kind === 'file'
+        ? "layer 4's root KEK: in a file"
+        : "layer 4's root KEK: in a software token of its own (SoftHSM2): not an HSM",
+    );
+  }
   const [identities, measurements, signer] = await settled(
     Promise.all(members.map((member) => makeIdentity(crypto, layout, member))),
     measureAlgorithms(),
@@ -129,9 +136,9 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
         ...{ mesh, rootDigest, port, token, services },
         ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
       }),
-      ...(services ? [writeServiceConfigs(layout)] : []),
+      ...(services ? [makeServices(crypto, layout, choice)] : []),
     ]);
-    if (choice.kind === 'softhsm') await settleToken(layout, options.root);
+    if (choice.kind === 'softhsm') await settleTokens(layout, layoutOf(options.root), services);
     const adminNkey = await makeAdmin(layout);
     const fields = { mesh, rootDigest, port, token: choice.kind, adminNkey };
     return await writeMeshFile(layout, { ...fields, ...(services ? { services } : {}) });

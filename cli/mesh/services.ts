@@ -4,10 +4,12 @@
  */
 import { relative, join } from 'node:path';
 import { layerNames, layerNumbers, type LayerNumber } from '#schemas/layers.ts';
-import { peersServed, type ServiceConfig } from '#schemas/service.ts';
+import { peersServed, type ServiceConfig, type ServiceToken } from '#schemas/service.ts';
+import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { createFile, makeDirectory } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
 import type { ProcessSpec } from './supervised-process.ts';
+import { prepareRootToken, rootTokenConfig, type TokenChoice } from './token-setup.ts';
 import { projectRoot } from './tools.ts';
 
 /** Uses of an old key within this span keep it from being retired; as for keys in an agent. */
@@ -21,11 +23,25 @@ export function serviceId(layer: LayerNumber): string {
   return `${layerNames[layer]}-service`;
 }
 
-export async function writeServiceConfigs(layout: MeshLayout): Promise<void> {
+/** What the services are made from; layer 4 has a token of its own, where there are any. */
+export async function makeServices(
+  crypto: CryptoProvider,
+  layout: MeshLayout,
+  choice: TokenChoice,
+): Promise<void> {
+  if (choice.kind === 'file') return writeServiceConfigs(layout);
+  await writeServiceConfigs(layout, rootTokenConfig(choice.libraryPath));
+  await prepareRootToken(crypto, layout.rootTokenDirectory, choice.libraryPath);
+}
+
+/** `token`: where layer 4 has its root KEK; in a file of its own without one. */
+export async function writeServiceConfigs(layout: MeshLayout, token?: ServiceToken): Promise<void> {
   await makeDirectory(join(layout.root, 'services'));
   for (const layer of layerNumbers) {
     await makeDirectory(layout.serviceDirectory(layer));
-    const config = `${JSON.stringify(configOf(layout, layer), null, 2)}\n`;
+    const own = configOf(layout, layer);
+    const content = layer === 4 && token !== undefined ? { ...own, token } : own;
+    const config = `${JSON.stringify(content, null, 2)}\n`;
     await createFile(layout.serviceConfigFile(layer), config);
   }
 }

@@ -1,9 +1,11 @@
 /**
- * The signer's token of a new mesh: initialised, with the three role keys (orchestration, audit,
- * enrolment) made inside it. SoftHSM2 unless the file token was asked for by name.
+ * The tokens of a new mesh. The signer's: initialised, with the three role keys (orchestration, audit,
+ * enrolment) made inside it; SoftHSM2 unless the file token was asked for by name. That of layer 4's
+ * service: a SoftHSM2 token of its own, in which the service makes its root KEK at its first start.
  */
 import { join } from 'node:path';
 import type { TokenConfig } from '#schemas/config.ts';
+import type { ServiceToken } from '#schemas/service.ts';
 import { openFileToken } from '#shared/runtime/token/file-token.ts';
 import { initialiseSoftHsmToken } from '#shared/runtime/token/pkcs11-provisioning.ts';
 import { openPkcs11Token } from '#shared/runtime/token/pkcs11-token.ts';
@@ -32,6 +34,7 @@ export interface PreparedSigner {
 
 const pinBytes = 16;
 const tokenTimeoutMs = 5_000;
+const rootTokenLabel = 'gyre-root';
 
 /** Makes the token in the signer's folder of `layout`. The caller closes it. */
 export async function prepareToken(
@@ -72,17 +75,44 @@ export function tokenConfig(choice: TokenChoice, label: string): TokenConfig {
   };
 }
 
+/** Makes layer 4's token in its folder, with PINs of its own and nothing in it yet. */
+export async function prepareRootToken(
+  crypto: CryptoProvider,
+  directory: string,
+  libraryPath: string,
+): Promise<void> {
+  const paths = pathsIn(directory);
+  await makeDirectory(directory);
+  await createFile(paths.pin, toHex(crypto.randomBytes(pinBytes)));
+  await createFile(paths.soPin, toHex(crypto.randomBytes(pinBytes)));
+  try {
+    await initialiseSoftHsmToken({
+      dir: paths.softhsm,
+      label: rootTokenLabel,
+      libraryPath,
+      pin: { path: paths.pin },
+      soPin: { path: paths.soPin },
+      wrappingKey: false,
+    });
+  } catch (error) {
+    throw error instanceof TokenError ? tokenFault(error) : error;
+  }
+}
+
+/** The service's configuration of it, relative to the service's folder. */
+export function rootTokenConfig(library: string): ServiceToken {
+  const { pin: pinFile, softhsmConfig } = pathsIn(tokenFiles.directory);
+  return { library, label: rootTokenLabel, pinFile, softhsmConfig, timeoutMs: tokenTimeoutMs };
+}
+
 /** SoftHSM2 knows its objects by an absolute path: says where they are once the mesh has its place. */
-export async function settleToken(building: MeshLayout, root: string): Promise<void> {
-  const { softhsmConfig } = pathsIn(building.tokenDirectory);
-  const tokens = join(root, 'agents', 'signer', tokenFiles.directory, tokenFiles.softhsm, 'tokens');
-  const lines = [
-    `directories.tokendir = ${tokens}`,
-    'objectstore.backend = file',
-    'log.level = ERROR',
-    'slots.removable = false',
-  ];
-  await replaceFile(softhsmConfig, `${lines.join('\n')}\n`);
+export async function settleTokens(
+  building: MeshLayout,
+  settled: MeshLayout,
+  services: boolean,
+): Promise<void> {
+  await settleToken(building.tokenDirectory, settled.tokenDirectory);
+  if (services) await settleToken(building.rootTokenDirectory, settled.rootTokenDirectory);
 }
 
 /** A role's key in the token as a signer of documents. */
@@ -100,7 +130,7 @@ export function tokenFault(error: TokenError): CliFault {
     TOKEN_LIBRARY_MISSING:
       'Run make setup (it needs python3, make and g++ for pkcs11js), or ask for the file token, which is not an HSM: --token file.',
     TOKEN_PIN_WRONG:
-      'Correct the PIN file of the signer, then start again; the PIN is not tried twice, because wrong PINs lock a token.',
+      'Correct the PIN file beside the token, then start again; the PIN is not tried twice, because wrong PINs lock a token.',
   }[code as string];
   return new CliFault({
     code,
@@ -108,6 +138,18 @@ export function tokenFault(error: TokenError): CliFault {
     hint: hint ?? 'Run gyre doctor: it checks SoftHSM2 and the binding for it.',
     cause: error,
   });
+}
+
+async function settleToken(building: string, settled: string): Promise<void> {
+  const { softhsmConfig } = pathsIn(building);
+  const tokens = join(settled, tokenFiles.softhsm, 'tokens');
+  const lines = [
+    `directories.tokendir = ${tokens}`,
+    'objectstore.backend = file',
+    'log.level = ERROR',
+    'slots.removable = false',
+  ];
+  await replaceFile(softhsmConfig, `${lines.join('\n')}\n`);
 }
 
 async function openToken(

@@ -3,6 +3,7 @@
  * answer. An agent that does not answer is part of the status, not a reason to say nothing.
  */
 import type { AuditHead, LockoutsShown, SignerDescription } from '#schemas/queries.ts';
+import type { KeyCustody } from '#agents/layers/service/service.ts';
 import { checks, type MeshStatus } from '../answers.ts';
 import { CliFault } from '../fault.ts';
 import type { LoggedFault } from '../mesh/agent-log.ts';
@@ -11,6 +12,7 @@ import type { MeshFile } from '../mesh/mesh-file.ts';
 import { isRunning, isSuspended } from '../mesh/process-identity.ts';
 import { readProcesses, runningSupervisor } from '../mesh/supervisor-record.ts';
 import type { OperatorSession } from '../operator-session.ts';
+import { rootKeyStatus } from './root-key.ts';
 
 export interface ProcessStatus {
   readonly id: string;
@@ -55,6 +57,8 @@ export interface Status {
   readonly mesh: Answered<MeshStatus>;
   readonly signer: Answered<SignerDescription>;
   readonly audit: Answered<AuditHead>;
+  /** Of meshes whose layers are services: where layer 4 has its root KEK. */
+  readonly rootKey?: Answered<KeyCustody>;
 }
 
 const notEnrolled = {
@@ -66,10 +70,10 @@ const notEnrolled = {
 export async function collectStatus(
   session: OperatorSession,
   layout: MeshLayout,
-  { rootDigest }: MeshFile,
+  { rootDigest, services }: MeshFile,
 ): Promise<Status> {
   const { orchestrators: ids } = session;
-  const [meshes, signer, audit, processes, supervisor] = await Promise.all([
+  const [meshes, signer, audit, processes, supervisor, rootKey] = await Promise.all([
     Promise.all(
       ids.map((id) => answered(session.askAgent(id, { ask: 'mesh-status' }, checks.meshStatus))),
     ),
@@ -83,6 +87,7 @@ export async function collectStatus(
     answered(session.askAgent(session.agentOf('auditor'), { ask: 'audit-head' }, checks.auditHead)),
     processStatus(layout),
     runningSupervisor(layout),
+    services === true ? rootKeyStatus(layout) : undefined,
   ]);
   return {
     dir: layout.root,
@@ -100,18 +105,20 @@ export async function collectStatus(
     mesh: meshes.find(({ ok }) => ok) ?? meshes[0] ?? notEnrolled,
     signer,
     audit,
+    ...(rootKey === undefined ? {} : { rootKey }),
   };
 }
 
 /** The status of a mesh whose processes are there and whose bus is not: nobody can be asked. */
 export async function silentStatus(
   layout: MeshLayout,
-  { rootDigest }: MeshFile,
+  { rootDigest, services }: MeshFile,
   { code, reason }: { readonly code: string; readonly reason: string },
 ): Promise<Status> {
-  const [processes, supervisor] = await Promise.all([
+  const [processes, supervisor, rootKey] = await Promise.all([
     processStatus(layout),
     runningSupervisor(layout),
+    services === true ? rootKeyStatus(layout) : undefined,
   ]);
   const none = { ok: false, code, reason } as const;
   const supervisorPid = supervisor?.pid ?? null;
@@ -127,6 +134,7 @@ export async function silentStatus(
     mesh,
     signer,
     audit,
+    ...(rootKey === undefined ? {} : { rootKey }),
   };
 }
 

@@ -28,6 +28,11 @@ export function renderStatus(status: Status, style: Style): string {
         `               token ${label}, ${keys.length} keys, canary ${canaryOk ? 'ok' : style.failed('failed')}, ${childRestarts} restarts of its process`,
       ],
     ),
+    ...(status.rootKey === undefined
+      ? []
+      : section(status.rootKey, style, 'root KEK', ({ notice }) => [
+          `  root KEK     ${style.warning(notice)}`,
+        ])),
     ...section(
       status.audit,
       style,

@@ -66,13 +66,13 @@ export async function requireRoot(
 export function custodyOf(root: RootKey, token: RootToken | undefined): KeyCustody {
   const kind = root.custody();
   if (token === undefined) {
-    return { kind, notice: 'root KEK in a file: a copy of the disk opens everything' };
+    return { kind, notice: 'in a file: a copy of the disk opens everything' };
   }
   const { label, notice } = token.describe();
-  if (kind === 'token') return { kind, notice: `root KEK in token ${label}, ${notice}` };
+  if (kind === 'token') return { kind, notice: `in token ${label}, ${notice}` };
   return {
     kind,
-    notice: `root KEK still in a file too: turn ${rootSlot}, then retire the old one`,
+    notice: `still in a file too: turn ${rootSlot}, then retire the old one`,
   };
 }
 

@@ -180,7 +180,7 @@ describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
     await layer.start(hsm);
     expect(layer.custody()).toEqual({
       kind: 'token',
-      notice: 'root KEK in token gyre-test, software token (SoftHSM2): not an HSM',
+      notice: 'in token gyre-test, software token (SoftHSM2): not an HSM',
     });
     const made = await layer.key('o');
     await turn(layer, kek, 2);

@@ -209,3 +209,13 @@ test('an expired document is shown as that', () => {
   };
   expect(renderStatus(stale, plainStyle)).toMatch(/policy 1 .* expired/);
 });
+
+test('where layer 4 has its root KEK is shown as it says it, or why it does not', () => {
+  expect(renderStatus(healthy, plainStyle)).not.toContain('root KEK');
+  const notice = 'in token gyre-root, software token (SoftHSM2): not an HSM';
+  const told = { ...healthy, rootKey: { ok: true, value: { kind: 'token', notice } } } as const;
+  expect(renderStatus(told, plainStyle)).toContain(`  root KEK     ${notice}`);
+  const away = { ...none, code: 'UNREACHABLE' };
+  const silent = renderStatus({ ...healthy, rootKey: away }, plainStyle);
+  expect(silent).toContain('  root KEK     UNREACHABLE');
+});

@@ -6,12 +6,14 @@
 
 import { samePublicBytes, toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { Refused } from '../service/http-app.ts';
 import type { ChainAnchor } from './chain-anchor.ts';
-import { bytesOf, numberOf, type Database, type Row } from './database.ts';
-import { entryOf, hashBytes, isWhole } from './record-entry.ts';
+import type { Database, Row, Statements } from './database.ts';
+import { bytesIn, entryOf, hashBytes, isWhole, wholeIn, type Entry } from './record-entry.ts';
+import type { RecordColumns } from './record-columns.ts';
+import { isNewest, type RecordHeads } from './record-heads.ts';
 import { cellsAmong, cellsOfAll } from './record-rows.ts';
 import type { RecordSignatures } from './record-signatures.ts';
-import type { Records } from './records.ts';
 
 export const chainFaultCodes = [
   /** Entries are not there, or numbers are taken twice. */
@@ -23,11 +25,13 @@ export const chainFaultCodes = [
   'SIGNATURE_INVALID',
   /** A column of the record is not what its last entry commits to. */
   'COLUMN_CHANGED',
-  /** A cell without an entry of its record. */
+  /** Layer 4's half of a column's key is destroyed: nobody can tell. */
+  'COLUMN_UNREADABLE',
+  /** A cell without an entry of its record, or an entry of no possible number. */
   'CELL_STRAY',
   /** The chain ends elsewhere than it says. */
   'END_CHANGED',
-  /** The chain ends before, or elsewhere than, it was last seen to end. */
+  /** The chain ends before, or elsewhere than, it was last seen to end; a record's newest entry is gone. */
   'ROLLED_BACK',
 ] as const;
 export type ChainFaultCode = (typeof chainFaultCodes)[number];
@@ -59,9 +63,10 @@ export const chainBegin: ChainPlace = { sequence: 0, hash: new Uint8Array(hashBy
 
 export interface ChainCheckOptions {
   readonly database: Database;
-  readonly records: Records;
+  readonly columns: RecordColumns;
   readonly signatures: RecordSignatures;
   readonly anchor: ChainAnchor;
+  readonly heads: RecordHeads;
   readonly crypto: CryptoProvider;
 }
 
@@ -72,28 +77,56 @@ export class ChainCheck {
     this.#options = options;
   }
 
-  /** Verifies the entries behind `after`, at most `limit`. @throws AdapterError, ServiceError */
-  async page(after: ChainPlace, limit: number): Promise<ChainReport> {
-    const report = await this.#page(after, limit);
+  /**
+   * Verifies the entries behind `after`, at most `limit`, and calls `holds` with each that is sound.
+   * @throws AdapterError, ServiceError
+   */
+  async page(
+    after: ChainPlace,
+    limit: number,
+    holds: (entry: Entry) => void = () => undefined,
+  ): Promise<ChainReport> {
+    const report = await this.#page(after, limit, holds);
     // A key may have been retired between reading and opening; what is really wrong is so again.
-    return report.faults.length === 0 ? report : await this.#page(after, limit);
+    return report.faults.length === 0 ? report : await this.#page(after, limit, holds);
   }
 
-  async #page(after: ChainPlace, limit: number): Promise<ChainReport> {
+  /** What is wrong with the entry of this number, or at the end behind it. @throws as `page` */
+  async at(sequence: number): Promise<readonly ChainFault[]> {
+    const [before] = await this.#options.database.transact(keeper, (on) =>
+      on.rows(
+        `SELECT sequence, hash FROM gyre.entries WHERE sequence < $1 AND sequence > 0
+         ORDER BY sequence DESC LIMIT 1`,
+        [sequence],
+      ),
+    );
+    const { faults } = await this.page(before === undefined ? chainBegin : placeOf(before), 2);
+    return faults.filter((fault) => fault.sequence === sequence);
+  }
+
+  async #page(
+    after: ChainPlace,
+    limit: number,
+    holds: (entry: Entry) => void,
+  ): Promise<ChainReport> {
     const seen = this.#options.anchor.current;
-    const { rows, cells, end, strays } = await this.#read(after, limit);
+    const { rows, cells, end, hasStrays } = await this.#read(after, limit);
     const faults: ChainFault[] = [];
     const fault = (code: ChainFaultCode, sequence: number): void => {
       if (faults.length < faultsMax) faults.push({ code, sequence });
     };
     let last = after;
     for (const row of rows) {
-      const code = await this.#faultOf(row, last, cells);
-      const sequence = numberOf(row, 'sequence');
-      if (code !== undefined) fault(code, sequence);
-      last = { sequence, hash: bytesOf(row, 'hash') };
-      if (seen?.sequence === sequence && seen.hash !== toHex(last.hash)) {
-        fault('ROLLED_BACK', sequence);
+      const entry = entryOf(row);
+      const place = placeOf(row);
+      const code =
+        (await this.#faultOf({ row, entry, place, last }, cells)) ??
+        this.#rollbackOf(row, entry, seen?.sequence ?? 0);
+      if (code !== undefined) fault(code, place.sequence);
+      else if (entry !== undefined) holds(entry);
+      last = place;
+      if (seen?.sequence === place.sequence && seen.hash !== toHex(place.hash)) {
+        fault('ROLLED_BACK', place.sequence);
       }
     }
     const isDone = rows.length < limit;
@@ -101,7 +134,7 @@ export class ChainCheck {
       const isEnd = end?.sequence === last.sequence && samePublicBytes(end.hash, last.hash);
       if (!isEnd) fault('END_CHANGED', last.sequence);
       if (seen !== undefined && last.sequence < seen.sequence) fault('ROLLED_BACK', last.sequence);
-      if (strays > 0) fault('CELL_STRAY', last.sequence);
+      if (hasStrays) fault('CELL_STRAY', last.sequence);
     }
     return { verified: rows.length, last, isDone, faults };
   }
@@ -115,41 +148,74 @@ export class ChainCheck {
            WHERE newer.namespace = entry.namespace AND newer.owner = entry.owner
              AND newer.record_id = entry.record_id AND newer.revision > entry.revision
          ) AS is_latest
-         FROM gyre.entries AS entry WHERE sequence > $1 ORDER BY sequence LIMIT $2`,
-        [after.sequence, limit],
+         FROM gyre.entries AS entry WHERE sequence > $1 AND sequence <= $3 ORDER BY sequence LIMIT $2`,
+        [after.sequence, limit, Number.MAX_SAFE_INTEGER],
       );
       const latest = rows.filter((row) => row['is_latest'] === true);
       const cells = await cellsOfAll(on, latest);
       const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1');
-      const [stray] = await on.rows(
-        `SELECT count(*) AS strays FROM gyre.cells AS cell WHERE NOT EXISTS (
-           SELECT FROM gyre.entries AS entry WHERE entry.namespace = cell.namespace
-             AND entry.owner = cell.owner AND entry.record_id = cell.record_id)`,
-      );
-      return {
-        rows,
-        cells,
-        end:
-          end === undefined
-            ? undefined
-            : { sequence: numberOf(end, 'sequence'), hash: bytesOf(end, 'hash') },
-        strays: stray === undefined ? 0 : numberOf(stray, 'strays'),
-      };
+      // Once in a pass: it goes through all cells.
+      const hasStrays = rows.length < limit && (await strayIn(on));
+      return { rows, cells, end: end === undefined ? undefined : placeOf(end), hasStrays };
     });
   }
 
   async #faultOf(
-    row: Row,
-    last: ChainPlace,
+    read: {
+      readonly row: Row;
+      readonly entry: Entry | undefined;
+      readonly place: ChainPlace;
+      readonly last: ChainPlace;
+    },
     cells: readonly Row[],
   ): Promise<ChainFaultCode | undefined> {
-    const entry = entryOf(row);
-    if (numberOf(row, 'sequence') !== last.sequence + 1) return 'SEQUENCE_BROKEN';
-    if (!samePublicBytes(bytesOf(row, 'previous'), last.hash)) return 'LINK_BROKEN';
+    const { row, entry, place, last } = read;
+    if (place.sequence !== last.sequence + 1) return 'SEQUENCE_BROKEN';
+    const previous = bytesIn(row, 'previous');
+    if (previous === undefined || !samePublicBytes(previous, last.hash)) return 'LINK_BROKEN';
     if (entry === undefined || !isWhole(this.#options.crypto, entry)) return 'CONTENT_CHANGED';
     if (!(await this.#options.signatures.isGenuine(entry))) return 'SIGNATURE_INVALID';
-    if (row['is_latest'] !== true) return undefined;
-    const columns = await this.#options.records.columnsOf(entry, cellsAmong(cells, row));
-    return columns === undefined ? 'COLUMN_CHANGED' : undefined;
+    return row['is_latest'] === true
+      ? await this.#columnFault(entry, cellsAmong(cells, row))
+      : undefined;
   }
+
+  async #columnFault(entry: Entry, cells: readonly Row[]): Promise<ChainFaultCode | undefined> {
+    try {
+      const columns = await this.#options.columns.open(entry, cells);
+      return columns === undefined ? 'COLUMN_CHANGED' : undefined;
+    } catch (error) {
+      if (error instanceof Refused && error.code === 'COLUMN_KEY_LOST') return 'COLUMN_UNREADABLE';
+      throw error;
+    }
+  }
+
+  /** Of a record whose newest entry was seen here, and before this page was read. */
+  #rollbackOf(row: Row, entry: Entry | undefined, seen: number): ChainFaultCode | undefined {
+    if (entry === undefined || row['is_latest'] !== true) return undefined;
+    const head = this.#options.heads.of(entry);
+    const isKnown = head !== undefined && head.sequence <= seen;
+    return isKnown && !isNewest(entry, head) ? 'ROLLED_BACK' : undefined;
+  }
+}
+
+/** A number or a hash of no form that was ever written is that of no entry. */
+function placeOf(row: Row): ChainPlace {
+  const hash = bytesIn(row, 'hash');
+  return {
+    sequence: wholeIn(row, 'sequence') ?? 0,
+    hash: hash?.length === hashBytes ? hash : new Uint8Array(),
+  };
+}
+
+async function strayIn(on: Statements): Promise<boolean> {
+  const [row] = await on.rows(
+    `SELECT EXISTS (
+       SELECT FROM gyre.cells AS cell WHERE NOT EXISTS (
+         SELECT FROM gyre.entries AS entry WHERE entry.namespace = cell.namespace
+           AND entry.owner = cell.owner AND entry.record_id = cell.record_id)
+     ) OR EXISTS (SELECT FROM gyre.entries WHERE sequence < 1 OR sequence > $1) AS strays`,
+    [Number.MAX_SAFE_INTEGER],
+  );
+  return row?.['strays'] === true;
 }

@@ -18,7 +18,7 @@ import {
 } from '#shared/crypto/bytes.ts';
 import { layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
-import { bytesOf, numberOf, textOf, truthOf, type Row } from './database.ts';
+import type { Row } from './database.ts';
 
 const namespaces: readonly Namespace[] = [
   'public',
@@ -84,6 +84,11 @@ export function keyParts({ namespace, owner, id }: RecordKey): Uint8Array[] {
   return [namespace, owner, id].map(utf8);
 }
 
+/** The key alone, of what has more to it. */
+export function placeOf({ namespace, owner, id }: RecordKey): RecordKey {
+  return { namespace, owner, id };
+}
+
 export function isWhole(crypto: CryptoProvider, entry: Entry): boolean {
   return samePublicBytes(hashOf(crypto, entry), entry.hash);
 }
@@ -98,37 +103,63 @@ export function commitmentOf(
   return toHex(crypto.sha3_384(concat(head, blinded)));
 }
 
+/** Longest text of a row that was ever written. */
+const textCharsMax = 16_384;
+
 /** An entry as the database has it; undefined where a field is of no form that was ever written. */
 export function entryOf(row: Row): Entry | undefined {
-  const links = listOf(textOf(row, 'links'));
-  const commitments = commitmentsOf(textOf(row, 'commitments'));
-  const key = keyOf(row);
-  if (links === undefined || commitments === undefined || key === undefined) return undefined;
-  return {
-    ...key,
-    sequence: numberOf(row, 'sequence'),
-    revision: numberOf(row, 'revision'),
-    isDeleted: truthOf(row, 'is_deleted'),
-    kind: textOf(row, 'kind'),
-    links,
-    commitments,
-    writtenAtMs: numberOf(row, 'written_at_ms'),
-    previous: bytesOf(row, 'previous'),
-    hash: bytesOf(row, 'hash'),
-    signature: bytesOf(row, 'signature'),
-    signatureVersion: numberOf(row, 'signature_version'),
+  const { is_deleted: isDeleted } = row;
+  const entry = {
+    ...keyOf(row),
+    sequence: wholeIn(row, 'sequence'),
+    revision: wholeIn(row, 'revision'),
+    isDeleted: typeof isDeleted === 'boolean' ? isDeleted : undefined,
+    kind: textIn(row, 'kind'),
+    links: listOf(textIn(row, 'links')),
+    commitments: commitmentsOf(textIn(row, 'commitments')),
+    writtenAtMs: wholeIn(row, 'written_at_ms'),
+    previous: bytesIn(row, 'previous'),
+    hash: bytesIn(row, 'hash'),
+    signature: bytesIn(row, 'signature'),
+    signatureVersion: wholeIn(row, 'signature_version'),
   };
+  return isEntry(entry) ? entry : undefined;
 }
 
 /** Which record an entry or a cell is of; undefined where it is in no namespace that there is. */
 export function keyOf(row: Row): RecordKey | undefined {
-  const name = textOf(row, 'namespace');
+  const name = textIn(row, 'namespace');
   const namespace = namespaces.find((known) => known === name);
-  if (namespace === undefined) return undefined;
-  return { namespace, owner: textOf(row, 'owner'), id: textOf(row, 'record_id') };
+  const owner = textIn(row, 'owner');
+  const id = textIn(row, 'record_id');
+  const isKey = namespace !== undefined && owner !== undefined && id !== undefined;
+  return isKey ? { namespace, owner, id } : undefined;
 }
 
-function listOf(text: string): string[] | undefined {
+function isEntry(entry: { [Name in keyof Entry]?: Entry[Name] | undefined }): entry is Entry {
+  return entry.namespace !== undefined && Object.values(entry).every((each) => each !== undefined);
+}
+
+/** Undefined for what is no text of a row that was ever written, as are the two below. */
+export function textIn(row: Row, name: string): string | undefined {
+  const value = row[name];
+  return typeof value === 'string' && value.length <= textCharsMax ? value : undefined;
+}
+
+/** Also of a bigint, which one driver gives as text. */
+export function wholeIn(row: Row, name: string): number | undefined {
+  const value = row[name];
+  if (typeof value !== 'number' && typeof value !== 'string') return undefined;
+  const whole = Number(value);
+  return Number.isSafeInteger(whole) && whole >= 0 ? whole : undefined;
+}
+
+export function bytesIn(row: Row, name: string): Uint8Array | undefined {
+  const value = row[name];
+  return value instanceof Uint8Array ? value : undefined;
+}
+
+function listOf(text: string | undefined): string[] | undefined {
   const value = json(text);
   if (!Array.isArray(value)) return undefined;
   const links = value.filter((each): each is string => typeof each === 'string');
@@ -136,7 +167,7 @@ function listOf(text: string): string[] | undefined {
 }
 
 /** Pairs, not an object: no name of a column is special in a list. */
-function commitmentsOf(text: string): Record<string, string> | undefined {
+function commitmentsOf(text: string | undefined): Record<string, string> | undefined {
   const value = json(text);
   if (!Array.isArray(value)) return undefined;
   const pairs: [string, string][] = [];
@@ -157,7 +188,8 @@ export function writtenCommitments(commitments: Readonly<Record<string, string>>
   return JSON.stringify(names.map((name) => [name, commitments[name]]));
 }
 
-function json(text: string): unknown {
+function json(text: string | undefined): unknown {
+  if (text === undefined) return undefined;
   try {
     return JSON.parse(text);
   } catch (error) {

@@ -5,25 +5,25 @@
  * a lock on its end. What is read is verified first: entry, signature, and every column.
  */
 
-import { concat, equalConstantTime } from '#shared/crypto/bytes.ts';
+import { equalConstantTime } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import { Refused } from '../service/http-app.ts';
-import { openCell, sealCell } from './cells.ts';
 import type { ChainAnchor } from './chain-anchor.ts';
 import { columnKeyStatus, columnSlot, type ColumnKeys } from './column-keys.ts';
-import { bytesOf, numberOf, textOf, type Database, type Row } from './database.ts';
+import { bytesOf, numberOf, type Database, type Row } from './database.ts';
 import type { HeldVersions } from './held-versions.ts';
 import {
-  blindBytes,
-  commitmentOf,
   entryOf,
   hashOf,
+  placeOf,
   type Entry,
   type Namespace,
   type RecordKey,
 } from './record-entry.ts';
+import type { Columns, RecordColumns, SealedColumns } from './record-columns.ts';
+import { isNewest, type Head, type RecordHeads } from './record-heads.ts';
 import {
   cellsAmong,
   cellsOf,
@@ -31,7 +31,6 @@ import {
   insertEntry,
   latestOf,
   replaceCells,
-  type SealedCell,
 } from './record-rows.ts';
 import { signatureSlot, type RecordSignatures } from './record-signatures.ts';
 
@@ -49,8 +48,6 @@ export type RecordCode = keyof typeof recordStatus;
 const attemptsMax = 8;
 /** What a key that was retired in the midst of a read looks like. */
 const goneKeyCodes: ReadonlySet<string> = new Set(['RECORD_TAMPERED', 'COLUMN_KEY_LOST']);
-
-export type Columns = ReadonlyMap<string, Uint8Array>;
 
 export interface RecordInput extends RecordKey {
   readonly kind: string;
@@ -78,9 +75,11 @@ export interface RecordsOptions {
   readonly database: Database;
   readonly keys: EmbeddedAdapter;
   readonly columnKeys: ColumnKeys;
+  readonly columns: RecordColumns;
   readonly signatures: RecordSignatures;
   readonly held: HeldVersions;
   readonly anchor: ChainAnchor;
+  readonly heads: RecordHeads;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
 }
@@ -88,6 +87,8 @@ export interface RecordsOptions {
 interface Found {
   readonly entry: Entry | undefined;
   readonly cells: readonly Row[];
+  /** What was known before the database was asked. */
+  readonly head?: Head | undefined;
 }
 
 /** All of it is refused with a code, or fails with AdapterError or ServiceError. */
@@ -156,57 +157,58 @@ export class Records {
         const cells = await cellsOfAll(on, rows);
         return rows.map((row) => ({ entry: entryOf(row), cells: cellsAmong(cells, row) }));
       });
-    return await this.#openedTwice(read);
+    const newest: StoredRecord[] = [];
+    for (const record of await this.#openedTwice(read)) {
+      // Older than the head: written meanwhile, or put back. Read by itself it is one or the other.
+      const isHead = isNewest(record.entry, this.#options.heads.of(record.entry));
+      const read = isHead ? record : await this.#current(record.entry);
+      if (read?.entry.isDeleted === false) newest.push(read);
+    }
+    return newest;
   }
 
   /** A record with its columns. @throws Refused RECORD_TAMPERED */
-  async #opened({ entry, cells }: Found): Promise<StoredRecord> {
-    if (entry === undefined || !(await this.#options.signatures.isGenuine(entry))) {
-      throw refused('RECORD_TAMPERED', 'the record is not what was written');
-    }
-    const columns = await this.columnsOf(entry, cells);
+  async #opened(found: Found): Promise<StoredRecord> {
+    const entry = await this.#verified(found);
+    const columns = await this.#options.columns.open(entry, found.cells);
     if (columns !== undefined) return { entry, columns };
     throw refused('RECORD_TAMPERED', 'a column of the record is not what was written');
   }
 
-  /** What the cells hold; undefined where that is not what the entry commits to. */
-  async columnsOf(entry: Entry, cells: readonly Row[]): Promise<Columns | undefined> {
-    const names = Object.keys(entry.commitments).toSorted();
-    const sorted = cells.toSorted((left, right) =>
-      textOf(left, 'name') < textOf(right, 'name') ? -1 : 1,
-    );
-    if (names.length !== sorted.length) return undefined;
-    const columns = new Map<string, Uint8Array>();
-    for (const [index, name] of names.entries()) {
-      const cell = sorted[index];
-      if (cell === undefined || textOf(cell, 'name') !== name) return undefined;
-      const blinded = await this.#blinded(entry, cell);
-      if (blinded === undefined) return undefined;
-      const commitment = commitmentOf(this.#options.crypto, { ...placeOf(entry), name }, blinded);
-      if (commitment !== entry.commitments[name]) return undefined;
-      columns.set(name, blinded.slice(blindBytes));
+  /** Signed, and the newest of its record that is known. @throws Refused RECORD_TAMPERED */
+  async #verified({ entry, head }: Omit<Found, 'cells'>): Promise<Entry> {
+    const { heads, signatures } = this.#options;
+    if (entry === undefined || !(await signatures.isGenuine(entry))) {
+      throw refused('RECORD_TAMPERED', 'the record is not what was written');
     }
-    return columns;
+    if (!isNewest(entry, head)) {
+      throw refused('RECORD_TAMPERED', 'the record is not what was written last');
+    }
+    if (head === undefined || entry.sequence > head.sequence) heads.note(entry);
+    return entry;
   }
 
   /** What the last entry of a record leaves: also of one that is deleted. */
   async #current(key: RecordKey): Promise<StoredRecord | undefined> {
-    const read = () =>
-      this.#options.database.transact(readerOf(key), async (on) => {
+    const read = async (): Promise<Found[]> => {
+      // Before the database is asked: what is known now it has to show.
+      const head = this.#options.heads.of(key);
+      return await this.#options.database.transact(readerOf(key), async (on) => {
         const row = await latestOf(on, key);
-        return row === undefined ? [] : [{ entry: entryOf(row), cells: await cellsOf(on, key) }];
+        if (row === undefined) return head === undefined ? [] : [{ entry: row, cells: [], head }];
+        return [{ entry: entryOf(row), cells: await cellsOf(on, key), head }];
       });
+    };
     return (await this.#openedTwice(read))[0];
   }
 
   /** @throws Refused RECORD_UNKNOWN, RECORD_TAMPERED */
   async #lastEntry(key: RecordKey): Promise<Entry> {
-    const { database, signatures } = this.#options;
+    const { database, heads } = this.#options;
+    const head = heads.of(key);
     const row = await database.transact(readerOf(key), (on) => latestOf(on, key));
-    if (row === undefined) throw unknown();
-    const entry = entryOf(row);
-    if (entry !== undefined && (await signatures.isGenuine(entry))) return entry;
-    throw refused('RECORD_TAMPERED', 'the record is not what was written');
+    if (row === undefined && head === undefined) throw unknown();
+    return await this.#verified({ entry: row === undefined ? row : entryOf(row), head });
   }
 
   /**
@@ -228,57 +230,23 @@ export class Records {
     return records;
   }
 
-  async #blinded(entry: Entry, cell: Row): Promise<Uint8Array | undefined> {
-    const { columnKeys, crypto, clock, keys } = this.#options;
-    const version = numberOf(cell, 'key_version');
-    // Nothing that was ever written is under a key that is gone.
-    if (!columnKeys.has(version)) return undefined;
-    const secret = await columnKeys.open(version);
-    if (secret.wiped) return undefined;
-    const place = { ...placeOf(entry), name: textOf(cell, 'name'), version };
-    const beganMs = clock.monotonicMs();
-    const blinded = openCell(crypto, secret.reveal(), place, bytesOf(cell, 'sealed'));
-    const durationMs = clock.monotonicMs() - beganMs;
-    const use = { slot: columnSlot, version, operation: 'decrypt', durationMs };
-    if (blinded !== undefined) keys.usage.record({ ...use, failed: false });
-    return blinded;
-  }
-
   /** Undefined where somebody else wrote this revision first. */
   async #append(input: RecordInput, revision: number): Promise<Entry | undefined> {
-    const { columnKeys, held, signatures } = this.#options;
+    const { columnKeys, columns, held, signatures } = this.#options;
     const cellVersion = columnKeys.primary();
     const signatureVersion = signatures.primary();
     return await held.while(columnSlot, cellVersion, () =>
       held.while(signatureSlot, signatureVersion, async () => {
         const secret = await columnKeys.open(cellVersion);
-        const sealed = this.#seal(input, { version: cellVersion, key: secret.reveal() });
+        const sealed = columns.seal(input, { version: cellVersion, key: secret.reveal() });
         const write = { revision, signatureVersion, sealed, isDeleted: false };
         return await this.#commit(input, write);
       }),
     );
   }
 
-  #seal(input: RecordInput, { version, key }: { version: number; key: Uint8Array }): SealedColumns {
-    const { crypto, clock, keys } = this.#options;
-    const place = placeOf(input);
-    const cells: SealedCell[] = [];
-    const commitments: Record<string, string> = {};
-    for (const [name, content] of input.columns) {
-      const beganMs = clock.monotonicMs();
-      const blinded = concat(crypto.randomBytes(blindBytes), content);
-      commitments[name] = commitmentOf(crypto, { ...place, name }, blinded);
-      const bytes = sealCell(crypto, key, { ...place, name, version }, blinded);
-      cells.push({ name, sealed: bytes });
-      const durationMs = clock.monotonicMs() - beganMs;
-      const use = { slot: columnSlot, version, operation: 'encrypt', durationMs };
-      keys.usage.record({ ...use, failed: false });
-    }
-    return { version, cells, commitments };
-  }
-
   async #commit(about: About, write: Write): Promise<Entry | undefined> {
-    const { database, anchor } = this.#options;
+    const { database, anchor, heads } = this.#options;
     const { namespace, owner } = about;
     const entry = await database.transact({ role: 'gyre_rows', namespace, owner }, async (on) => {
       const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1 FOR UPDATE');
@@ -302,7 +270,10 @@ export class Records {
       ]);
       return made;
     });
-    if (entry !== undefined) anchor.note(entry);
+    if (entry !== undefined) {
+      anchor.note(entry);
+      heads.note(entry);
+    }
     return entry;
   }
 
@@ -333,13 +304,6 @@ export class Records {
   }
 }
 
-interface SealedColumns {
-  /** Of the column key. */
-  readonly version: number;
-  readonly cells: readonly SealedCell[];
-  readonly commitments: Readonly<Record<string, string>>;
-}
-
 /** What an entry says of its record. */
 type About = Pick<RecordInput, keyof RecordKey | 'kind' | 'links'>;
 
@@ -356,10 +320,6 @@ export function refused(code: RecordCode | 'OVERLOADED', reason: string): Refuse
 
 function unknown(): Refused {
   return refused('RECORD_UNKNOWN', 'there is no such record');
-}
-
-function placeOf({ namespace, owner, id }: RecordKey): RecordKey {
-  return { namespace, owner, id };
 }
 
 function readerOf({ namespace, owner }: RecordKey) {

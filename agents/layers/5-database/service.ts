@@ -14,11 +14,14 @@ import type { LayerService, OpenService, ServicePorts } from '../service/service
 import { layer, openAdapter } from './adapter.ts';
 import { ChainAnchor } from './chain-anchor.ts';
 import { ChainCheck } from './chain-check.ts';
+import { ChainPass } from './chain-pass.ts';
 import { asStep, ColumnKeys, columnSlot } from './column-keys.ts';
 import type { Database } from './database.ts';
 import { HeldVersions } from './held-versions.ts';
 import { PgliteDatabase } from './pglite.ts';
 import { PostgresqlDatabase } from './postgresql.ts';
+import { RecordColumns } from './record-columns.ts';
+import { RecordHeads } from './record-heads.ts';
 import { RecordSignatures, signatureSlot } from './record-signatures.ts';
 import { Records } from './records.ts';
 import { databaseRoutes } from './routes.ts';
@@ -27,6 +30,8 @@ import { Upkeep, type UpkeepSlot } from './upkeep.ts';
 
 const recentUseMsDefault = 1_000;
 const folderName = 'pglite';
+/** Of the chain's verification: requests go first. */
+const passPauseMs = 20;
 
 /** @throws AdapterError */
 export const openService: OpenService = async (ports) => serviceOn(ports, await databaseOf(ports));
@@ -80,12 +85,16 @@ function serviceOf(
   const columnKeys = new ColumnKeys({ keys, crypto, clock, log, database, encryption });
   const signatures = new RecordSignatures(keys, crypto, clock);
   const anchor = new ChainAnchor(disk, clock, log);
+  const heads = RecordHeads.open({ disk, crypto, clock, log });
   const held = new HeldVersions();
   const shared = { database, keys, columnKeys, signatures, held, crypto };
-  const records = new Records({ ...shared, anchor, clock });
-  const check = new ChainCheck({ database, records, signatures, anchor, crypto });
+  const columns = new RecordColumns({ keys, columnKeys, crypto, clock });
+  const records = new Records({ ...shared, columns, anchor, heads, clock });
+  const check = new ChainCheck({ database, columns, signatures, anchor, heads, crypto });
+  const pass = new ChainPass({ check, heads, disk, clock, log });
   const upkeep = new Upkeep(shared);
   const work = workOf(upkeep, ports);
+  const inBackground = [...Object.values(work), ...passWorkOf(pass, ports)];
   const { app, refusals, peerRoutes, adminRoutes } = databaseRoutes({
     records,
     check,
@@ -105,6 +114,7 @@ function serviceOf(
     configure: async (told) => settings.adopt(told),
     measure: () => {
       const { toResign, resigned, toRekey, rekeyed, tampered } = upkeep.progress;
+      const { checked, standing, found, ageMs } = pass.progress;
       const own = {
         'chain-length': anchor.current?.sequence ?? 0,
         'entries-to-resign': toResign,
@@ -112,17 +122,22 @@ function serviceOf(
         'cells-to-rekey': toRekey,
         'cells-rekeyed': rekeyed,
         'rows-tampered': tampered,
+        'chain-checked': checked,
+        'chain-pass-age-ms': ageMs,
+        'chain-faults': standing,
+        'integrity-faults': found,
         'policy-version': settings.current.policyVersion,
       };
       return metricsOf(own, refusals);
     },
     takeCounts: () => keys.usage.takeCounts(),
     start: async () => {
-      for (const each of Object.values(work)) each.start();
+      for (const each of inBackground) each.start();
     },
     stop: async () => {
-      for (const each of Object.values(work)) await each.stop();
+      for (const each of inBackground) await each.stop();
       anchor.write();
+      heads.close();
       columnKeys.close();
       await database.close();
       keys.close();
@@ -144,6 +159,15 @@ function workOf(upkeep: Upkeep, { clock, log }: ServicePorts): Parts['work'] {
       batch: () => upkeep.rekeyBatch(),
     }),
   };
+}
+
+function passWorkOf(pass: ChainPass, { clock, log }: ServicePorts): BackgroundWork[] {
+  const batch = () => pass.batch();
+  const again = () => pass.lookAgain();
+  return [
+    new BackgroundWork({ clock, log, name: 'verify', batch, pauseMs: passPauseMs }),
+    new BackgroundWork({ clock, log, name: 'verify faults', batch: again }),
+  ];
 }
 
 /** Of either slot. */

@@ -17,9 +17,11 @@ export interface BackgroundWorkOptions {
   readonly log: Log;
   /** Bounded; may be called again after it failed. */
   readonly batch: () => Promise<BatchOutcome>;
+  /** Between batches; 2 unless told. */
+  readonly pauseMs?: number;
 }
 
-const pauseMs = 2;
+const pauseMsDefault = 2;
 const retryMs = 1_000;
 const idleMs = 5_000;
 
@@ -64,14 +66,18 @@ export class BackgroundWork {
     this.#isWoken = false;
     const delayMs = await this.#batch();
     this.#running = undefined;
-    if (!this.#isStopped) this.#after(this.#isWoken ? pauseMs : delayMs);
+    if (!this.#isStopped) this.#after(this.#isWoken ? this.#pauseMs : delayMs);
+  }
+
+  get #pauseMs(): number {
+    return this.#options.pauseMs ?? pauseMsDefault;
   }
 
   /** How long to wait for the next one. */
   async #batch(): Promise<number> {
     const { name, log, batch } = this.#options;
     try {
-      return (await batch()) === 'more' ? pauseMs : idleMs;
+      return (await batch()) === 'more' ? this.#pauseMs : idleMs;
     } catch (error) {
       // Whatever it was, it is tried again: a batch has no caller who could.
       const code = error instanceof AdapterError ? error.code : undefined;

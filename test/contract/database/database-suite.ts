@@ -257,9 +257,7 @@ export function databaseSuite(name: string, open: () => Promise<TestedDatabase>)
       await expect(world.adapter.retire(column, 4)).rejects.toMatchObject({
         code: 'STATE_CONFLICT',
       });
-      await tested.thief(`UPDATE gyre.cells SET sealed = $1 WHERE record_id = 'k-1'`, [
-        kept.cells.find((row) => row['record_id'] === 'k-1')?.['sealed'] as Uint8Array,
-      ]);
+      await restoreCells(tested, kept, 'k-1');
       await world.until(async () => (await world.adapter.usesLately(column, 4)) === 0, 500);
       await world.adapter.retire(column, 4);
       expect(await world.text('k-1')).toBe('changed');
@@ -352,24 +350,41 @@ async function rowsUnder({ thief }: TestedDatabase, slot: string, version: numbe
   return Number(row?.['n']);
 }
 
-type Snapshot = Readonly<Record<'entries' | 'cells' | 'chain', readonly Record<string, unknown>[]>>;
-
-async function snapshot({ thief }: TestedDatabase): Promise<Snapshot> {
-  return {
-    entries: await thief('SELECT * FROM gyre.entries'),
-    cells: await thief('SELECT * FROM gyre.cells'),
-    chain: await thief('SELECT * FROM gyre.chain'),
-  };
+/** A copy of everything, inside of the database. */
+export interface Snapshot {
+  readonly schema: string;
 }
 
-async function restore({ thief }: TestedDatabase, kept: Snapshot): Promise<void> {
-  for (const [table, rows] of Object.entries(kept)) {
-    await thief(`DELETE FROM gyre.${table}`);
-    for (const row of rows) {
-      const names = Object.keys(row);
-      const places = names.map((_, index) => `$${index + 1}`).join(', ');
-      const values = names.map((each) => row[each] as string | number | Uint8Array);
-      await thief(`INSERT INTO gyre.${table} (${names.join(', ')}) VALUES (${places})`, values);
-    }
+const tables = ['entries', 'cells', 'chain'] as const;
+let snapshots = 0;
+
+export async function snapshot({ thief }: TestedDatabase): Promise<Snapshot> {
+  snapshots += 1;
+  const schema = `kept_${snapshots}`;
+  await thief(`DROP SCHEMA IF EXISTS ${schema} CASCADE`);
+  await thief(`CREATE SCHEMA ${schema}`);
+  for (const table of tables) {
+    await thief(`CREATE TABLE ${schema}.${table} AS TABLE gyre.${table}`);
   }
+  return { schema };
+}
+
+export async function restore({ thief }: TestedDatabase, { schema }: Snapshot): Promise<void> {
+  for (const table of tables) {
+    await thief(`DELETE FROM gyre.${table}`);
+    await thief(`INSERT INTO gyre.${table} SELECT * FROM ${schema}.${table}`);
+  }
+}
+
+/** Puts the cells of one record back. */
+export async function restoreCells(
+  { thief }: TestedDatabase,
+  { schema }: Snapshot,
+  id: string,
+): Promise<void> {
+  await thief(
+    `UPDATE gyre.cells SET sealed = kept.sealed FROM ${schema}.cells AS kept
+       WHERE cells.record_id = $1 AND kept.record_id = $1 AND kept.name = cells.name`,
+    [id],
+  );
 }

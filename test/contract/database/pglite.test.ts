@@ -3,24 +3,31 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { Value } from '#agents/layers/5-database/database.ts';
 import { PgliteDatabase } from '#agents/layers/5-database/pglite.ts';
 import { openService as openEncryption } from '#agents/layers/4-encryption/service.ts';
 import { openService } from '#agents/layers/5-database/service.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { databaseSuite } from './database-suite.ts';
+import { tamperingSuite } from './tampering-suite.ts';
+import type { TestedDatabase } from './world.ts';
 
-databaseSuite('PGlite', async () => {
+databaseSuite('PGlite', openPglite);
+tamperingSuite('PGlite', openPglite);
+
+async function openPglite() {
   const folder = mkdtempSync(join(tmpdir(), 'gyre-pglite-'));
   const database = await PgliteDatabase.start(join(folder, 'data'));
   return {
     database,
-    thief: (text, values) => database.transactAsOwner((on) => on.rows(text, values)),
+    thief: (text: string, values?: readonly Value[]) =>
+      database.transactAsOwner((on) => on.rows(text, values)),
     close: async () => {
       await database.close();
       rmSync(folder, { recursive: true, force: true });
     },
-  };
-});
+  } satisfies TestedDatabase;
+}
 
 test('the service brings its own database along, and finds it again', async () => {
   const folder = serviceFolder();

@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import pg from 'pg';
 import { afterAll, describe, expect, test } from 'vitest';
+import type { Value } from '#agents/layers/5-database/database.ts';
 import { PostgresqlDatabase } from '#agents/layers/5-database/postgresql.ts';
 import { openService as openEncryption } from '#agents/layers/4-encryption/service.ts';
 import { openService } from '#agents/layers/5-database/service.ts';
@@ -10,6 +11,8 @@ import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { startPostgres, type PostgresServer } from '../../support/postgres.ts';
 import { quiet } from '../../support/world.ts';
 import { databaseSuite } from './database-suite.ts';
+import { tamperingSuite } from './tampering-suite.ts';
+import type { TestedDatabase } from './world.ts';
 
 const server = await startPostgres();
 
@@ -27,18 +30,23 @@ function started(): PostgresServer {
 afterAll(() => server?.stop());
 
 describe.runIf(server !== undefined)('on a server', () => {
-  databaseSuite('PostgreSQL', async () => {
+  const open = async () => {
     const database = new PostgresqlDatabase(started().url, quiet);
-    const thieves = new pg.Pool({ connectionString: started().superuserUrl, max: 1 });
+    const thieves = new pg.Client({ connectionString: started().superuserUrl });
+    await thieves.connect();
+    await thieves.query('DROP SCHEMA IF EXISTS gyre CASCADE');
     return {
       database,
-      thief: async (text, values = []) => (await thieves.query(text, [...values])).rows,
+      thief: async (text: string, values: readonly Value[] = []) =>
+        (await thieves.query(text, [...values])).rows,
       close: async () => {
         await thieves.end();
         await database.close();
       },
-    };
-  });
+    } satisfies TestedDatabase;
+  };
+  databaseSuite('PostgreSQL', open);
+  tamperingSuite('PostgreSQL', open);
 
   test('whoever owns the tables sees no row of them either', async () => {
     const owner = new pg.Client({ connectionString: started().url });

@@ -1,0 +1,214 @@
+/**
+ * Attacks on what layer 5 keeps by somebody who can change anything in the database, and has older copies
+ * of it: what a read notices, what the pass in the background finds, and how layer 7 hears of it.
+ */
+import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { nothingWatched, stepWatch, type Finding } from '#shared/core/anomaly/watch.ts';
+import { isHealable } from '#shared/core/healing.ts';
+import { restore, restoreCells, snapshot } from './database-suite.ts';
+import { DatabaseWorld, type TestedDatabase } from './world.ts';
+
+const passEveryMs = 10 * 60_000;
+const reportMs = 10_000;
+
+export function tamperingSuite(name: string, open: () => Promise<TestedDatabase>): void {
+  describe(`somebody in the database, ${name}`, () => {
+    let tested: TestedDatabase;
+    let world: DatabaseWorld;
+
+    beforeAll(async () => {
+      tested = await open();
+      world = await DatabaseWorld.start(tested);
+      for (const text of ['one', 'two']) await world.put('r-1', { text });
+      await world.put('r-2', { text: 'only' });
+    });
+    afterAll(async () => {
+      await world.end();
+      await tested.close();
+    });
+
+    const measured = async (metric: string) => (await world.adapter.measure())[metric] ?? 0;
+    const faultsStand = (count: number) =>
+      world.until(async () => (await measured('chain-faults')) === count);
+    const nextPass = async (): Promise<void> => {
+      await world.clock.advance(passEveryMs);
+      await world.until(async () => (await measured('chain-pass-age-ms')) < passEveryMs);
+    };
+    const isTampered = { code: 'RECORD_TAMPERED' };
+    const list = (owner: string) =>
+      world.service.asPeer(6).ask({ method: 'GET', path: `/internal/v1/records?owner=${owner}` });
+
+    test.each([
+      ['taken-out', 'DELETE FROM gyre.entries WHERE', 'ROLLED_BACK'],
+      ['hidden', `UPDATE gyre.entries SET record_id = 'b' WHERE`, 'ROLLED_BACK'],
+      ['given-away', `UPDATE gyre.entries SET owner = 'eve' WHERE`, 'CONTENT_CHANGED'],
+    ])('an older revision is not served where the newer one is %s', async (id, change, code) => {
+      await world.put(id, { text: 'not infected' });
+      const cell = `record_id = '${id}'`;
+      const older = await snapshot(tested);
+      await world.put(id, { text: 'infected' });
+      await world.put('after', { text: id });
+      const kept = await snapshot(tested);
+      await tested.thief(`${change} record_id = '${id}' AND revision = 2`);
+      await restoreCells(tested, older, id);
+      // Everything that is left of it is signed, and opens.
+      expect(await world.get(id)).toMatchObject(isTampered);
+      expect(await world.put(id, { text: 'anew' })).toMatchObject(isTampered);
+      expect(await list('ann')).toMatchObject(isTampered);
+      expect(await world.text('r-1')).toBe('two');
+      await world.service.stop();
+      await world.service.start();
+      expect(await world.get(id)).toMatchObject(isTampered);
+      expect((await world.faults()).map((fault) => fault.code)).toContain(code);
+      await restore(tested, kept);
+      expect(await world.text(id)).toBe('infected');
+      await tested.thief(`DELETE FROM gyre.entries WHERE ${cell}`);
+      await tested.thief(`DELETE FROM gyre.cells WHERE ${cell}`);
+      // Nothing is left, and that is no answer either.
+      expect(await world.get(id)).toMatchObject(isTampered);
+      expect(await world.get(id, 'eve')).toMatchObject({ code: 'RECORD_UNKNOWN' });
+      await restore(tested, kept);
+    });
+
+    test('a deleted record does not come back by taking its deletion out', async () => {
+      await world.write('zoe', 'gone', 'b25l');
+      const before = await snapshot(tested);
+      await world.remove('zoe', 'gone');
+      const kept = await snapshot(tested);
+      await tested.thief('DELETE FROM gyre.entries WHERE is_deleted');
+      const cells = `SELECT * FROM ${before.schema}.cells WHERE owner = 'zoe'`;
+      await tested.thief(`INSERT INTO gyre.cells ${cells}`);
+      expect(await world.read('zoe', 'gone')).toMatchObject(isTampered);
+      expect(await world.remove('zoe', 'gone')).toMatchObject(isTampered);
+      await restore(tested, kept);
+      expect(await world.read('zoe', 'gone')).toMatchObject({ code: 'RECORD_UNKNOWN' });
+    });
+
+    test.each([
+      ['altered', `UPDATE gyre.entries SET kind = 'x' WHERE record_id = 'r-1' AND revision = 1`],
+      ['removed', `DELETE FROM gyre.entries WHERE record_id = 'r-1' AND revision = 1`],
+      ['altered in a cell', `UPDATE gyre.cells SET sealed = '\\x00' WHERE record_id = 'r-2'`],
+      [
+        'cut at the end',
+        `WITH gone AS (DELETE FROM gyre.entries WHERE sequence =
+           (SELECT max(sequence) FROM gyre.entries) RETURNING sequence, previous)
+         UPDATE gyre.chain SET sequence = gone.sequence - 1, hash = gone.previous FROM gone`,
+      ],
+    ])(
+      'what is %s is found by the next pass, stands, and is over when mended',
+      async (_, change) => {
+        await world.put('end', { text: `before ${change}` });
+        await faultsStand(0);
+        const kept = await snapshot(tested);
+        await tested.thief(change);
+        await nextPass();
+        await world.until(async () => (await measured('chain-faults')) > 0);
+        const found = await measured('integrity-faults');
+        await world.until(async () => (await measured('integrity-faults')) > found + 1, 1_000);
+        await restore(tested, kept);
+        await world.until(async () => (await measured('chain-faults')) === 0, 1_000);
+        expect(await world.faults()).toEqual([]);
+      },
+    );
+
+    test('numbers and texts that nothing ever wrote are faults, and hold up no pass', async () => {
+      await world.put('p-1', { text: 'x' });
+      await world.put('p-2', { text: 'y' });
+      const kept = await snapshot(tested);
+      const long = `'["' || repeat('x', 70000) || '"]'`;
+      for (const change of [
+        'written_at_ms = 9223372036854775807',
+        'written_at_ms = -1',
+        'revision = 9223372036854775807',
+        'sequence = 9223372036854775807',
+        `links = ${long}`,
+        `commitments = ${long}`,
+        `hash = '\\x'`,
+      ]) {
+        await tested.thief(`UPDATE gyre.entries SET ${change} WHERE record_id = 'p-1'`);
+        expect([change, await world.get('p-1')]).toMatchObject([change, isTampered]);
+        expect([change, (await world.faults()).length]).not.toEqual([change, 0]);
+        await restore(tested, kept);
+      }
+      await tested.thief('UPDATE gyre.chain SET sequence = 9223372036854775807');
+      expect((await world.faults()).map(({ code }) => code)).toContain('END_CHANGED');
+      await restore(tested, kept);
+      expect(await world.faults()).toEqual([]);
+    });
+
+    test('a pass goes on where the service was stopped, and begins anew after its time', async () => {
+      for (let count = 0; count < 70; count += 1) await world.put(`s-${count}`, { text: 'x' });
+      await nextPass();
+      const stateFile = join(world.service.folder, 'layer-5', 'chain-pass.json');
+      await world.until(async () => (await measured('chain-checked')) === 32);
+      await world.service.stop();
+      const stood: unknown = JSON.parse(readFileSync(stateFile, 'utf8'));
+      expect(stood).toMatchObject({ isOver: false, last: { sequence: 32 } });
+      const kept = await snapshot(tested);
+      await tested.thief('UPDATE gyre.entries SET written_at_ms = 7 WHERE sequence IN (5, 60)');
+      await world.service.start();
+      const length = await measured('chain-length');
+      await world.until(async () => (await measured('chain-checked')) === length);
+      // What lies before the place where it stood is for the next one.
+      expect(await measured('chain-faults')).toBe(1);
+      await nextPass();
+      await faultsStand(2);
+      await restore(tested, kept);
+      await world.until(async () => (await measured('chain-faults')) === 0, 1_000);
+    });
+
+    test('a service that lost what it knew of records learns it by the pass', async () => {
+      await world.put('h-1', { text: 'old' });
+      const before = await snapshot(tested);
+      await world.put('h-1', { text: 'new' });
+      await world.service.stop();
+      for (const file of ['record-heads.db', 'record-heads.db-wal', 'chain-pass.json']) {
+        const path = join(world.service.folder, 'layer-5', file);
+        if (existsSync(path)) rmSync(path);
+      }
+      await world.service.start();
+      const length = await measured('chain-length');
+      await world.until(async () => (await measured('chain-checked')) === length);
+      const kept = await snapshot(tested);
+      await tested.thief(`DELETE FROM gyre.entries WHERE record_id = 'h-1' AND revision = 2`);
+      await restoreCells(tested, before, 'h-1');
+      expect(await world.get('h-1')).toMatchObject(isTampered);
+      await restore(tested, kept);
+      expect(await world.text('h-1')).toBe('new');
+    });
+
+    test('layer 7 finds it: nothing in passes over a sound chain, an action for what was altered', async () => {
+      await faultsStand(0);
+      let state = nothingWatched;
+      const findings: Finding[] = [];
+      const report = async (stepMs: number): Promise<void> => {
+        for (let step = 0; step < 10; step += 1) {
+          await world.clock.advance(reportMs / 10);
+          await new Promise((resolve) => setTimeout(resolve, stepMs));
+        }
+        const atMs = world.clock.nowMs();
+        for (const [metric, value] of Object.entries(await world.adapter.measure())) {
+          const event = { kind: 'measurement', atMs, metric, value } as const;
+          const heard = { agentId: 'database-a', layer: 5, event, atMs } as const;
+          const step = stepWatch(state, { kind: 'telemetry', ...heard });
+          state = step.state;
+          findings.push(...step.findings.filter(isHealable));
+        }
+      };
+      // Two passes are among them.
+      for (let count = 0; count < 70; count += 1) await report(3);
+      expect(findings).toEqual([]);
+      const kept = await snapshot(tested);
+      await tested.thief(
+        'UPDATE gyre.entries SET written_at_ms = 7 WHERE sequence BETWEEN 10 AND 30',
+      );
+      await nextPass();
+      await world.until(async () => (await measured('chain-faults')) >= 21);
+      for (let count = 0; count < 20 && findings.length === 0; count += 1) await report(60);
+      expect(findings[0]).toMatchObject({ metric: 'integrity-faults', rule: 'rate' });
+      await restore(tested, kept);
+    });
+  });
+}

@@ -186,7 +186,7 @@ export class Forwarder {
     return requestIdOf(this.#options.crypto, { key, method, path, body });
   }
 
-  /** With a place among those that are asked, from the question until the answer was taken. */
+  /** With a place among those that are asked; one that waits for a service to come back has none. */
   async #exchange(
     request: IncomingMessage,
     response: ServerResponse,
@@ -195,15 +195,18 @@ export class Forwarder {
     const ending = new AbortController();
     const { signal } = ending;
     response.once('close', () => ending.abort());
-    let isAsked = false;
+    let isAnswered = false;
     const begin = async (): Promise<IncomingMessage> => {
       if (signal.aborted) throw new ClientGone();
-      if (!isAsked) {
-        if (this.#inFlight >= this.#limits.inFlightMax) throw new Refusal('OVERLOADED');
-        this.#inFlight += 1;
-        isAsked = true;
+      if (this.#inFlight >= this.#limits.inFlightMax) throw new Refusal('OVERLOADED');
+      this.#inFlight += 1;
+      try {
+        const answer = await this.#try(request, { ...target, signal });
+        isAnswered = true;
+        return answer;
+      } finally {
+        if (!isAnswered) this.#inFlight -= 1;
       }
-      return await this.#try(request, { ...target, signal });
     };
     let late: Refusal | undefined;
     const timer = setTimeout(() => {
@@ -220,7 +223,7 @@ export class Forwarder {
       throw systemCode(error) === 'ECONNRESET' ? new Refusal('UPSTREAM_BROKEN') : new ClientGone();
     } finally {
       clearTimeout(timer);
-      if (isAsked) this.#inFlight -= 1;
+      if (isAnswered) this.#inFlight -= 1;
     }
   }
 

@@ -199,6 +199,20 @@ test('the circuit of a service that was down costs no request once it is there a
   expect(answers.filter(({ status }) => status !== 'done')).toEqual([]);
 });
 
+test('those who wait for a service that is away keep no place from the others', async () => {
+  const user = await start({ forwarder: { inFlightMax: 1 } });
+  await user.ask(hello);
+  await world.upstream.stop();
+  const waiting8 = Array.from({ length: 8 }, () => user.ask(hello));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  // One of them tries now and then, for an instant.
+  const health = { method: 'GET', path: '/network/v1/health' } as const;
+  const standing = async (): Promise<string> => (await user.ask(health)).status;
+  await expect.poll(standing, { timeout: 4_000 }).toBe('done');
+  await world.upstream.start();
+  await Promise.all(waiting8);
+});
+
 test('a client is an address, of IPv6 the half of one that somebody is given', () => {
   expect(clientOf('::ffff:192.0.2.1')).toBe(clientOf('192.0.2.1'));
   expect(clientOf('2001:db8:1:2::5')).toBe(clientOf('2001:db8:1:2:3:4:5:6'));

@@ -2,7 +2,7 @@
 import type { CommandSpec } from '../command.ts';
 import { inSession, type Context } from '../context.ts';
 import { exitCodes } from '../fault.ts';
-import { findMesh, type MeshFile } from '../mesh/mesh-file.ts';
+import { findMesh, outdated, type MeshFile } from '../mesh/mesh-file.ts';
 import { runningSupervisor } from '../mesh/supervisor-record.ts';
 import { toolEnvironment } from '../mesh/tools.ts';
 import { collectStatus, isHealthy, type Status } from '../status/collect.ts';
@@ -84,6 +84,10 @@ async function checkMesh(context: Context): Promise<Finding[]> {
 async function checkHealth(context: Context, mesh: MeshFile): Promise<Finding> {
   const { layout } = context;
   if ((await runningSupervisor(layout)) === null) {
+    const old = outdated(mesh, layout.root);
+    if (old !== undefined) {
+      return { check: 'mesh', verdict: 'fail', found: old.reason, hint: old.hint };
+    }
     const hint = `Start it: gyre up --detach --dir ${typed(layout.root)}`;
     return { check: 'mesh', verdict: 'ok', found: 'not running', hint };
   }

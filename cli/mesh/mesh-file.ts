@@ -73,13 +73,16 @@ export async function findMesh(root: string): Promise<MeshFile | null> {
   });
 }
 
-/** An older mesh can be looked at, exported and stopped; programs of today do not run it. */
-export function requireToday(mesh: MeshFile, root: string): void {
-  if (mesh.version === meshVersion) return;
-  throw new CliFault({
+/**
+ * Why the programs of today do not run a mesh, or undefined. An older one can be looked at, and stopped
+ * where it still runs.
+ */
+export function outdated(mesh: MeshFile, root: string): CliFault | undefined {
+  if (mesh.version === meshVersion) return undefined;
+  return new CliFault({
     code: 'MESH_OUTDATED',
     reason: `the mesh in ${root} was made by an older gyre (version ${mesh.version} of a mesh, not ${meshVersion})`,
-    hint: `Keep its log where you need it (gyre audit export, with the gyre that made it), and make another: gyre up --dir OTHER.`,
+    hint: 'Run it with the gyre that made it, which also exports its log, or make another: gyre up --dir OTHER.',
   });
 }
 

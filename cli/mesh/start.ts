@@ -11,7 +11,7 @@ import { rewritePort } from './agent-configs.ts';
 import { environmentOfChildren } from './compile-cache.ts';
 import { replaceFile, secretMode } from './durable-files.ts';
 import { layoutOf, type MeshLayout } from './layout.ts';
-import { findMesh, requireToday, type MeshFile, type TokenKind } from './mesh-file.ts';
+import { findMesh, outdated, type MeshFile, type TokenKind } from './mesh-file.ts';
 import { developmentTimes, type RotationTimes } from './policy-body.ts';
 import { freePort, requireFreePort } from './ports.ts';
 import { meshNameOf, provisionMesh } from './provisioning.ts';
@@ -80,7 +80,8 @@ async function prepare(request: StartRequest): Promise<Prepared> {
   const layout = layoutOf(root);
   const existing = await findMesh(root);
   if (existing !== null) {
-    requireToday(existing, root);
+    const old = outdated(existing, root);
+    if (old !== undefined) throw old;
     refuseChanges(existing, request);
   }
   const environment = await toolEnvironment();

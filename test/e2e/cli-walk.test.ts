@@ -179,4 +179,11 @@ describe('a walk through the command line', () => {
       expect(await gyre('doctor')).toMatchObject({ code: 0 });
     },
   );
+
+  test('13. a layer is planned with those that depend on it', { timeout: hangMs }, async () => {
+    const plan = await json<Rotation>('rotation', 'plan', '--layers', '1');
+    expect(plan.code).toBe(0);
+    expect([...new Set(plan.document.slots.map(({ slot }) => slot[0]))]).toEqual(['1', '2']);
+    expect(plan.stderr).toContain('layer 2 (authorization) is turned with layer 1');
+  });
 });

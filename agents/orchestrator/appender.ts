@@ -10,6 +10,7 @@ import { BusError } from '#shared/bus/bus.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
+import { Turns } from '#shared/runtime/turns.ts';
 import { askForReceipts } from './receipts.ts';
 import type { SagaLog } from './saga-log.ts';
 
@@ -49,7 +50,7 @@ export class Appender {
   readonly #ports: AppenderPorts;
   readonly #saga: SagaLog<unknown, unknown>;
   readonly #kind: SagaEntry['saga'];
-  #tail: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   #stopped = false;
 
   constructor(ports: AppenderPorts, saga: SagaLog<unknown, unknown>, kind: SagaEntry['saga']) {
@@ -60,9 +61,7 @@ export class Appender {
 
   /** Proposals queue; each one resolves when its entry took effect or no longer can. */
   propose(proposal: Proposal): Promise<ProposalOutcome> {
-    const turn = this.#tail.then(() => this.#run(proposal));
-    this.#tail = turn.catch(() => undefined);
-    return turn;
+    return this.#turns.take('proposal', () => this.#run(proposal));
   }
 
   stop(): void {

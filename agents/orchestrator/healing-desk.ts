@@ -19,6 +19,7 @@ import {
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { isHealingSigned } from '#shared/crypto/healing-signature.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
+import { Turns } from '#shared/runtime/turns.ts';
 import type { OrchestratorPorts } from './ports.ts';
 import type { Refusal } from './request-desk.ts';
 import { surveyLayers, type SurveyPorts } from './survey.ts';
@@ -46,7 +47,7 @@ export class HealingDesk {
   readonly #heard = new Map<string, number[]>();
   /** Actions that were let pass, and by which event: whatever else names them comes too late. */
   readonly #passed = new Map<string, { readonly hash: string; readonly timeMs: number }>();
-  #tail: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
 
   constructor(ports: HealingPorts, rotations: () => readonly RotationState[]) {
     this.#ports = ports;
@@ -64,13 +65,8 @@ export class HealingDesk {
   }
 
   /** Runs `plan` when no other action is being looked at, unless something speaks against it. */
-  async attend(
-    event: Asked,
-    plan: () => Promise<Refusal | undefined>,
-  ): Promise<Refusal | undefined> {
-    const turn = this.#tail.then(async () => (await this.#refusal(event)) ?? (await plan()));
-    this.#tail = turn.catch(() => undefined);
-    return turn;
+  attend(event: Asked, plan: () => Promise<Refusal | undefined>): Promise<Refusal | undefined> {
+    return this.#turns.take('action', async () => (await this.#refusal(event)) ?? (await plan()));
   }
 
   async #refusal(event: Asked): Promise<Refusal | undefined> {

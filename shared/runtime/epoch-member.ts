@@ -19,6 +19,7 @@ import { Prekeys, type PrekeysPorts } from './epoch-prekeys.ts';
 import type { EpochName, SecretGiven } from './epoch-questions.ts';
 import type { EpochStore } from './epoch-store.ts';
 import type { ReceivedEvent } from './exchange.ts';
+import { Turns } from './turns.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 
 export interface EpochMemberPorts extends PrekeysPorts {
@@ -49,7 +50,7 @@ export class EpochMember {
   /** The epoch that the log put into use last, whether its secret is held or not. */
   readonly #activated = new Map<string, number>();
   #store: EpochStore | undefined;
-  #turn: Promise<unknown> = Promise.resolve();
+  readonly #turns = new Turns();
   #stopped = false;
 
   constructor(ports: EpochMemberPorts) {
@@ -134,7 +135,7 @@ export class EpochMember {
     this.#stopped = true;
     this.#fetcher.stop();
     await this.#prekeys.stop();
-    await this.#turn;
+    await this.#turns.ended('entry');
     this.#ports.keyring.wipe();
   }
 
@@ -374,9 +375,7 @@ export class EpochMember {
   }
 
   #inTurn(run: () => Promise<void>): Promise<void> {
-    const turn = this.#turn.then(run);
-    this.#turn = turn.catch(() => undefined);
-    return turn;
+    return this.#turns.take('entry', run);
   }
 }
 

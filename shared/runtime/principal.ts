@@ -32,6 +32,7 @@ import type {
 } from './exchange.ts';
 import type { Clock, Log } from './ports.ts';
 import { Receiver } from './receiver.ts';
+import { Turns } from './turns.ts';
 
 export interface PrincipalOptions {
   readonly agentId: string;
@@ -55,7 +56,7 @@ export class Principal implements Exchange {
   readonly #options: PrincipalOptions;
   readonly #receiver: Receiver;
   readonly #subjects: Subjects;
-  readonly #turns = new Map<string, Promise<unknown>>();
+  readonly #turns = new Turns();
   #chain: SenderChain;
 
   constructor(options: PrincipalOptions) {
@@ -266,16 +267,7 @@ export class Principal implements Exchange {
 
   /** One undecided event per chain: the next is sealed when the one before is decided. */
   #inTurn<Result>(event: OutgoingEvent, run: () => Promise<Result>): Promise<Result> {
-    const audience = event.audience ?? event.channel;
-    const turn = (this.#turns.get(audience) ?? Promise.resolve()).then(run, run);
-    this.#turns.set(
-      audience,
-      turn.then(
-        () => undefined,
-        () => undefined,
-      ),
-    );
-    return turn;
+    return this.#turns.take(event.audience ?? event.channel, run);
   }
 }
 

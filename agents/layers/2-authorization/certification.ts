@@ -10,13 +10,13 @@ import type { DatabaseSync } from 'node:sqlite';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
+import { Turns } from '#shared/runtime/turns.ts';
 import { AdapterError } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { StoredVersion } from '../embedded/key-store.ts';
 import { isInTime, isSignedByIdentity, provePossession } from '../service/key-certificate.ts';
 import { ServiceError, type ServiceClient } from '../service/service-client.ts';
 import { storedJson } from '../service/stored-json.ts';
-import { Turns } from '../service/turns.ts';
 import { transact, translated } from '../sqlite.ts';
 import type { IdentityView } from './identity-view.ts';
 
@@ -99,7 +99,7 @@ export class Certification {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#timer?.cancel();
-    await this.#turns.take('pass', async () => undefined);
+    await this.#turns.ended('pass');
   }
 
   /** Resolves once a version is certified. @throws AdapterError SYSTEM_UNREACHABLE */

@@ -11,6 +11,7 @@
 import { serviceControlNames, serviceProblemCheck, type ServiceControl } from '#schemas/service.ts';
 import { lengthPrefixed, toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import { Turns } from '#shared/runtime/turns.ts';
 import { controlPath } from '../service/control-routes.ts';
 import type { ControlChannel } from '../service/remote-adapter.ts';
 import {
@@ -18,7 +19,6 @@ import {
   type ServiceAnswer,
   type ServiceRequest,
 } from '../service/service-client.ts';
-import { Turns } from '../service/turns.ts';
 import { runProgram, type ProgramSpec } from './program.ts';
 
 export interface CommandChannelOptions extends ProgramSpec {

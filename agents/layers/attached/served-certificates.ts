@@ -8,6 +8,7 @@ import { certificatePem, privateKeyPem, readCertificate } from '#shared/crypto/x
 import { toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Log } from '#shared/runtime/ports.ts';
+import { Turns } from '#shared/runtime/turns.ts';
 import { AdapterError, type VerificationResult } from '../adapter.ts';
 import type { KeyStore, StoredVersion } from '../embedded/key-store.ts';
 import type { IssuedCertificate } from '../service/certificate-authority.ts';
@@ -17,7 +18,6 @@ import {
   shownCertificate,
   type ProbeTarget,
 } from '../service/handshake-probe.ts';
-import { Turns } from '../service/turns.ts';
 import type { CertificateFolder } from './certificate-folder.ts';
 import type { ProgramSpec } from './program.ts';
 import { reload } from './reload.ts';

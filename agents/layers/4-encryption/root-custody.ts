@@ -19,7 +19,7 @@ const startTimeoutMs = 10_000;
 
 /** One login attempt; undefined where no token is configured. @throws BootError */
 export async function openRootToken(ports: ServicePorts): Promise<RootToken | undefined> {
-  const { config, crypto, log, resolve } = ports;
+  const { config, clock, crypto, log, resolve } = ports;
   if (config.token === undefined) return undefined;
   const { library, label, pinFile, softhsmConfig, timeoutMs }: ServiceToken = config.token;
   try {
@@ -33,7 +33,7 @@ export async function openRootToken(ports: ServicePorts): Promise<RootToken | un
       onEvent: (event) =>
         log[event.kind === 'child-lost' ? 'warn' : 'info']({ ...event }, 'token process'),
     });
-    return new RootToken(token, crypto);
+    return new RootToken(token, crypto, clock);
   } catch (error) {
     throw bootFault(error);
   }

@@ -2,11 +2,14 @@
  * A PKCS#11 token as the holder of root KEKs: each version is an AES-256 key of its own in the token,
  * which wraps and unwraps there and cannot leave. Faults of the token are translated here: what
  * passes (it is away, it hangs) is worth another try, a refused PIN is not, and what does not open is
- * a damaged secret.
+ * a damaged secret. A token that is away is not looked for by every try of a step, each of which would
+ * start a process: for two seconds the answer is the one that there was.
  */
 
+import { admitCall, closedCircuit, noteCall, type CircuitRules } from '#shared/core/circuit.ts';
 import { equalConstantTime, fromHex, toHex, utf8 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Clock } from '#shared/runtime/ports.ts';
 import type { KeyToken, KeyTokenDescription } from '#shared/runtime/token/key-token.ts';
 import { TokenError, type TokenErrorCode, type TokenKey } from '#shared/runtime/token/token.ts';
 import { AdapterError } from '../adapter.ts';
@@ -15,6 +18,9 @@ import type { HeldKey, KeysElsewhere } from '../embedded/keys-elsewhere.ts';
 
 const canaryPurpose = utf8('gyre/v1/root-kek-canary');
 const probeBytes = 32;
+
+const awayMs = 2_000;
+const rules: CircuitRules = { failuresMax: 1, openMs: awayMs, openMsMax: awayMs };
 
 /** The secret itself is damaged, or was wrapped by something else. */
 const damaged: readonly TokenErrorCode[] = ['WRAPPING_INVALID', 'KEY_UNKNOWN'];
@@ -30,10 +36,14 @@ export class RootToken implements KeysElsewhere {
   readonly custody = 'token';
   readonly #token: KeyToken;
   readonly #crypto: CryptoProvider;
+  readonly #clock: Clock;
+  #circuit = closedCircuit;
+  #lastFault: AdapterError | undefined;
 
-  constructor(token: KeyToken, crypto: CryptoProvider) {
+  constructor(token: KeyToken, crypto: CryptoProvider, clock: Clock) {
     this.#token = token;
     this.#crypto = crypto;
+    this.#clock = clock;
   }
 
   describe(): KeyTokenDescription {
@@ -41,16 +51,16 @@ export class RootToken implements KeysElsewhere {
   }
 
   async make(name: string): Promise<string> {
-    return toHex(await translated(() => this.#token.makeKey(name)));
+    return toHex(await this.#ask(() => this.#token.makeKey(name)));
   }
 
   async wrap(key: HeldKey, secret: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
-    return await translated(() => this.#token.wrap(named(key), secret, purpose));
+    return await this.#ask(() => this.#token.wrap(named(key), secret, purpose));
   }
 
   /** To be wiped by the caller. @throws AdapterError STORE_FAILED where it does not open */
   async unwrap(key: HeldKey, sealed: Uint8Array, purpose: Uint8Array): Promise<Uint8Array> {
-    return await translated(() => this.#token.unwrap(named(key), sealed, purpose));
+    return await this.#ask(() => this.#token.unwrap(named(key), sealed, purpose));
   }
 
   async probe(key: HeldKey): Promise<boolean> {
@@ -76,11 +86,32 @@ export class RootToken implements KeysElsewhere {
   }
 
   async destroy(name: string): Promise<void> {
-    await translated(() => this.#token.destroyKey(name));
+    await this.#ask(() => this.#token.destroyKey(name));
   }
 
   close(): Promise<void> {
     return this.#token.close();
+  }
+
+  async #ask<Result>(ask: () => Promise<Result>): Promise<Result> {
+    const { circuit, admitted } = admitCall(this.#circuit, this.#clock.monotonicMs(), rules);
+    this.#circuit = circuit;
+    if (!admitted && this.#lastFault !== undefined) throw this.#lastFault;
+    try {
+      const result = await ask();
+      this.#note('done');
+      return result;
+    } catch (error) {
+      const fault = translated(error);
+      const isAway = fault instanceof AdapterError && fault.code === 'SYSTEM_UNREACHABLE';
+      if (isAway) this.#lastFault = fault;
+      this.#note(isAway ? 'failed' : 'done');
+      throw fault;
+    }
+  }
+
+  #note(outcome: 'done' | 'failed'): void {
+    this.#circuit = noteCall(this.#circuit, outcome, this.#clock.monotonicMs(), rules);
   }
 
   async #opened(
@@ -103,14 +134,10 @@ function named({ name, keyId }: HeldKey): TokenKey {
   throw new AdapterError('STORE_FAILED', `the id of ${name} is none`);
 }
 
-async function translated<Result>(ask: () => Promise<Result>): Promise<Result> {
-  try {
-    return await ask();
-  } catch (cause) {
-    if (!(cause instanceof TokenError)) throw cause;
-    const { code, message } = cause;
-    if (damaged.includes(code)) throw new AdapterError('STORE_FAILED', message, { cause });
-    const retryable = !final.includes(code);
-    throw new AdapterError('SYSTEM_UNREACHABLE', message, { cause, retryable });
-  }
+function translated(error: unknown): unknown {
+  if (!(error instanceof TokenError)) return error;
+  const { code, message } = error;
+  if (damaged.includes(code)) return new AdapterError('STORE_FAILED', message, { cause: error });
+  const retryable = !final.includes(code);
+  return new AdapterError('SYSTEM_UNREACHABLE', message, { cause: error, retryable });
 }

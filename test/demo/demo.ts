@@ -97,7 +97,7 @@ async function comeUp(): Promise<Status> {
   const status = await mesh.status();
   note(`${status.processes.length + 1} processes are ready after ${span(durationMs)}`);
   note(
-    `these are the supervisor, the nats-server, ${agents.length} agents and ${layerNumbers.length} services; with the one that holds the signer's token there are ${familyOf(status.supervisorPid).length}`,
+    `these are the supervisor, the nats-server, ${agents.length} agents and ${layerNumbers.length} services; with those that hold the two tokens there are ${familyOf(status.supervisorPid).length}`,
   );
   note(`signer: ${status.signer.value.notice}`);
   return status;

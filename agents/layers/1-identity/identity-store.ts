@@ -38,7 +38,7 @@ export interface UsedChallenge {
 }
 
 export const usersMax = 100_000;
-/** Unexpired used challenges at the most: 1,600 proved logins a second for a minute. */
+/** Used challenges that are remembered at the most: 1,400 proved logins a second. */
 export const usedChallengesMax = 100_000;
 
 /** Secrets that are gone whose last step is known; only administrators add to them. */
@@ -72,7 +72,7 @@ const schema = `
 `;
 
 export interface IdentityStorePorts {
-  readonly disk: Disk;
+  readonly disk: Pick<Disk, 'database'>;
   readonly crypto: CryptoProvider;
   /** Seals the TOTP secrets. */
   readonly secrets: StoreKey;

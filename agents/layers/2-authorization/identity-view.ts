@@ -23,7 +23,7 @@ import { storedJson } from '../service/stored-json.ts';
 
 const file = 'identity-keys.json';
 const refreshGapMs = 50;
-/** Requests that wait for a key that may come, with their bodies: 4 MB, and three connections of four. */
+/** Requests that wait for a key that may come: 12 MB of bodies, and three connections of four. */
 export const waitingMax = 384;
 const keysMax = 64;
 

@@ -47,7 +47,7 @@ it.each(['prepare', 'activate', 'verify'] as const)(
     expect(phase).toBe('rolled_back');
     expect(new Set(Object.values(await mesh.versions()))).toEqual(new Set([1]));
     // The slots are free again, and the next rotation skips the burned version numbers.
-    const again = await mesh.approvedPlan([1, 3]);
+    const again = await mesh.approvedPlan([3, 4]);
     expect(await mesh.execute(again)).toMatchObject({ status: 'accepted' });
     await mesh.until(again.planId, ['committed', 'retiring', 'retired']);
   },

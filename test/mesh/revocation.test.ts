@@ -5,17 +5,19 @@
 
 import { afterEach, describe, expect, it } from 'vitest';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
+import { members } from '#cli/mesh/members.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { bytesOf, revocationOf } from '../support/documents.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 
-/** Layer 4 of a plan for layers 1 and 4 stands still in one operation until it is let go. */
+/** Layer 4 of a plan for layers 1 and 4, with what depends on them, stands still in one operation until it is let go. */
 const held = 4;
 const owner = 'encryption-a';
 /** Takes part in the slots of layer 1 and owns nothing of the plan. */
-const verifier = 'authorization-a';
+const verifier = 'identity-b';
+const second = { id: verifier, kind: 'layer', layer: 1, capabilities: [] } as const;
 const ended: RotationPhase[] = ['retired', 'rolled_back', 'locked_out'];
 
 let mesh: InMemoryMesh | undefined;
@@ -48,6 +50,7 @@ function holding(adapter: LayerAdapter, operation: Operation): LayerAdapter {
 /** A rotation that stands still in the phase of that operation. */
 async function standing(operation: Operation, phase: RotationPhase) {
   mesh = await InMemoryMesh.start({
+    members: [...members, second],
     times: { soakMs: 0, overlapMs: 1_000 },
     adapterOf: (layer, adapter) => (layer === held ? holding(adapter, operation) : adapter),
   });

@@ -106,17 +106,17 @@ describe('what is done twice, or too late', () => {
 
   it('a rollback before it goes back: execute ends with 7', { timeout: hangMs }, async () => {
     const versions = await drive.versions();
-    const { planId } = await drive.approvedPlan('2,5');
-    const pid = await drive.mesh.pidOf('database-a');
+    const { planId } = await drive.approvedPlan('3,6');
+    const pid = await drive.mesh.pidOf('phi-a');
     let rollback: ReturnType<Drive['gyre']> | undefined;
-    // Layer 5 sleeps until the way back has begun: without that it might be committed by then.
+    // Layer 6 sleeps until the way back has begun: without that it might be committed by then.
     const wake = async (): Promise<void> => {
       while ((await drive.show(planId)).state.decision === 'none') await sleep(50);
       process.kill(pid, 'SIGCONT');
     };
     let woken: Promise<void> | undefined;
     const execution = await drive.execute(planId, (line) => {
-      if (!line.includes('layer 2') || !line.includes('verify done')) return;
+      if (!line.includes('layer 3') || !line.includes('verify done')) return;
       process.kill(pid, 'SIGSTOP');
       rollback ??= drive.gyre('rotation', 'rollback', planId, '--reason', 'clients fail');
       woken ??= wake();

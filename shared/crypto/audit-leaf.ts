@@ -12,18 +12,17 @@
 import { concat } from './bytes.ts';
 import type { ParsedFrame } from './envelope.ts';
 import type { CryptoProvider } from './provider.ts';
-import { statementOf } from './statement.ts';
+import { sealedStatement } from './sealed-frame.ts';
 
 export type Verdict = 'accepted' | 'refused';
 
 /** 32 bytes. */
 export function auditLeafHash(
   crypto: CryptoProvider,
-  { parts }: ParsedFrame,
+  frame: ParsedFrame,
   verdict: Verdict,
 ): Uint8Array {
-  const ciphertextHash = crypto.sha3_512(parts.ciphertext);
-  const statement = statementOf(crypto, { ...parts, ciphertextHash });
+  const statement = sealedStatement(crypto, frame);
   const verdictByte = Uint8Array.of(verdict === 'accepted' ? 1 : 0);
-  return crypto.sha256(concat(Uint8Array.of(0), statement, parts.seal, verdictByte));
+  return crypto.sha256(concat(Uint8Array.of(0), statement, frame.parts.seal, verdictByte));
 }

@@ -37,7 +37,8 @@ export function Instant() {
 
 function isMoment(text: string): boolean {
   const timeMs = Date.parse(text);
-  return timeMs >= 0 && new Date(timeMs).toISOString() === text;
+  // What the calendar or the clock does not have is no date at all, or falls on the next day.
+  return timeMs >= 0 && new Date(timeMs).getUTCDate() === Number(text.slice(8, 10));
 }
 
 /** A document over one body schema. */

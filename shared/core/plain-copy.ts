@@ -15,9 +15,10 @@ function copyOf(data: unknown): unknown {
   const prototype: unknown = Object.getPrototypeOf(data);
   if (prototype !== Object.prototype && prototype !== null) throw notPlain();
   const copy: Record<string, unknown> = {};
-  for (const [key, value] of Object.entries(data)) {
+  const fields = data as Readonly<Record<string, unknown>>;
+  for (const key of Object.keys(fields)) {
     if (key === '__proto__') throw notPlain();
-    copy[key] = copyOf(value);
+    copy[key] = copyOf(fields[key]);
   }
   return copy;
 }

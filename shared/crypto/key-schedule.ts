@@ -80,7 +80,10 @@ export function messageNonce(baseNonce: Uint8Array, counter: number): Uint8Array
     'a counter of 1 to 2^20',
   );
   const nonce = new Uint8Array(baseNonce);
-  const view = new DataView(nonce.buffer);
-  view.setUint32(nonceBytes - 4, (view.getUint32(nonceBytes - 4) ^ counter) >>> 0);
+  let rest = counter;
+  for (let at = nonceBytes - 1; rest > 0; at -= 1) {
+    nonce[at] = (nonce[at] ?? 0) ^ (rest & 0xff);
+    rest >>>= 8;
+  }
   return nonce;
 }

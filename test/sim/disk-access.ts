@@ -14,8 +14,12 @@ import {
 
 /** What is on the disk from now on, or is not any more. */
 export type DurableWrite =
-  /** A commit; `isLoss` where commits were lost that nobody had waited for. */
-  | { readonly kind: 'database'; readonly name: string; readonly isLoss: boolean }
+  /** A commit, of rows of an outbox alone or not, or the loss of commits that nobody had waited for. */
+  | {
+      readonly kind: 'database';
+      readonly name: string;
+      readonly what: 'outbox' | 'anything' | 'loss';
+    }
   | { readonly kind: 'file'; readonly name: string }
   /** Bytes from here on are others; what was not synced is not told of. */
   | { readonly kind: 'log'; readonly name: string; readonly from: number }

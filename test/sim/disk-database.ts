@@ -23,6 +23,7 @@ type Kind = 'begin' | 'commit' | 'rollback' | 'pragma' | 'schema' | 'write' | 'r
 const full = 2;
 const levels: Readonly<Record<string, number>> = { off: 0, normal: 1, full, extra: 3 };
 /** Without meaning where nothing is written to a file. */
+const outboxWrite = /^\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+outbox\s/;
 const ignored = new Set(['journal_mode', 'secure_delete', 'busy_timeout', 'wal_autocheckpoint']);
 
 /** What one real database is, over the worlds that use it. */
@@ -103,6 +104,8 @@ export class SimulatedDatabase {
   #isInTransaction = false;
   /** The transaction has written something. */
   #hasWritten = false;
+  /** Something that is not of an outbox. */
+  #hasWrittenOther = false;
   #hasUnsynced = false;
   #isReleased = false;
   /** Commits, and losses of commits. */
@@ -147,11 +150,12 @@ export class SimulatedDatabase {
     else if (kind === 'commit') this.#commit(access);
     else if (kind === 'rollback') this.#rollback();
     else if (kind === 'read') this.#pooled.raw.exec(sql);
-    else this.write(access, () => this.#run(kind, sql));
+    else this.write(access, sql, () => this.#run(kind, sql));
   }
 
   /** In the transaction, or in one of its own. */
-  write<Result>(access: Access, work: () => Result): Result {
+  write<Result>(access: Access, sql: string, work: () => Result): Result {
+    this.#hasWrittenOther ||= !isOfOutbox(sql);
     if (!this.#isInTransaction) return this.#writeAlone(access, work);
     if (access.isFull) throw this.#noRoom(access.chance(0.5));
     if (!this.#hasWritten) {
@@ -249,7 +253,9 @@ export class SimulatedDatabase {
   #committed(access: Access): void {
     if (this.#level >= full) this.#sync();
     this.changes += 1;
-    access.written({ kind: 'database', name: this.name, isLoss: false });
+    const what = this.#hasWrittenOther ? 'anything' : 'outbox';
+    this.#hasWrittenOther = false;
+    access.written({ kind: 'database', name: this.name, what });
     access.pass(this.#what, 'after');
   }
 
@@ -316,7 +322,7 @@ class FacedDatabase {
     const real = database.prepare(sql);
     const through = <Result>(work: () => Result): Result => {
       this.#assertUsable();
-      return kind === 'read' ? work() : database.write(this.#access, work);
+      return kind === 'read' ? work() : database.write(this.#access, sql, work);
     };
     return {
       run: (...values: SQLInputValue[]) => through(() => real.run(...values)),
@@ -369,6 +375,16 @@ function kindOf(sql: string): Kind {
   const kind = isSchema ? 'schema' : (kindOfWord[word.toUpperCase()] ?? 'write');
   kinds.set(sql, kind);
   return kind;
+}
+
+const ofOutbox = new Map<string, boolean>();
+
+function isOfOutbox(sql: string): boolean {
+  const known = ofOutbox.get(sql);
+  if (known !== undefined) return known;
+  const isOutbox = outboxWrite.test(sql);
+  ofOutbox.set(sql, isOutbox);
+  return isOutbox;
 }
 
 function sqliteError(errcode: number, errstr: string): Error {

@@ -41,8 +41,9 @@ export class DiskWatch {
     const { agentId } = disk;
     if (write.kind === 'database') {
       const database = disk.peekDatabase(write.name);
-      if (database === undefined) return;
-      observer.committed(agentId, write.name, database, { isLoss: write.isLoss });
+      // Most commits are an outbox's, which nobody reads here.
+      if (database === undefined || write.what === 'outbox') return;
+      observer.committed(agentId, write.name, database, { isLoss: write.what === 'loss' });
     } else if (write.kind === 'file' && write.name === names.trust) {
       observer.trustFile(agentId, disk.peekFile(names.trust) ?? new Uint8Array(0));
     } else if (write.kind === 'log' && write.name === names.log) {

@@ -94,7 +94,7 @@ describe('a database', () => {
     const again = open(agent.crash());
     expect(said(again)).toEqual(['synced']);
     expect(agent.disk.changesOf('store.db')).toBeGreaterThan(changes);
-    expect(agent.durable[0]).toEqual({ kind: 'database', name: 'store.db', isLoss: true });
+    expect(agent.durable[0]).toEqual({ kind: 'database', name: 'store.db', what: 'loss' });
     agent.disk.release();
   });
 
@@ -192,6 +192,28 @@ describe('a small file', () => {
     expect([...(disk.readFile('trust.json') ?? [])]).toEqual([1]);
     expect(disk.has('new.json')).toBe(false);
   });
+});
+
+test('a commit of an outbox alone is told from others', () => {
+  const agent = new AgentDisk();
+  const database = open(agent.begin());
+  database.exec('CREATE TABLE IF NOT EXISTS outbox (word TEXT) STRICT');
+  const send = (word: string) => database.prepare('INSERT INTO outbox VALUES (?)').run(word);
+  const told = () => agent.durable.splice(0).map((write) => 'what' in write && write.what);
+  told();
+  send('a');
+  database.prepare('DELETE FROM outbox WHERE word = ?').run('a');
+  expect(told()).toEqual(['outbox', 'outbox']);
+  for (const first of [true, false]) {
+    database.exec('BEGIN IMMEDIATE');
+    if (first) say(database, 'first');
+    send('b');
+    if (!first) say(database, 'last');
+    database.exec('COMMIT');
+    send('c');
+    expect(told()).toEqual(['anything', 'outbox']);
+  }
+  agent.disk.release();
 });
 
 describe('a log', () => {
@@ -304,8 +326,8 @@ describe('who looks', () => {
     await agent.outcome(log.sync());
     expect(() => disk.replaceFile('last.json', Uint8Array.of(1))).toThrow(SimulatedCrash);
     expect(agent.durable).toEqual([
-      { kind: 'database', name: 'store.db', isLoss: false },
-      { kind: 'database', name: 'store.db', isLoss: false },
+      { kind: 'database', name: 'store.db', what: 'anything' },
+      { kind: 'database', name: 'store.db', what: 'anything' },
       { kind: 'log', name: 'audit.log', from: 0 },
       { kind: 'log', name: 'audit.log', from: 1 },
       { kind: 'file', name: 'last.json' },

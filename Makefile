@@ -50,8 +50,8 @@ chaos-containers: setup ## the same cluster in containers, briefly, where an eng
 	@echo "chaos-containers: two minutes"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/chaos/cluster/containers-main.ts
 
-load: setup ## turn the keys of services under a load on all layers, count failed requests (GYRE_LOAD_SECONDS)
-	@echo "load: about two minutes"
+load: setup ## 50 rotations under a load on all layers, processes killed at random (GYRE_LOAD_SEED, _SECONDS, _ROTATIONS)
+	@echo "load: a quarter of an hour or more; GYRE_LOAD_ROTATIONS=3 is a short one"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/load/main.ts
 
 sim: setup ## run 10,000 simulated meshes, each from its seed (SEED=17 for one, TRACE=1 to see it)

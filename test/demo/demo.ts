@@ -13,6 +13,7 @@ import { layoutOf } from '#cli/mesh/layout.ts';
 import { agents } from '#cli/mesh/members.ts';
 import { span } from '#cli/style.ts';
 import { layerNumbers } from '#schemas/layers.ts';
+import { certified } from '../load/front-door.ts';
 import { phaseTable, sumOf, type PhaseReport } from '../load/phase-book.ts';
 import { StackLoad } from '../load/stack-load.ts';
 import { StoredDamage } from '../load/stored-damage.ts';
@@ -105,6 +106,7 @@ async function comeUp(): Promise<Status> {
 
 /** From here on every phase is under load. */
 async function beginLoad(): Promise<StackLoad> {
+  await certified(layoutOf(mesh.root));
   const load = new StackLoad(layoutOf(mesh.root), { patients: 2, pauseMs: 250 });
   await load.start();
   running.load = load;

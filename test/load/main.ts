@@ -1,111 +1,136 @@
 /**
- * `make load`: a mesh whose layers are services, a load on all of them, and under it: a rotation of all
- * layers, every agent, orchestrator, the signer and the bus stopped for a while, and a rotation that
- * layer 5's own key store refuses and that goes back. Ends with 1 where one request failed, or where
- * anything that was ever written does not come back as it was.
+ * `make load`: a mesh whose layers are services, users of all of them, and under these users, for as long
+ * as it takes: rotations of all layers, rotations that layer 5's key store refuses and that go back, an
+ * emergency that layer 7 asks for by itself, and processes killed at random the whole time, services
+ * among them. Ends with 1 where one request failed (a broken connection may be tried once more within a
+ * second), or where anything that was ever written does not come back as it was, an old token is
+ * accepted after its overlap, or the audit does not hold.
  *
- * GYRE_LOAD_SECONDS: length of each phase (10), GYRE_LOAD_PATIENTS: users beside the doctor (2).
+ * GYRE_LOAD_SEED (drawn and printed unless told), GYRE_LOAD_SECONDS (120) and GYRE_LOAD_ROTATIONS (50): it
+ * goes on until both are over; GYRE_LOAD_PATIENTS (2) beside the doctor; GYRE_LOAD_KILLS=no;
+ * GYRE_POSTGRES=no: on PGlite, also where PostgreSQL is installed.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
+import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { layoutOf, memberFiles } from '#cli/mesh/layout.ts';
-import { readProcesses } from '#cli/mesh/supervisor-record.ts';
-import { gyreJson, runGyre } from '../support/gyre.ts';
-import { refuseNewPrimaries } from '../demo/sabotage.ts';
-import { phaseTable, sumOf, type PhaseReport } from './phase-book.ts';
+import { cpus } from 'node:os';
+import type { MeshLayout } from '#cli/mesh/layout.ts';
+import { span } from '#cli/style.ts';
+import { drawsFrom } from '../sim/seed.ts';
+import { TestMesh } from '../support/mesh.ts';
+import { startPostgres, type PostgresServer } from '../support/postgres.ts';
+import { Campaign } from './campaign.ts';
+import { verifyAudit, verifyChain } from './checks.ts';
+import { certified } from './front-door.ts';
+import { Kills } from './kills.ts';
+import { phaseTable, sumOf } from './phase-book.ts';
+import { settingsOf } from './settings.ts';
 import { StackLoad } from './stack-load.ts';
+import { Course } from './course.ts';
 
-const seconds = Number(process.env['GYRE_LOAD_SECONDS'] ?? 10);
-const patients = Number(process.env['GYRE_LOAD_PATIENTS'] ?? 2);
-const folder = await mkdtemp(join(tmpdir(), 'gyre-load-'));
-const root = join(folder, 'mesh');
-const layout = layoutOf(root);
+const overlapMs = 2_000;
+const heartbeatMs = 500;
+/** Steps of agents that are killed in the midst of them take longer. */
+const stepTimeoutMs = 10_000;
+/** Sessions live a minute, and keep their key so long. */
+const restMs = 240_000;
+
+const settings = settingsOf(process.env);
+const draws = drawsFrom(settings.seed);
+const beganMs = performance.now();
+const faults: string[] = [];
 
 function tell(line: string): void {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${span(performance.now() - beganMs).padStart(12)}  ${line}\n`);
 }
 
-async function gyre(...words: string[]): Promise<void> {
-  const run = await runGyre([...words, '--dir', root]);
-  if (run.code !== 0) throw new Error(`gyre ${words.join(' ')}: ${run.stderr.trim()}`);
+async function useDatabase(layout: MeshLayout, { url }: PostgresServer): Promise<void> {
+  const file = join(layout.serviceDirectory(5), 'database-url');
+  await writeFile(file, url);
+  await chmod(file, 0o600);
+  const path = layout.serviceConfigFile(5);
+  const config: unknown = JSON.parse(await readFile(path, 'utf8'));
+  await writeFile(path, JSON.stringify({ ...Object(config), databaseUrlFile: 'database-url' }));
 }
 
-/** A rotation of all layers; how it ended. */
-async function rotate(): Promise<string> {
-  const { document } = await gyreJson<{ planId: string }>([
-    'rotation',
-    'plan',
-    '--layers',
-    '1-7',
-    '--dir',
-    root,
-  ]);
-  await gyre('rotation', 'approve', document.planId, '--as', 'op-2');
-  const executed = await gyreJson<{ phase: string }>([
-    'rotation',
-    'execute',
-    document.planId,
-    '--dir',
-    root,
-  ]);
-  return executed.document.phase;
-}
-
-async function pause(durationMs: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, durationMs));
-}
-
-/** All but the services and the supervisor stand still. */
-async function withoutMesh(durationMs: number): Promise<void> {
-  const processes = await readProcesses(layout);
-  const pids = processes.flatMap(({ id, pid }) =>
-    pid === null || id.endsWith('-service') ? [] : [pid],
-  );
-  for (const pid of pids) process.kill(pid, 'SIGSTOP');
+async function run(mesh: TestMesh): Promise<void> {
+  const { layout } = mesh;
+  await certified(layout);
+  const { patients, kills: wantsKills } = settings;
+  const random = draws.fork('load');
+  const load = new StackLoad(layout, { patients, pauseMs: 100, random: () => random.fraction() });
+  const kills = new Kills(layout, draws.fork('kills'));
+  const campaign = new Campaign(mesh);
+  const course = new Course({ layout, load, kills, campaign, settings, tell, draws });
   try {
-    await pause(durationMs);
+    await load.start();
+    if (wantsKills) kills.start();
+    faults.push(...(await course.run()));
+    await kills.stop();
+    load.phase('until the old keys are gone');
+    const phases = await campaign.rest(restMs);
+    tell(`rotations: ${[...phases].map(([phase, count]) => `${count} ${phase}`).join(', ')}`);
+    await course.verifyOld(faults);
+    await load.readAll('everything read once more');
   } finally {
-    for (const pid of pids) process.kill(pid, 'SIGCONT');
+    await kills.stop();
+    await course.end();
+    await campaign.end();
+    print(load, kills, campaign, course);
+    await load.stop();
   }
+  const chain = await verifyChain(layout);
+  faults.push(...chain.faults);
+  tell(`${chain.verified} entries of the record chain verified, ${chain.faults.length} faults`);
+  const audit = await verifyAudit(mesh);
+  tell(audit.said);
+  if (!audit.holds) faults.push(`the audit does not hold: ${audit.said}`);
 }
 
-function print(reports: readonly PhaseReport[], written: number): number {
-  console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`);
+function print(load: StackLoad, kills: Kills, campaign: Campaign, course: Course): void {
+  const reports = load.reports();
   console.log(phaseTable(reports));
+  const listed = [...kills.counts].map(([kind, count]) => `${kind} ${count}`).join(', ');
+  const told = Object.entries(campaign.faults).map(([code, count]) => `${code} ${count}`);
+  console.log(`killed ${kills.total}: ${listed}`);
+  console.log(`operators asked again after: ${told.length === 0 ? 'nothing' : told.join(', ')}`);
+  console.log(course.summary());
   const failed = sumOf(reports, 'failed');
-  const requests = sumOf(reports, 'requests');
-  console.log(`${requests} requests, ${failed} failed; ${written} things written, each read again`);
-  return failed;
+  console.log(
+    `${sumOf(reports, 'requests')} requests, ${failed} failed, ${sumOf(reports, 'retries')} tried again; ` +
+      `${load.written} things written, each read again`,
+  );
+  if (failed > 0) faults.push(`${failed} requests failed`);
 }
 
+const postgres = settings.usesPostgres ? await startPostgres() : undefined;
+const mesh = await TestMesh.start({
+  ...((process.env['GYRE_SOFTHSM_LIB'] ?? '') === '' ? { token: 'file' as const } : {}),
+  times: { overlapMs, stepTimeoutMs },
+  making: { services: true, emergencyApprovals: 0, heartbeatMs },
+  prepare: async (layout) => {
+    if (postgres !== undefined) await useDatabase(layout, postgres);
+  },
+});
+const interrupt = (): void =>
+  void mesh.remove().then(async () => {
+    await postgres?.stop();
+    process.exit(130);
+  });
+process.on('SIGINT', interrupt);
+process.on('SIGTERM', interrupt);
 try {
-  tell('a mesh whose layers are services');
-  await gyre('up', '--detach', '--services', '--overlap', '10000');
-  const load = new StackLoad(layout, { patients });
-  await load.start();
-  load.phase('before');
-  await pause(seconds * 1_000);
-  load.phase('a rotation of all layers');
-  const turned = await rotate();
-  tell(`the rotation is ${turned}`);
-  load.phase('overlap and retirement');
-  await pause(seconds * 1_000);
-  load.phase('agents, signer and bus stand still');
-  await withoutMesh(seconds * 1_000);
-  load.phase('a rotation that goes back');
-  const repair = refuseNewPrimaries(join(layout.serviceDirectory(5), memberFiles.state));
-  const back = await rotate();
-  repair();
-  tell(`the rotation is ${back}`);
-  load.phase('after');
-  await pause(seconds * 1_000);
-  await load.readAll('everything read once more');
-  const failed = print(await load.stop(), load.written);
-  const isAsMeant = turned === 'committed' && back === 'rolled_back';
-  if (!isAsMeant) tell(`committed and rolled_back were expected, not ${turned} and ${back}`);
-  process.exitCode = failed === 0 && isAsMeant ? 0 : 1;
+  console.log(`node ${process.version}, ${cpus().length} x ${cpus()[0]?.model ?? 'unknown'}`);
+  const database = postgres === undefined ? 'PGlite' : 'PostgreSQL';
+  console.log(`seed ${settings.seed}, ${database}, in ${mesh.folder}`);
+  await run(mesh);
+} catch (error) {
+  faults.push(String(error));
+  console.error(error);
 } finally {
-  await runGyre(['down', '--dir', root]);
-  await rm(folder, { recursive: true, force: true });
+  if (faults.length > 0 && process.env['GYRE_LOAD_KEEP'] === 'yes') await mesh.stop();
+  else await mesh.remove();
+  await postgres?.stop();
 }
+for (const fault of faults) console.log(`wrong: ${fault}`);
+console.log(`it took ${span(performance.now() - beganMs)}; seed ${settings.seed}`);
+process.exitCode = faults.length === 0 ? 0 : 1;

@@ -10,7 +10,7 @@ import { layoutOf, type MeshLayout } from '#cli/mesh/layout.ts';
 import type { MeshFile, TokenKind } from '#cli/mesh/mesh-file.ts';
 import { freePort } from '#cli/mesh/ports.ts';
 import { provisionMesh } from '#cli/mesh/provisioning.ts';
-import { startDetached } from '#cli/mesh/start.ts';
+import { startDetached, type StartRequest } from '#cli/mesh/start.ts';
 import { stopMesh } from '#cli/mesh/stop.ts';
 import { readProcesses, runningSupervisor } from '#cli/mesh/supervisor-record.ts';
 import { OperatorSession } from '#cli/operator-session.ts';
@@ -22,6 +22,8 @@ import { patienceMs } from './patience.ts';
 export interface TestMeshOptions {
   readonly token?: TokenKind;
   readonly times?: Partial<RotationTimes>;
+  /** What `gyre up` may be told of a new mesh besides. */
+  readonly making?: Pick<StartRequest, 'services' | 'emergencyApprovals' | 'heartbeatMs'>;
   /** Called with the mesh that is made and not started. */
   readonly prepare?: (layout: MeshLayout) => Promise<void>;
 }
@@ -38,7 +40,8 @@ export class TestMesh {
   }
 
   /** Resolves when every agent is ready. The caller ends it with `remove`. */
-  static async start({ token, times, prepare }: TestMeshOptions = {}): Promise<TestMesh> {
+  static async start(options: TestMeshOptions = {}): Promise<TestMesh> {
+    const { token, times, making = {}, prepare } = options;
     const folder = await mkdtemp(join(tmpdir(), 'gyre-'));
     const layout = layoutOf(join(folder, 'mesh'));
     const { root } = layout;
@@ -53,6 +56,7 @@ export class TestMesh {
               ? { kind: 'file' }
               : { kind: 'softhsm', libraryPath: requireSoftHsm(await toolEnvironment()) },
           times: { ...developmentTimes, ...times },
+          ...making,
           onProgress,
         });
         await prepare(layout);
@@ -61,6 +65,7 @@ export class TestMesh {
         root,
         ...(token === undefined ? {} : { token }),
         ...(times === undefined || prepare !== undefined ? {} : { times }),
+        ...(prepare === undefined ? making : {}),
         onProgress,
       });
       return new TestMesh(folder, layout, mesh);

@@ -37,7 +37,7 @@ export type LoginCode = keyof typeof loginStatus | SigningCode;
 
 export const sessionMs = { min: 60_000, max: 900_000 } as const;
 /** An answer is lost and asked for again within that time, also when the service was started anew. */
-const repeatedWithinMs = 10_000;
+const repeatedWithinMs = 20_000;
 
 const context = utf8(loginContext);
 

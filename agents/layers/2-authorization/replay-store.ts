@@ -15,8 +15,8 @@ import { UsedOnce } from '../service/used-once.ts';
 import { openDatabase, transact, translated } from '../sqlite.ts';
 
 export const spentMaxDefault = 200_000;
-/** A question is repeated within that time or is a replay: twice what one try of a client may take. */
-export const repeatedWithinMs = 10_000;
+/** A question is repeated within that time, also when who asks was started anew, or is a replay. */
+export const repeatedWithinMs = 20_000;
 
 export type SpendOutcome = 'fresh' | 'repeated' | 'replayed' | 'expired' | 'full';
 

@@ -72,7 +72,7 @@ const limitsDefault: ForwarderLimits = {
   bodyMs: 15_000,
   silenceMs: 30_000,
   answerMs: 60_000,
-  restartMs: 8_000,
+  restartMs: 15_000,
 };
 
 interface Upstream extends Target {

@@ -36,7 +36,7 @@ export interface CallJudge {
 export interface BreakerPorts {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   readonly rules?: CircuitRules;
-  /** How long one that went away counts as being started anew; 8,000 unless told. */
+  /** How long one that went away counts as being started anew; 15,000 unless told. */
   readonly restartMsMax?: number;
 }
 
@@ -145,7 +145,7 @@ export const peerRules: CircuitRules = { failuresMax: 5, openMs: 200, openMsMax:
 const waitPauseMs = 100;
 const waitMsMax = 800;
 /** A service is back within a second or two; on a machine that starts everything anew, later. */
-const restartMsMaxDefault = 8_000;
+const restartMsMaxDefault = 15_000;
 
 /** The client of a peer, behind a breaker. */
 export class GuardedClient extends ServiceClient {

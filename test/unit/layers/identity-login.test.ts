@@ -86,7 +86,7 @@ describe('a login', () => {
     await identity.stop();
     await identity.start();
     expect(idOf(await asked())).toBe(idOf(first));
-    await clock.advance(11_000);
+    await clock.advance(21_000);
     expect(codeOf(await asked())).toBe('CHALLENGE_USED');
     await identity.stop();
     await identity.start();

@@ -10,6 +10,8 @@ import { delimiter, join } from 'node:path';
 import pg from 'pg';
 
 export interface PostgresServer {
+  /** Of its unix socket. */
+  readonly folder: string;
   readonly url: string;
   /** As a superuser: what a thief of the database, or of its disk, can do. */
   readonly superuserUrl: string;
@@ -42,6 +44,7 @@ export async function startPostgres(): Promise<PostgresServer | undefined> {
     `postgresql://${user}@/${database}?host=${encodeURIComponent(folder)}`;
   await prepared(urlOf('super', 'postgres'), server);
   return {
+    folder,
     url: urlOf('gyre_owner', 'gyre'),
     superuserUrl: urlOf('super', 'gyre'),
     stop: async () => {

@@ -2,6 +2,7 @@
 
 import pg from 'pg';
 import type { Log } from '#shared/runtime/ports.ts';
+import { AdapterError } from '../adapter.ts';
 import {
   actorStatement,
   actorValues,
@@ -16,8 +17,12 @@ import {
 } from './database.ts';
 
 const connectionsMax = 8;
-const connectTimeoutMs = 3_000;
+const connectTimeoutMs = 2_000;
+/** For what takes no time: a server that does not even begin a transaction is not there. */
+const beginTimeoutMs = 1_500;
 const statementTimeoutMs = 10_000;
+/** Of this side, where the server does not keep its own. */
+const answerTimeoutMs = 12_000;
 const attemptsMax = 4;
 
 export class PostgresqlDatabase implements Database {
@@ -30,10 +35,14 @@ export class PostgresqlDatabase implements Database {
       max: connectionsMax,
       connectionTimeoutMillis: connectTimeoutMs,
       statement_timeout: statementTimeoutMs,
+      query_timeout: answerTimeoutMs,
       application_name: 'gyre-database',
     });
-    // An idle connection broke: the pool opens another one when it needs it.
-    this.#pool.on('error', () => log.warn({}, 'a connection to the database broke'));
+    const broke = (): void => log.warn({}, 'a connection to the database broke');
+    // The pool opens another one when it needs it.
+    this.#pool.on('error', broke);
+    // Whoever is using it learns of it by his statement; on its way out nobody is.
+    this.#pool.on('connect', (client) => client.on('error', broke));
   }
 
   async transact<Result>(actor: Actor, work: (on: Statements) => Promise<Result>): Promise<Result> {
@@ -45,17 +54,13 @@ export class PostgresqlDatabase implements Database {
           return await work(on);
         });
       } catch (error) {
-        if (!isContention(error) || attempt === attemptsMax) throw translated(error);
+        if (!isContention(causeOf(error)) || attempt === attemptsMax) throw error;
       }
     }
   }
 
   async transactAsOwner<Result>(work: (on: Scripts) => Promise<Result>): Promise<Result> {
-    try {
-      return await this.#once(work);
-    } catch (error) {
-      throw translated(error);
-    }
+    return await this.#once(work);
   }
 
   async close(): Promise<void> {
@@ -63,39 +68,52 @@ export class PostgresqlDatabase implements Database {
   }
 
   async #once<Result>(work: (on: Scripts) => Promise<Result>): Promise<Result> {
-    const client = await this.#pool.connect();
+    const client = await driven(() => this.#pool.connect());
     let broken: Error | undefined;
     const on: Scripts = {
-      rows: async (text, values = []) => (await client.query<Row>(text, [...values])).rows,
+      rows: async (text, values = []) =>
+        (await driven(() => client.query<Row>(text, [...values]))).rows,
       script: async (text) => {
-        await client.query(text);
+        await driven(() => client.query(text));
       },
     };
     try {
-      await client.query('BEGIN');
+      await driven(() => client.query(begin));
       const result = await work(on);
-      await client.query('COMMIT');
+      await driven(() => client.query('COMMIT'));
       return result;
     } catch (error) {
-      broken = await client.query('ROLLBACK').then(
-        () => undefined,
-        (fault: unknown) => (fault instanceof Error ? fault : new Error('broken')),
-      );
+      const isAnswer =
+        causeOf(error) instanceof pg.DatabaseError || !(error instanceof AdapterError);
+      broken = isAnswer ? await this.#rollback(client) : error;
       throw error;
     } finally {
+      // A connection that broke, or hangs, is not given to anybody else.
       client.release(broken);
+    }
+  }
+
+  async #rollback(client: pg.PoolClient): Promise<Error | undefined> {
+    try {
+      await client.query('ROLLBACK');
+      return undefined;
+    } catch (fault) {
+      return fault instanceof Error ? fault : new Error('broken');
     }
   }
 }
 
-/** Errors of ours, thrown inside a transaction, pass as they are. */
-function translated(error: unknown): unknown {
-  const isDrivers = error instanceof pg.DatabaseError || isSystem(error);
-  return isDrivers ? databaseFault(error, 'a transaction') : error;
+const begin = { text: 'BEGIN', query_timeout: beginTimeoutMs };
+
+/** Asks the driver: its faults are ours from here on, errors of ours never come from there. */
+async function driven<Result>(ask: () => Promise<Result>): Promise<Result> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw databaseFault(error, 'a transaction');
+  }
 }
 
-/** Of the connection: a code of the system, or the driver's own words without one. */
-function isSystem(error: unknown): boolean {
-  if (!(error instanceof Error) || error.constructor !== Error) return false;
-  return 'code' in error || /connect|terminat|timeout/i.test(error.message);
+function causeOf(error: unknown): unknown {
+  return error instanceof AdapterError ? error.cause : undefined;
 }

@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { AdapterError } from '../adapter.ts';
 import { BackgroundWork } from '../service/background-work.ts';
+import { breakerMetrics } from '../service/circuit-breaker.ts';
 import { healthOf, metricsOf } from '../service/health.ts';
 import { HookedAdapter, type SlotHooks } from '../service/hooked-adapter.ts';
 import { KeptSettings } from '../service/kept-settings.ts';
@@ -17,6 +18,7 @@ import { ChainCheck } from './chain-check.ts';
 import { ChainPass } from './chain-pass.ts';
 import { asStep, ColumnKeys, columnSlot } from './column-keys.ts';
 import type { Database } from './database.ts';
+import { GuardedDatabase } from './guarded-database.ts';
 import { HeldVersions } from './held-versions.ts';
 import { PgliteDatabase } from './pglite.ts';
 import { PostgresqlDatabase } from './postgresql.ts';
@@ -38,15 +40,16 @@ export const openService: OpenService = async (ports) => serviceOn(ports, await 
 
 /** The service on a database, which it closes in the end. @throws AdapterError */
 export async function serviceOn(ports: ServicePorts, database: Database): Promise<LayerService> {
+  const guarded = new GuardedDatabase(database, ports);
   const { disk, crypto, clock, config } = ports;
   const usageWindowMs = config.recentUseMs ?? recentUseMsDefault;
   let keys: ReturnType<typeof openAdapter> | undefined;
   try {
     keys = openAdapter({ disk, crypto, clock, usageWindowMs });
-    await prepareSchema(database);
-    return serviceOf(ports, keys, database);
+    await prepareSchema(guarded);
+    return serviceOf(ports, keys, guarded);
   } catch (error) {
-    await database.close();
+    await guarded.close();
     keys?.close();
     throw error;
   }
@@ -77,7 +80,7 @@ interface Parts {
 function serviceOf(
   ports: ServicePorts,
   keys: ReturnType<typeof openAdapter>,
-  database: Database,
+  database: GuardedDatabase,
 ): LayerService {
   const { crypto, clock, log, disk } = ports;
   const settings = KeptSettings.open(disk);
@@ -112,24 +115,7 @@ function serviceOf(
     peerRoutes,
     adminRoutes,
     configure: async (told) => settings.adopt(told),
-    measure: () => {
-      const { toResign, resigned, toRekey, rekeyed, tampered } = upkeep.progress;
-      const { checked, standing, found, ageMs } = pass.progress;
-      const own = {
-        'chain-length': anchor.current?.sequence ?? 0,
-        'entries-to-resign': toResign,
-        'entries-resigned': resigned,
-        'cells-to-rekey': toRekey,
-        'cells-rekeyed': rekeyed,
-        'rows-tampered': tampered,
-        'chain-checked': checked,
-        'chain-pass-age-ms': ageMs,
-        'chain-faults': standing,
-        'integrity-faults': found,
-        'policy-version': settings.current.policyVersion,
-      };
-      return metricsOf(own, refusals);
-    },
+    measure: () => metricsOf(measured({ upkeep, pass, anchor, settings, database }), refusals),
     takeCounts: () => keys.usage.takeCounts(),
     start: async () => {
       for (const each of inBackground) each.start();
@@ -142,6 +128,30 @@ function serviceOf(
       await database.close();
       keys.close();
     },
+  };
+}
+
+/** Under 16: what is left are the most frequent refusals. */
+function measured(of: {
+  readonly upkeep: Upkeep;
+  readonly pass: ChainPass;
+  readonly anchor: ChainAnchor;
+  readonly settings: KeptSettings;
+  readonly database: GuardedDatabase;
+}): Record<string, number> {
+  const { toResign, toRekey, tampered } = of.upkeep.progress;
+  const { checked, standing, found, ageMs } = of.pass.progress;
+  return {
+    'chain-length': of.anchor.current?.sequence ?? 0,
+    'chain-checked': checked,
+    'chain-pass-age-ms': ageMs,
+    'chain-faults': standing,
+    'integrity-faults': found,
+    'entries-to-resign': toResign,
+    'cells-to-rekey': toRekey,
+    'rows-tampered': tampered,
+    'policy-version': of.settings.current.policyVersion,
+    ...breakerMetrics([['database', of.database.breaker]]),
   };
 }
 

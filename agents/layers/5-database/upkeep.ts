@@ -7,7 +7,9 @@
  */
 
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Secret } from '#shared/crypto/secret.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
+import { Refused } from '../service/http-app.ts';
 import type { BatchOutcome } from '../service/background-work.ts';
 import { openCell, sealCell } from './cells.ts';
 import { columnSlot, type ColumnKeys } from './column-keys.ts';
@@ -43,7 +45,7 @@ export interface UpkeepOptions {
 export class Upkeep {
   readonly #options: UpkeepOptions;
   /** Of the last look, for telemetry. */
-  readonly progress = { toResign: 0, resigned: 0, toRekey: 0, rekeyed: 0, tampered: 0 };
+  readonly progress = { toResign: 0, toRekey: 0, tampered: 0 };
   #entriesFrom = 0;
   #cellsFrom: CellsFrom = cellsBegin;
   #tamperedEntries = 0;
@@ -91,7 +93,6 @@ export class Upkeep {
           await replaceSignature(on, entry, { signature, version });
         }
       });
-      this.progress.resigned += signed.length;
       this.#tamperedEntries += rows.length - signed.length;
       this.#entriesFrom = rows.length < batchRows ? 0 : numberOf(rows.at(-1) ?? {}, 'sequence');
       return await this.#outcome(signatureSlot, { rows: rows.length, done: signed.length });
@@ -120,7 +121,6 @@ export class Upkeep {
       await database.transact(keeper, async (on) => {
         for (const { row, bytes } of sealed) await replaceCell(on, row, { bytes, version });
       });
-      this.progress.rekeyed += sealed.length;
       this.#tamperedCells += rows.length - sealed.length;
       const last = rows.at(-1);
       this.#cellsFrom =
@@ -162,13 +162,25 @@ export class Upkeep {
     return genuine;
   }
 
+  /** Undefined where layer 4's half is destroyed: what is under it stays, and holds up no other. */
+  async #oldKey(version: number): Promise<Secret | undefined> {
+    try {
+      return await this.#options.columnKeys.open(version);
+    } catch (error) {
+      if (error instanceof Refused && error.code === 'COLUMN_KEY_LOST') return undefined;
+      throw error;
+    }
+  }
+
   async #sealedAnew(row: Row, version: number): Promise<Uint8Array | undefined> {
     const { columnKeys, crypto } = this.#options;
     const key = keyOf(row);
     if (key === undefined) return undefined;
     const place = { ...key, name: textOf(row, 'name') };
     const oldVersion = numberOf(row, 'key_version');
-    const from = (await columnKeys.open(oldVersion)).reveal();
+    const old = await this.#oldKey(oldVersion);
+    if (old === undefined) return undefined;
+    const from = old.reveal();
     const sealed = bytesOf(row, 'sealed');
     const blinded = openCell(crypto, from, { ...place, version: oldVersion }, sealed);
     if (blinded === undefined) return undefined;

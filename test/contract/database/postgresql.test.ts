@@ -8,6 +8,7 @@ import { PostgresqlDatabase } from '#agents/layers/5-database/postgresql.ts';
 import { openService as openEncryption } from '#agents/layers/4-encryption/service.ts';
 import { openService } from '#agents/layers/5-database/service.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
+import { MoodyPort } from '../../support/moody-port.ts';
 import { startPostgres, type PostgresServer } from '../../support/postgres.ts';
 import { quiet } from '../../support/world.ts';
 import { databaseSuite } from './database-suite.ts';
@@ -55,6 +56,48 @@ describe.runIf(server !== undefined)('on a server', () => {
       expect((await owner.query(`SELECT * FROM gyre.${table} LIMIT 1`)).rows).toEqual([]);
     }
     await owner.end();
+  });
+
+  test('a server that hangs or is gone is answered for at once, and used again once it is back', async () => {
+    const port = new MoodyPort(join(started().folder, '.s.PGSQL.5432'));
+    await port.open();
+    const folder = serviceFolder();
+    writeFileSync(
+      join(folder, 'database.url'),
+      `postgresql://gyre_owner@127.0.0.1:${port.port}/gyre`,
+    );
+    const cleared = new pg.Client({ connectionString: started().superuserUrl });
+    await cleared.connect();
+    await cleared.query('DROP SCHEMA IF EXISTS gyre CASCADE');
+    await cleared.end();
+    const encryption = await RunningService.start({ layer: 4, open: openEncryption, folder });
+    const config = { databaseUrlFile: 'database.url' };
+    const service = await RunningService.start({ layer: 5, open: openService, folder, config });
+    const path = '/internal/v1/records/r-1';
+    const body = { owner: 'ann', kind: 'note', columns: { text: 'b25l' } };
+    const put = () => service.asPeer(6).ask({ method: 'PUT', path, body });
+    const get = () => service.asPeer(6).ask({ method: 'GET', path: `${path}?owner=ann` });
+    const measured = (metric: string) => service.service.measure()[metric] ?? 0;
+    const isAway = { code: 'DATABASE_UNAVAILABLE', retryable: true };
+    expect((await put()).status).toBe('done');
+    for (const [fall, rise] of [
+      [async () => port.hang(), async () => port.recover()],
+      [() => port.close(), () => port.open()],
+    ] as const) {
+      await fall();
+      while (measured('circuit-database') === 0) expect(await get()).toMatchObject(isAway);
+      const refused = measured('circuit-refused');
+      for (let count = 0; count < 20; count += 1) expect(await get()).toMatchObject(isAway);
+      // Nobody asked the server for any of these.
+      expect(measured('circuit-refused')).toBeGreaterThanOrEqual(refused + 20);
+      expect(measured('refused-database-unavailable')).toBeGreaterThanOrEqual(20);
+      await rise();
+      await expect.poll(() => measured('circuit-database')).toBe(0);
+      expect((await get()).status).toBe('done');
+    }
+    await service.end();
+    await encryption.end();
+    await port.close();
   });
 
   test('a database whose row security somebody loosened is not used', async () => {

@@ -210,5 +210,29 @@ export function tamperingSuite(name: string, open: () => Promise<TestedDatabase>
       expect(findings[0]).toMatchObject({ metric: 'integrity-faults', rule: 'rate' });
       await restore(tested, kept);
     });
+
+    test('what is under a key that was destroyed stays, and keeps no other key', async () => {
+      const column = '5/column-key';
+      const path = '/internal/v1/data-keys/column-key%2F1';
+      await world.encryption.asPeer(5).ask({ method: 'DELETE', path });
+      await world.clock.advance(11 * 60_000);
+      await world.until(async () => (await world.get('r-1')).status === 'refused');
+      expect(await world.get('r-1')).toMatchObject({ code: 'COLUMN_KEY_LOST' });
+      await world.turn(column, 2);
+      for (const id of ['a-first', 'z-last']) await world.put(id, { text: id });
+      await world.turn(column, 3);
+      await world.until(async () => (await world.adapter.usesLately(column, 2)) === 0, 100);
+      await world.adapter.retire(column, 2);
+      for (const id of ['a-first', 'z-last']) expect(await world.text(id)).toBe(id);
+      await expect(world.adapter.retire(column, 1)).rejects.toMatchObject({
+        code: 'STATE_CONFLICT',
+      });
+      await nextPass();
+      await world.until(async () => (await measured('chain-faults')) > 0);
+      // Nobody changed anything: it is no anomaly.
+      const found = await measured('integrity-faults');
+      await world.clock.advance(passEveryMs);
+      expect(await measured('integrity-faults')).toBe(found);
+    });
   });
 }

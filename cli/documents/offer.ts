@@ -34,9 +34,15 @@ export interface OfferInput {
   readonly onProgress: (line: string) => void;
 }
 
+/** What an offer needs of an operator's session. */
+export type OfferingSession = Pick<
+  OperatorSession,
+  'crypto' | 'trust' | 'operatorId' | 'orchestrators' | 'offer' | 'learn' | 'askAgent'
+>;
+
 /** @throws CliFault with the code that agents would refuse it by; TIMEOUT */
 export async function offerDocument(
-  session: OperatorSession,
+  session: OfferingSession,
   { draft, bytes, timeoutMs, onProgress }: OfferInput,
 ): Promise<Offered> {
   const { crypto, trust } = session;
@@ -77,7 +83,7 @@ export async function offerDocument(
 }
 
 async function hasAdopted(
-  session: OperatorSession,
+  session: OfferingSession,
   { agentId, draft, digest }: { agentId: string; draft: Draft; digest: string },
 ): Promise<boolean> {
   const { kind } = draft.body;

@@ -4,11 +4,21 @@
  */
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { readDraft } from '#cli/documents/draft.ts';
+import { offerDocument, type OfferingSession } from '#cli/documents/offer.ts';
+import { layoutOf, memberFiles } from '#cli/mesh/layout.ts';
+import { requireMesh } from '#cli/mesh/mesh-file.ts';
+import { readBundle } from '#cli/mesh/nats-config.ts';
 import { developmentTimes } from '#cli/mesh/policy-body.ts';
 import { provisionMesh } from '#cli/mesh/provisioning.ts';
 import { runProgram } from '#cli/program.ts';
+import type { OfferedDocument } from '#schemas/trust.ts';
+import { createNativeProvider } from '#shared/crypto/native-provider.ts';
+import { openTrust } from '#shared/crypto/trust.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
+import { TrustStore } from '#shared/runtime/trust-store.ts';
 
 let folder = '';
 let dir = '';
@@ -199,3 +209,46 @@ describe('refused before anybody signs', () => {
     expect({ ...stranger }).toMatchObject({ code: 2, result: { error: { code: 'USAGE' } } });
   });
 });
+
+test('who has offered a revocation knows of it at once, though no mesh runs', async () => {
+  const file = at('offered.json');
+  await gyre('revocation', 'propose', 'phi-a', '--reason', 'host lost', '--out', file);
+  for (const operator of ['op-1', 'op-2']) await gyre('revocation', 'sign', file, '--as', operator);
+  const verify = () => gyre('revocation', 'verify', file, '--as', 'op-2');
+  expect(await verify()).toMatchObject({ code: 0, result: { verdict: 'adoptable' } });
+  const { crypto, trust, store } = await keptBy('op-2');
+  const draft = await readDraft(file, 'revocation');
+  const offered: string[] = [];
+  // An orchestrator that adopts what it is offered, and an operator who keeps what it learns.
+  const session = {
+    crypto,
+    trust,
+    operatorId: 'op-2',
+    orchestrators: ['orchestrator-a'],
+    offer: async () => void offered.push('phi-a'),
+    askAgent: async () => ({ lockouts: [], revoked: offered }),
+    learn: async (document: Uint8Array) => {
+      store.keepDocument(
+        JSON.parse(Buffer.from(document).toString()) as OfferedDocument,
+        Date.now(),
+      );
+    },
+  } as unknown as OfferingSession;
+  const bytes = await readFile(file);
+  const input = { draft, bytes, timeoutMs: 1_000, onProgress: () => undefined };
+  expect(await offerDocument(session, input)).toMatchObject({ adoptedBy: ['orchestrator-a'] });
+  expect(await verify()).toMatchObject({ code: 0, result: { verdict: 'in force' } });
+});
+
+/** An operator's own state in the mesh directory. */
+async function keptBy(operatorId: string) {
+  const layout = layoutOf(dir);
+  const { rootDigest } = await requireMesh(dir);
+  const crypto = createNativeProvider();
+  const opened = openTrust(crypto, { bundle: await readBundle(layout), rootDigest });
+  if (opened.status !== 'ok') throw new Error(opened.reason);
+  const { trust } = opened;
+  const folder = dirname(layout.configFile({ id: operatorId, kind: 'operator' }));
+  const disk = new SystemDisk(join(folder, memberFiles.state));
+  return { crypto, trust, store: TrustStore.open({ disk, crypto, trust }) };
+}

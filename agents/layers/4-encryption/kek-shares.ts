@@ -158,6 +158,7 @@ export class KekShares {
         const share = await this.#copyOf(stored);
         if (share !== undefined) inputs.push({ stored, share, context: contextOfShare(stored) });
       }
+      if (inputs.length === 0) return;
       const wrapped = await this.#wrapAll(inputs);
       transact(database, 'the shares were not wrapped anew', () => {
         const update = database.prepare(

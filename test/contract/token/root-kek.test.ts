@@ -15,12 +15,8 @@ import type { Log } from '#shared/runtime/ports.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { openKeyToken } from '#shared/runtime/token/key-token.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
-import {
-  makeSoftHsmToken,
-  removeOriginals,
-  softHsm,
-  type SoftHsmForTest,
-} from '../../support/softhsm.ts';
+import { makeRootToken, pinFileOf, rootTokenConfig } from '../../support/root-token.ts';
+import { removeOriginals, softHsm, type SoftHsmForTest } from '../../support/softhsm.ts';
 import { crypto, quiet } from '../../support/world.ts';
 import { ManualClock } from '../../unit/runtime/manual-clock.ts';
 
@@ -34,10 +30,9 @@ afterEach(async () => {
 });
 afterAll(removeOriginals);
 
-async function softToken(label?: string): Promise<SoftHsmForTest> {
-  const hsm = await makeSoftHsmToken({ copyOf: 'root', ...(label === undefined ? {} : { label }) });
+async function softToken(copyOf?: string): Promise<SoftHsmForTest> {
+  const hsm = await makeRootToken(copyOf);
   endings.push(() => hsm.remove());
-  writeFileSync(join(hsm.dir, 'pin'), hsm.pin, { mode: 0o600 });
   return hsm;
 }
 
@@ -72,7 +67,10 @@ class Layer4 {
       folder: this.folder,
       clock: this.clock,
       log,
-      config: { recentUseMs: 0, ...(hsm === undefined ? {} : { token: configOf(hsm, timeoutMs) }) },
+      config: {
+        recentUseMs: 0,
+        ...(hsm === undefined ? {} : { token: rootTokenConfig(hsm, timeoutMs) }),
+      },
     });
     this.#adapter = await this.#running.adapter();
   }
@@ -131,12 +129,6 @@ async function turn({ adapter }: Layer4, slot: string, version: number): Promise
   expect(await adapter.verify(slot, version)).toEqual({ ok: true });
 }
 
-function configOf({ options, dir }: SoftHsmForTest, timeoutMs: number) {
-  const { libraryPath: library, label } = options;
-  const [pinFile, softhsmConfig] = [join(dir, 'pin'), join(dir, 'softhsm2.conf')];
-  return { library, label, pinFile, softhsmConfig, timeoutMs };
-}
-
 /** Nobody reaches it any more, and whoever did has lost it; until it is brought back. */
 function takeAway(hsm: SoftHsmForTest, layer: Layer4): () => void {
   const tokens = join(hsm.dir, 'tokens');
@@ -180,7 +172,7 @@ const unreachable = { code: 'SYSTEM_UNREACHABLE', retryable: true };
 
 describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
   test('is made there, turned there, and destroyed there once nothing is under it', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start(hsm);
     expect(layer.custody()).toEqual({
@@ -209,7 +201,7 @@ describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
   });
 
   test('what is on the disk opens nothing without it, nor with another token', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start(hsm);
     const made = await layer.key('o');
@@ -220,9 +212,7 @@ describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
       return thief;
     };
     await expect(copy().start()).rejects.toMatchObject({ code: 'TOKEN_NOT_CONFIGURED' });
-    const another = await makeSoftHsmToken();
-    endings.push(() => another.remove());
-    writeFileSync(join(another.dir, 'pin'), another.pin);
+    const another = await softToken();
     await expect(copy().start(another)).rejects.toMatchObject({ code: 'ROOT_KEY_MISSING' });
     // The store's own key opens every secret that is kept: none of them is a root KEK.
     inStore(copy().state, (store) => {
@@ -239,7 +229,7 @@ describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
   });
 
   test('a root KEK in a file opens with a copy of the disk, and says so; turning it ends that', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start();
     expect(layer.custody()?.kind).toBe('file');
@@ -264,7 +254,7 @@ describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
 
 describe.skipIf('missing' in softHsm)('while the token is away', () => {
   test('data is served on, new data keys too; no key of the hierarchy is turned, and turns go back', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start(hsm);
     const made = await layer.key('o');
@@ -296,7 +286,7 @@ describe.skipIf('missing' in softHsm)('while the token is away', () => {
   });
 
   test('a turn that was made goes back, and what is under the new key is wrapped back later', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start(hsm);
     const made = await layer.key('o');
@@ -315,7 +305,7 @@ describe.skipIf('missing' in softHsm)('while the token is away', () => {
   });
 
   test('a start is refused with what to do, and nothing is made in its place', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start(hsm);
     const made = await layer.key('o');
@@ -328,9 +318,9 @@ describe.skipIf('missing' in softHsm)('while the token is away', () => {
       remedy: expect.any(String),
     });
     bringBack();
-    writeFileSync(join(hsm.dir, 'pin'), 'not-the-pin');
+    writeFileSync(pinFileOf(hsm), 'not-the-pin');
     await expect(layer.start(hsm)).rejects.toMatchObject({ code: 'TOKEN_PIN_WRONG' });
-    writeFileSync(join(hsm.dir, 'pin'), hsm.pin);
+    writeFileSync(pinFileOf(hsm), hsm.pin);
     await layer.start(hsm);
     expect(await layer.key('o')).toBe(made);
     expect(existsSync(layer.state)).toBe(true);
@@ -339,7 +329,7 @@ describe.skipIf('missing' in softHsm)('while the token is away', () => {
 
 describe.skipIf('missing' in softHsm)('the process of the token', () => {
   test('killed in the midst of any operation of a turn, it is done in the next one', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start(hsm);
     const made = await layer.key('o');
@@ -363,7 +353,7 @@ describe.skipIf('missing' in softHsm)('the process of the token', () => {
   });
 
   test('a child that hangs twice is a fault worth another try, and the outcome is found out', async () => {
-    const hsm = await softToken();
+    const hsm = await softToken('root');
     const layer = new Layer4();
     await layer.start(hsm, 300);
     const made = await layer.key('o');

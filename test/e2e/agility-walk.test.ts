@@ -198,7 +198,7 @@ describe('an agile mesh, by the command line', () => {
     '7. secrets are renewed and a root follows while the next one runs',
     { timeout: hangMs },
     async () => {
-      const planId = await walk.approvedPlan('2,5');
+      const planId = await walk.approvedPlan('3,6');
       const { run, result } = await walk.executeWith(planId, async () => {
         const renewal = walk.done<Epochs>(
           'epoch',
@@ -273,6 +273,14 @@ describe('an agile mesh, by the command line', () => {
           hint: expect.stringContaining(`Move ${file} away`) as string,
         }),
       );
+      // Of one that was named, 5; where one of all is silent, 1.
+      expect((await walk.json('capabilities', 'phi-a')).code).toBe(5);
+      expect((await walk.json('capabilities')).code).toBe(1);
+      const heard = async (...names: string[]) =>
+        (await walk.json('telemetry', 'recent', ...names)).code;
+      await expect.poll(() => heard('phi-a'), { timeout: hangMs / 4 }).toBe(5);
+      expect(await heard()).toBe(1);
+      expect(await heard('network-a')).toBe(0);
       const folder = dirname(walk.layout.configFile({ id: 'op-2', kind: 'operator' }));
       const own = join(folder, memberFiles.state, 'trust.json');
       await writeFile(own, (await readFile(own, 'utf8')).replace('"soak_ms":2000', '"soak_ms":0'));

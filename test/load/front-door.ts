@@ -12,7 +12,11 @@ const timeoutMs = 20_000;
 /** Until it is certified, the service has an authority of its own, which no client should pin. */
 export async function certified(layout: MeshLayout): Promise<void> {
   const authorityOf = (): string => new X509Certificate(listeningAt(layout).roots).subject;
-  await until(authorityOf, (name) => !name.includes('its own authority'), 'layer 3 is certified');
+  await until(
+    authorityOf,
+    (name) => name.endsWith(' certificate authority'),
+    'layer 3 is certified',
+  );
 }
 
 export function frontDoor(layout: MeshLayout): TlsClient {

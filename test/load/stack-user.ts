@@ -115,16 +115,16 @@ export class StackUser {
 
   async #step(step: string, ask: () => Promise<ServiceAnswer>): Promise<unknown> {
     const beganMs = performance.now();
-    const failure = (code: string): StepFailed => {
+    const failure = (code: string, cause?: unknown): StepFailed => {
       this.#measure({ step, tookMs: performance.now() - beganMs, failure: code });
-      return new StepFailed(`${step}: ${code}`);
+      return new StepFailed(`${step}: ${code}`, { cause });
     };
     let answer: ServiceAnswer;
     try {
       answer = await ask();
     } catch (error) {
       if (!(error instanceof ServiceError)) throw error;
-      throw failure(error.code);
+      throw failure(error.code, error);
     }
     if (answer.status === 'refused') throw failure(answer.code);
     this.#measure({ step, tookMs: performance.now() - beganMs });

@@ -13,6 +13,7 @@ export const profileOptions = {
   rules: { type: 'string' },
   epochs: { type: 'string' },
   workload: { type: 'string' },
+  healing: { type: 'string' },
   second: { type: 'string' },
   extent: { type: 'string' },
   'quiet-ms': { type: 'string' },
@@ -34,6 +35,7 @@ export const profileUsage = `\
   --faults-min N    how many faults there are at least (1 where they are named)
   --quiet-ms N      how long the mesh is watched once it is at rest (15000)
   --workload yes|no whether keys are used while things go wrong
+  --healing yes|no  whether layer 7 asks for emergency rotations
 `;
 
 export type ProfileFlags = { readonly [Name in keyof typeof profileOptions]?: string | undefined };
@@ -53,6 +55,7 @@ export function profileOf(flags: ProfileFlags): Profile {
     extent: listOf('extent', flags.extent, extentNames)?.[0],
     hasEpochs: whether(flags.epochs),
     hasWorkload: whether(flags.workload),
+    hasHealing: whether(flags.healing),
     hasSecond: whether(flags.second),
     longChance: flags.long === undefined ? undefined : Number(flags.long),
     victims: listOf('kind of victim', flags.victims, victimKinds),

@@ -58,7 +58,7 @@ const restPhases: Readonly<Record<string, PlanPhase>> = {
 export function rulesOf(rules: RulesName, hasFaults: boolean): Rules {
   const isCareful = rules === 'careful';
   return {
-    approvals: { scheduled: isCareful ? 2 : 1, emergency: 1 },
+    approvals: { scheduled: isCareful ? 2 : 1, emergency: rules === 'prompt' ? 0 : 1 },
     withoutFactor: isCareful ? ['op-3'] : [],
     hasFaults,
   };

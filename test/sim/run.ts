@@ -7,6 +7,7 @@ import { drawActivity, settle, type ActivityPorts } from './activities.ts';
 import { drawExtent, type Extent } from './extent.ts';
 import { applyFault } from './faults.ts';
 import type { RulesName } from './genesis.ts';
+import { healings } from './healings.ts';
 import { running } from './lives.ts';
 import { SimulatedCrash, type Draws } from './model.ts';
 import type { RunResult } from './results.ts';
@@ -35,6 +36,8 @@ export interface Profile {
   readonly hasSecond?: boolean | undefined;
   readonly rules?: RulesName | undefined;
   readonly hasWorkload?: boolean | undefined;
+  /** Layer 7 asks for emergency rotations. */
+  readonly hasHealing?: boolean | undefined;
   /** Whom faults strike. */
   readonly victims?: readonly VictimKind[] | undefined;
   /** How many faults there are at least. */
@@ -65,7 +68,7 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
   const draws = drawsFrom(seed).fork('run');
   const layers = [1, 2, 3, 4, 5, 6, 7] as const;
   const isSecond = draws.chance(0.3);
-  const { hasEpochs, rules, hasWorkload } = drawKind(draws.fork('kind'), options);
+  const { hasEpochs, rules, hasWorkload, hasHealing } = drawKind(draws, options);
   const world = await SimulatedWorld.make({
     seed,
     second:
@@ -83,7 +86,7 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
   });
   return await whileCurrent(world, async () => {
     try {
-      return await runPhases(world, draws, options);
+      return await runPhases(world, draws, { ...options, hasHealing });
     } catch (error) {
       world.fail(0, 'the world', textOf(error));
       return resultOf(world, {}, { faults: 0, activities: 0 });
@@ -92,13 +95,19 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
 }
 
 /** Secrets by epochs, other rules than usual and use of the keys take time: a part of the seeds has them. */
-function drawKind(draws: Draws, profile: Profile) {
+function drawKind(run: Draws, profile: Profile) {
+  const [draws, healing] = [run.fork('kind'), run.fork('healing')];
   const [isEpochs, isWorkload, isOther] = [0.05, 0.15, 0.3].map((part) => draws.chance(part));
   const hasEpochs = profile.hasEpochs ?? isEpochs === true;
   const other: RulesName = hasEpochs ? draws.pick(['short-epochs', 'impatient']) : 'impatient';
+  // What a call names is all that happens.
+  const isHealing = healing.chance(0.12) && profile.activities === undefined;
+  const hasHealing = profile.hasHealing ?? isHealing;
+  const usual: RulesName = hasHealing && healing.chance(0.5) ? 'prompt' : 'usual';
   return {
     hasEpochs,
-    rules: profile.rules ?? (isOther === true ? other : 'usual'),
+    hasHealing,
+    rules: profile.rules ?? (isOther === true ? other : usual),
     hasWorkload: profile.hasWorkload ?? isWorkload === true,
   };
 }
@@ -123,7 +132,7 @@ async function runPhases(
   options: RunOptions,
 ): Promise<RunResult> {
   const { time, processes } = world;
-  const { kept, activities, quietMs } = options;
+  const { kept, activities, quietMs, hasHealing } = options;
   world.start();
   if (!(await time.run(bootMs, () => processes.areUp() && world.hasJoined()))) {
     world.fail(13, processes.down(), 'the mesh does not come up');
@@ -132,7 +141,7 @@ async function runPhases(
   const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), faultsOf(options, extent));
   const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
   const healing = begin(world, faults, draws.fork('effects'));
-  const busy = beginActivities(world, draws, { extent, kept, activities });
+  const busy = beginActivities(world, draws, { extent, kept, activities, hasHealing });
   await time.run(time.monotonicMs() + activitiesMs, () => busy.done && healing.done);
   healing.heal();
   world.heal();
@@ -202,7 +211,11 @@ function beginActivities(
     extent,
     kept,
     activities,
-  }: Pick<Profile, 'activities'> & { readonly extent: Extent; readonly kept: Kept | undefined },
+    hasHealing,
+  }: Pick<Profile, 'activities' | 'hasHealing'> & {
+    readonly extent: Extent;
+    readonly kept: Kept | undefined;
+  },
 ) {
   const state = { done: false };
   const all = Array.from({ length: extent.activities }, async (_, index) => {
@@ -215,7 +228,8 @@ function beginActivities(
     await run({ ...world.activityPorts(own), extent } satisfies ActivityPorts);
     world.trace.note('activity over', { name });
   });
-  Promise.all(all).then(
+  const beside = hasHealing === true ? [beginHealings(world, draws.fork('healings'), extent)] : [];
+  Promise.all([...all, ...beside]).then(
     () => (state.done = true),
     (error: unknown) => {
       state.done = true;
@@ -223,6 +237,13 @@ function beginActivities(
     },
   );
   return state;
+}
+
+async function beginHealings(world: SimulatedWorld, draws: Draws, { phaseMs }: Extent) {
+  await new Promise<void>((resolve) => world.time.after(draws.between(0, phaseMs), resolve));
+  world.trace.note('activity', { name: 'healings' });
+  await healings(world.healingPorts(draws));
+  world.trace.note('activity over', { name: 'healings' });
 }
 
 /** Everything runs again; operators see to what is locked out; then nothing may be left undone. */

@@ -3,6 +3,7 @@
  * in it. Secrets that are drawn or held on the way are told to the observer: they must show up nowhere.
  */
 
+import { healingLayer } from '#schemas/healing.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { algorithmCapabilities } from '#agents/layers/algorithm-capabilities.ts';
@@ -27,6 +28,7 @@ import {
 import { simulatedCrypto } from './cheap-crypto.ts';
 import { SimulatedClock } from './clock.ts';
 import type { Genesis } from './genesis.ts';
+import type { HealingAgent } from './healings.ts';
 import { SimulatedLife } from './lives.ts';
 import type { Draws, Life } from './model.ts';
 import type { SimulatedNetwork } from './network.ts';
@@ -63,6 +65,8 @@ export class WorldHosts {
   readonly #options: HostsOptions;
   /** Agents that run in another version than the rest from their next start on. */
   readonly otherVersions = new Map<string, OtherVersion>();
+  /** Agents of layer 7, each in its latest life. */
+  readonly healers = new Map<string, HealingAgent>();
 
   constructor(options: HostsOptions) {
     this.#options = options;
@@ -86,7 +90,11 @@ export class WorldHosts {
         const layer = (agent.layer ?? 1) as LayerNumber;
         const version = this.otherVersions.get(life.agentId);
         const own = version === undefined ? booted : this.#inOtherVersion(booted, version);
-        return { booted: own, running: await startLayer(own, layer, choices) };
+        const layerBegun: AgentChoices['layerBegun'] = (begun, keys) => {
+          if (layer !== healingLayer) return;
+          this.healers.set(life.agentId, { booted: own, agent: begun, keys });
+        };
+        return { booted: own, running: await startLayer(own, layer, { ...choices, layerBegun }) };
       }
     }
   }

@@ -17,6 +17,7 @@ import { simulatedCrypto } from './cheap-crypto.ts';
 import { Checks } from './checks/all.ts';
 import { bodyOf } from './checks/check.ts';
 import { FrameMessage } from './frame-reader.ts';
+import { askFor, type HealingPorts } from './healings.ts';
 import { genesisOf, type Genesis, type RulesName, type SecondAgents } from './genesis.ts';
 import { SimulatedCrash, type Draws } from './model.ts';
 import { SimulatedNetwork } from './network.ts';
@@ -153,6 +154,22 @@ export class SimulatedWorld {
       },
       offerBadly: async () => this.#offer(draws, await this.#amendments.bad(draws)),
       restart: () => this.processes.crash(draws.pick(this.agents).agentId),
+    };
+  }
+
+  healingPorts(draws: Draws): HealingPorts {
+    const { processes, operators, agents } = this;
+    const orchestrators = agents.filter(({ kind }) => kind === 'orchestrator');
+    return {
+      draws,
+      operators,
+      ask: (wish) => {
+        const healers = [...this.#hosts.healers.values()];
+        const healer = healers.length === 0 ? undefined : draws.pick(healers);
+        if (healer === undefined) return;
+        processes.lifeOf(healer.booted.agentId)?.whenRunning(() => askFor(healer, wish));
+      },
+      crash: () => processes.crash(draws.pick(orchestrators).agentId),
     };
   }
 

@@ -68,6 +68,8 @@ export interface AgentChoices {
   readonly heartbeatMs?: number;
   /** How long layer 7 gathers anomalies; 2,000 unless told. */
   readonly gatherMs?: number;
+  /** Told of each layer agent that runs, and of its keys. */
+  readonly layerBegun?: (agent: LayerAgent, embedded: EmbeddedAdapter) => void;
   readonly auditor?: Pick<AuditorPorts, 'checkpointLeaves' | 'checkpointMs' | 'lookMs'>;
 }
 
@@ -267,6 +269,7 @@ export async function startLayer(
   await epochs?.ready();
   await reports.start();
   await agent.start();
+  choices.layerBegun?.(agent, embedded);
   const besides =
     choices.heartbeatMs === undefined
       ? []

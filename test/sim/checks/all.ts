@@ -12,6 +12,7 @@ import { Destruction } from './destruction.ts';
 import { EffectsOnce } from './effects-once.ts';
 import { EverySagaEnds } from './every-saga-ends.ts';
 import { FencedInstances } from './fenced-instances.ts';
+import { HealingPlans } from './healing-plans.ts';
 import { HeldBeforeEffect } from './held-before-effect.ts';
 import { LossesRestored } from './losses-restored.ts';
 import { NeverDown } from './never-down.ts';
@@ -37,6 +38,7 @@ export function allCheckers(book: SagaBook): readonly Checker[] {
     new EffectsOnce(),
     new Destruction(book),
     new Approvals(book),
+    new HealingPlans(book),
     new NoSecrets(),
     new RefusedInput(),
     new EverySagaEnds(book),
@@ -80,8 +82,11 @@ export class Checks {
 
   /** How often each invariant was really looked at. */
   looked(): Record<Invariant, number> {
-    const counts = this.checkers.map(({ invariant, looked }) => [invariant, looked]);
-    return Object.fromEntries(counts) as Record<Invariant, number>;
+    const counts: Partial<Record<Invariant, number>> = {};
+    for (const { invariant, looked } of this.checkers) {
+      counts[invariant] = (counts[invariant] ?? 0) + looked;
+    }
+    return counts as Record<Invariant, number>;
   }
 
   #keep(found: readonly Violation[]): void {

@@ -2,6 +2,7 @@
 
 import { approvalBugs } from './bugs/approvals.ts';
 import { auditBugs } from './bugs/audit.ts';
+import { healingBugs } from './bugs/healing.ts';
 import { layerBugs } from './bugs/layers.ts';
 import { orchestratorBugs } from './bugs/orchestrator.ts';
 import { rotationBugs } from './bugs/rotation.ts';
@@ -15,4 +16,5 @@ export const bugs: readonly PlantedBug[] = [
   ...auditBugs,
   ...trustBugs,
   ...orchestratorBugs,
+  ...healingBugs,
 ];

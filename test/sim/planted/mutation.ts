@@ -33,6 +33,8 @@ export interface PlantedBug {
     readonly rules?: RulesName;
     readonly extent?: Extent['name'];
     readonly hasWorkload?: boolean;
+    /** Layer 7 asks for emergency rotations. */
+    readonly hasHealing?: boolean;
     /** Whom faults strike. */
     readonly victims?: readonly VictimKind[];
     /** How many faults there are at least. */

@@ -5,7 +5,8 @@ import type { PlantedBug } from './mutation.ts';
 
 export function profileOf({ needs }: PlantedBug): Profile {
   const { faults, story: _story, ...rest } = needs;
-  return { hasEpochs: false, rules: 'usual', hasWorkload: false, ...rest, names: faults };
+  const without = { hasEpochs: false, hasWorkload: false, hasHealing: false } as const;
+  return { ...without, rules: 'usual', ...rest, names: faults };
 }
 
 /** The same as flags of `test/sim/main.ts`. */
@@ -19,6 +20,7 @@ export function flagsOf(bug: PlantedBug): string {
     rules: profile.rules,
     epochs: yesOrNo(profile.hasEpochs),
     workload: yesOrNo(profile.hasWorkload),
+    healing: yesOrNo(profile.hasHealing),
     second: yesOrNo(profile.hasSecond),
     extent: profile.extent,
     victims: profile.victims?.join(','),

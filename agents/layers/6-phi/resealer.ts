@@ -5,16 +5,15 @@
  * any more keeps its old seal, is counted, and keeps the old key.
  */
 
-import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
+import type { Clock, Log } from '#shared/runtime/ports.ts';
+import { BackgroundWork, type BatchOutcome } from '../service/background-work.ts';
 import { Refused } from '../service/http-app.ts';
 import type { ResourceDesk } from './resource-desk.ts';
 import type { SealKind, SealStore } from './seal-store.ts';
 import { signatureSlot, tagSlot, type Sealing } from './sealing.ts';
 
-const batch = 32;
+const batchNames = 32;
 const pauseMs = 10;
-/** Layer 5 is down, or the slot frozen. */
-const retryMs = 500;
 /** A write that was given up has arrived by then, or never will. */
 const strayMs = 60_000;
 const noGeneration = 0;
@@ -29,35 +28,42 @@ export interface ResealerPorts {
   readonly log: Log;
 }
 
+/** How far a pass has come: the last name of the batch before. */
+interface Place {
+  readonly kind: SealKind;
+  readonly after: string;
+}
+
+const begin: Place = { kind: 'tag', after: '' };
+
 export class Resealer {
   readonly #ports: ResealerPorts;
-  #timer: Timer | undefined;
-  #running: Promise<void> = Promise.resolve();
-  #isRunning = false;
-  #wanted = false;
-  #stopped = false;
+  readonly #work: BackgroundWork;
+  #place = begin;
+  #isWoken = false;
   #resealed = 0;
   /** By name, so that one damaged resource counts once. */
   readonly #damaged = new Set<string>();
 
   constructor(ports: ResealerPorts) {
+    const { clock, log } = ports;
     this.#ports = ports;
+    const batch = () => this.#batch();
+    this.#work = new BackgroundWork({ name: 'seal anew', clock, log, batch, pauseMs });
   }
 
-  /** Goes through what is not under the primary keys, unless it does so already. */
+  start(): void {
+    this.#work.start();
+  }
+
+  /** A key has changed: also what a pass under way has gone by is looked at. */
   wake(): void {
-    this.#wanted = true;
-    if (this.#isRunning || this.#stopped) return;
-    this.#timer?.cancel();
-    this.#timer = undefined;
-    this.#isRunning = true;
-    this.#running = this.#run();
+    this.#isWoken = true;
+    this.#work.wake();
   }
 
   async stop(): Promise<void> {
-    this.#stopped = true;
-    this.#timer?.cancel();
-    await this.#running;
+    await this.#work.stop();
   }
 
   measure(): Record<string, number> {
@@ -73,44 +79,21 @@ export class Resealer {
     };
   }
 
-  #again(delayMs: number): void {
-    this.#timer?.cancel();
-    if (!this.#stopped) this.#timer = this.#ports.clock.after(delayMs, () => this.wake());
-  }
-
-  async #run(): Promise<void> {
-    try {
-      while (this.#wanted && !this.#stopped) {
-        this.#wanted = false;
-        for (const kind of ['tag', 'signature'] as const) await this.#pass(kind);
-      }
-    } catch (error) {
-      // Layer 5 is away, the disk full, the slot frozen: none of it ends the service.
-      const code = error instanceof Error && 'code' in error ? error.code : 'UNEXPECTED';
-      this.#ports.log.warn({ code }, 'sealing anew waits');
-      this.#again(retryMs);
-    } finally {
-      this.#isRunning = false;
-    }
-  }
-
-  async #pass(kind: SealKind): Promise<void> {
-    const { seals, sealing, clock } = this.#ports;
-    let after = '';
-    for (;;) {
-      const version = sealing.primaryVersion(slotOf[kind]);
-      const names = seals.namesNotUnder(kind, version, batch, after);
-      for (const name of names) {
-        if (this.#stopped) return;
-        await this.#reseal(name, kind);
-      }
-      const last = names.at(-1);
-      if (last === undefined) return;
-      after = last;
-      await new Promise<void>((resolve) => {
-        clock.after(pauseMs, resolve);
-      });
-    }
+  /** Where it fails, at layer 5 or at the disk, it is done again from the same place. */
+  async #batch(): Promise<BatchOutcome> {
+    const { seals, sealing } = this.#ports;
+    const { kind, after } = this.#place;
+    const slot = slotOf[kind];
+    if (this.#place === begin) this.#isWoken = false;
+    const version = sealing.primaryVersion(slot);
+    const names = sealing.isFrozen(slot)
+      ? []
+      : seals.namesNotUnder(kind, version, batchNames, after);
+    for (const name of names) await this.#reseal(name, kind);
+    const last = names.at(-1);
+    if (last !== undefined) this.#place = { kind, after: last };
+    else this.#place = kind === 'tag' ? { kind: 'signature', after: '' } : begin;
+    return this.#place === begin && !this.#isWoken ? 'idle' : 'more';
   }
 
   async #reseal(name: string, kind: SealKind): Promise<void> {
@@ -118,8 +101,7 @@ export class Resealer {
     try {
       await desk.turns.take(name, async () => {
         const { resource, seal } = await desk.read(name);
-        const stray = seals.dropStray(name, seal.generation, clock.nowMs() - strayMs);
-        if (stray > 0) this.#again(strayMs);
+        seals.dropStray(name, seal.generation, clock.nowMs() - strayMs);
         seals.replace(seal, kind, kind === 'tag' ? sealing.tag(resource) : sealing.sign(resource));
         this.#resealed += 1;
         this.#damaged.delete(name);
@@ -127,7 +109,7 @@ export class Resealer {
     } catch (error) {
       if (error instanceof Refused && error.code === 'RESOURCE_UNKNOWN') {
         // Its first write never came to layer 5, or is on its way there.
-        if (seals.dropStray(name, noGeneration, clock.nowMs() - strayMs) >= 0) this.#again(strayMs);
+        seals.dropStray(name, noGeneration, clock.nowMs() - strayMs);
         return;
       }
       if (!(error instanceof Refused) || !isDamage(error.code)) throw error;

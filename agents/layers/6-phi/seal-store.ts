@@ -103,7 +103,7 @@ export class SealStore {
    * Seals of content that never came to layer 5 go, if they are older than `beforeMs`: a write that was
    * given up may still arrive. Returns how many stay.
    */
-  dropStray(name: string, generation: number, beforeMs: number): number {
+  dropStray(name: string, generation: number, beforeMs: number): void {
     translated('stray seals were not removed', () =>
       this.#rows(
         'DELETE FROM seals WHERE name = ? AND generation <> ? AND added_at_ms < ?',
@@ -112,7 +112,6 @@ export class SealStore {
         beforeMs,
       ),
     );
-    return this.of(name).length - 1;
   }
 
   /** Another seal of the same content. */

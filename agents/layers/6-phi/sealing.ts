@@ -89,9 +89,13 @@ export class Sealing {
     return this.#primary(slot).version;
   }
 
+  isFrozen(slot: string): boolean {
+    return this.#ports.keys.store.slot(slot).frozen;
+  }
+
   #make(slot: string, operation: string, use: (key: OpenKey) => Uint8Array): Seal {
     const primary = this.#primary(slot);
-    if (this.#ports.keys.store.slot(slot).frozen) {
+    if (this.isFrozen(slot)) {
       throw new Refused('SLOT_FROZEN', `nothing is sealed under ${slot} while it is frozen`);
     }
     const bytes = this.#counted(primary, operation, () => this.#withKey(primary, use));

@@ -74,7 +74,7 @@ export async function openService(ports: ServicePorts): Promise<LayerService> {
     configure: async (told) => settings.adopt(told),
     measure: () => metricsOf(resealer.measure(), refusals),
     takeCounts: () => keys.usage.takeCounts(),
-    start: async () => resealer.wake(),
+    start: async () => resealer.start(),
     stop: async () => {
       await resealer.stop();
       seals.close();

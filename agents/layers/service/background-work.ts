@@ -5,7 +5,6 @@
  * again and again, since a request that began under an old key may end after the work did.
  */
 
-import { AdapterError } from '../adapter.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 
 /** `more`: there is more to do at once. `idle`: nothing is left that this work can do now. */
@@ -80,7 +79,7 @@ export class BackgroundWork {
       return (await batch()) === 'more' ? this.#pauseMs : idleMs;
     } catch (error) {
       // Whatever it was, it is tried again: a batch has no caller who could.
-      const code = error instanceof AdapterError ? error.code : undefined;
+      const code = error instanceof Error && 'code' in error ? error.code : undefined;
       const what = error instanceof Error ? error.name : 'unknown';
       log.warn({ work: name, error: what, code }, 'a batch failed: once more');
       return retryMs;

@@ -108,6 +108,43 @@ describe('a program', () => {
     expect(await inspectedBy(leaves)).toEqual([]);
   });
 
+  test('is given nothing of the environment that may be a secret', async () => {
+    const file = join(folder, 'environment');
+    const secret = 'PIN_OF_THE_TOKEN';
+    process.env[secret] = '1234';
+    try {
+      const keeps = `require('node:fs').writeFileSync(${JSON.stringify(file)}, JSON.stringify(process.env));
+        process.stdout.write('[]');`;
+      expect(await inspectedBy(keeps)).toEqual([]);
+    } finally {
+      Reflect.deleteProperty(process.env, secret);
+    }
+    const given = Object.keys(JSON.parse(readFileSync(file, 'utf8')) as object);
+    const allowed = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
+    // One that the system itself sets in every process, on some systems.
+    expect(given.filter((name) => !name.startsWith('__'))).toEqual(
+      allowed.filter((name) => process.env[name] !== undefined).sort(inOrderOf(given)),
+    );
+  });
+
+  test('that may not be killed is given up on all the same', async () => {
+    const pidFile = join(folder, 'pid');
+    const hangs = `
+      require('node:fs').writeFileSync(${JSON.stringify(pidFile)}, String(process.pid));
+      setInterval(() => 0, 1000);`;
+    const adapter = await connected(hangs, 2_000);
+    const { kill } = process;
+    process.kill = () => {
+      throw Object.assign(new Error('it is somebody else by now'), { code: 'EPERM' });
+    };
+    try {
+      await expect(adapter.inspect()).rejects.toMatchObject({ retryable: true });
+    } finally {
+      process.kill = kill;
+      process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL');
+    }
+  });
+
   test('that is not there, or that refuses, is told apart', async () => {
     const nowhere = new CommandChannel({ crypto, program: join(folder, 'nothing') });
     await expect(RemoteAdapter.connect(nowhere)).rejects.toMatchObject({
@@ -230,6 +267,10 @@ function connected(code: string, timeoutMs?: number): Promise<RemoteAdapter> {
 
 async function inspectedBy(code: string, timeoutMs?: number) {
   return (await connected(code, timeoutMs)).inspect();
+}
+
+function inOrderOf(names: readonly string[]) {
+  return (one: string, other: string): number => names.indexOf(one) - names.indexOf(other);
 }
 
 function isRunning(pid: number): boolean {

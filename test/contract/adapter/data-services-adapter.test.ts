@@ -8,10 +8,11 @@ import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { makeRootToken, rootTokenConfig } from '../../support/root-token.ts';
 import { removeOriginals, softHsm } from '../../support/softhsm.ts';
 import { adapterContract } from './adapter-contract.ts';
+import { serviceWorld } from './service-world.ts';
 
 adapterContract('service of layer 4', async () => {
   const running = await RunningService.start({ layer: 4, open: openEncryption });
-  return worldOf(running, []);
+  return serviceWorld(running);
 });
 
 describe.skipIf('missing' in softHsm)('with its root KEK in a token', () => {
@@ -47,20 +48,5 @@ adapterContract('service of layer 5', async () => {
   const folder = serviceFolder();
   const encryption = await RunningService.start({ layer: 4, open: openEncryption, folder });
   const open = (ports: Parameters<typeof serviceOn>[0]) => serviceOn(ports, kept);
-  return worldOf(await RunningService.start({ layer: 5, open, folder }), [encryption]);
+  return serviceWorld(await RunningService.start({ layer: 5, open, folder }), [encryption]);
 });
-
-async function worldOf(running: RunningService, others: readonly RunningService[]) {
-  return {
-    adapter: await running.adapter(),
-    reopen: async () => {
-      await running.stop();
-      await running.start();
-      return running.adapter();
-    },
-    close: async () => {
-      await running.end();
-      for (const other of others) await other.end();
-    },
-  };
-}

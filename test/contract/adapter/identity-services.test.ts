@@ -4,18 +4,11 @@ import { openService as openAuthorization } from '#agents/layers/2-authorization
 import { capabilityKeysCheck } from '#schemas/authorization.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { adapterContract } from './adapter-contract.ts';
+import { serviceWorld } from './service-world.ts';
 
 adapterContract('service of layer 1', async () => {
   const running = await RunningService.start({ layer: 1, open: openIdentity });
-  return {
-    adapter: await running.adapter(),
-    reopen: async () => {
-      await running.stop();
-      await running.start();
-      return running.adapter();
-    },
-    close: () => running.end(),
-  };
+  return serviceWorld(running);
 });
 
 adapterContract('service of layer 2, certified by layer 1', async () => {
@@ -23,21 +16,7 @@ adapterContract('service of layer 2, certified by layer 1', async () => {
   const identity = await RunningService.start({ layer: 1, open: openIdentity, folder });
   const running = await RunningService.start({ layer: 2, open: openAuthorization, folder });
   while (!(await isCertified(running))) await new Promise((resolve) => setTimeout(resolve, 20));
-  return {
-    adapter: await running.adapter(),
-    reopen: async () => {
-      await running.stop();
-      await running.start();
-      return running.adapter();
-    },
-    close: async () => {
-      await running.stop();
-      await identity.stop();
-      identity.client.close();
-      identity.control.close();
-      await running.end();
-    },
-  };
+  return serviceWorld(running, [identity]);
 });
 
 async function isCertified({ client }: RunningService): Promise<boolean> {

@@ -2,17 +2,10 @@
 import { openService } from '#agents/layers/3-network/service.ts';
 import { RunningService } from '../../support/layer-service.ts';
 import { adapterContract } from './adapter-contract.ts';
+import { serviceWorld } from './service-world.ts';
 
 adapterContract('layer 3, which shows its certificate to clients', async () => {
   const listen = { host: '127.0.0.1', port: 0, names: ['localhost'] };
   const running = await RunningService.start({ layer: 3, open: openService, config: { listen } });
-  return {
-    adapter: await running.adapter(),
-    reopen: async () => {
-      await running.stop();
-      await running.start();
-      return running.adapter();
-    },
-    close: () => running.end(),
-  };
+  return serviceWorld(running);
 });

@@ -1,5 +1,6 @@
 /** An adapter whose keys a service holds, over its control socket, against the adapter contract. */
 import { expect, test } from 'vitest';
+import { AdapterError } from '#agents/layers/adapter.ts';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { HookedAdapter, type SlotHooks } from '#agents/layers/service/hooked-adapter.ts';
 import { serviceApp } from '#agents/layers/service/http-app.ts';
@@ -9,18 +10,11 @@ import { ServiceClient } from '#agents/layers/service/service-client.ts';
 import type { LayerService, ServicePorts } from '#agents/layers/service/service.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { adapterContract } from './adapter-contract.ts';
+import { serviceWorld } from './service-world.ts';
 
 adapterContract('held by a service', async () => {
   const running = await RunningService.start({ layer: 1, open: openPlain() });
-  return {
-    adapter: await running.adapter(),
-    reopen: async () => {
-      await running.stop();
-      await running.start();
-      return running.adapter();
-    },
-    close: () => running.end(),
-  };
+  return serviceWorld(running);
 });
 
 test('a service that is down is worth another try, and found again once it is back', async () => {
@@ -55,6 +49,36 @@ test('hooks come after the key, before the answer; what they count holds a key',
   expect(await adapter.usesLately(slot, 1)).toBeGreaterThanOrEqual(7);
   await adapter.retire(slot, 1);
   expect(calls).toEqual(['prepared 2', 'activated 2', 'retiring 1']);
+  adapter.close();
+  await running.end();
+});
+
+test('a key is destroyed after what lies beside it, and a primary one is refused before', async () => {
+  const slot = '1/session-token';
+  const retired: number[] = [];
+  let isFailing = true;
+  const hooks: SlotHooks = {
+    retiring: async (version) => {
+      if (isFailing) throw new AdapterError('DISK_FULL', 'no room', { retryable: true });
+      retired.push(version);
+    },
+  };
+  const running = await RunningService.start({ layer: 1, open: openPlain({ [slot]: hooks }) });
+  const adapter = await running.adapter();
+  await adapter.prepare(slot, 2);
+  await adapter.activate(slot, 2, new Uint8Array([1]));
+  const states = async () =>
+    (await adapter.inspect())
+      .find((each) => each.slot === slot)
+      ?.versions.map(({ version, state }) => `${version}:${state}`);
+  // What lies beside it could not be taken away: the key is still there for the next try.
+  await expect(adapter.retire(slot, 1)).rejects.toMatchObject({ code: 'DISK_FULL' });
+  expect(await states()).toEqual(['2:primary', '1:accepted']);
+  isFailing = false;
+  await expect(adapter.retire(slot, 2)).rejects.toMatchObject({ code: 'STATE_CONFLICT' });
+  expect(retired).toEqual([]);
+  await adapter.retire(slot, 1);
+  expect([retired, await states()]).toEqual([[1], ['2:primary']]);
   adapter.close();
   await running.end();
 });

@@ -113,6 +113,25 @@ export function tamperingSuite(name: string, open: () => Promise<TestedDatabase>
       },
     );
 
+    test('a refusal has its code, is counted, and its log has no secrets', async () => {
+      await world.put('secret-name', { text: 'secret content' }, { owner: 'secret-owner' });
+      const kept = await snapshot(tested);
+      await tested.thief(`UPDATE gyre.cells SET sealed = '\\x00' WHERE owner = 'secret-owner'`);
+      const counted = await measured('refused-record-tampered');
+      world.lines.length = 0;
+      expect(await world.get('secret-name', 'secret-owner')).toMatchObject(isTampered);
+      expect(await measured('refused-record-tampered')).toBe(counted + 1);
+      expect(world.lines.filter((line) => line.includes('RECORD_TAMPERED'))).toEqual([
+        expect.stringContaining('/internal/v1/records/:id'),
+      ]);
+      await nextPass();
+      await world.until(async () => (await measured('chain-faults')) > 0);
+      expect(world.lines.join()).toContain('COLUMN_CHANGED');
+      expect(world.lines.filter((line) => line.includes('secret'))).toEqual([]);
+      await restore(tested, kept);
+      await world.until(async () => (await measured('chain-faults')) === 0, 1_000);
+    });
+
     test('numbers and texts that nothing ever wrote are faults, and hold up no pass', async () => {
       await world.put('p-1', { text: 'x' });
       await world.put('p-2', { text: 'y' });

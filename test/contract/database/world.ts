@@ -14,6 +14,7 @@ import { serviceOn } from '#agents/layers/5-database/service.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { toBase64Url, utf8 } from '#shared/crypto/bytes.ts';
 import { capabilityOf, openCapabilityDesk } from '../../support/capability-desk.ts';
+import { logTo } from '../../support/log-lines.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { ManualClock } from '../../unit/runtime/manual-clock.ts';
 
@@ -68,6 +69,8 @@ export class FaultyDatabase implements Database {
 
 export class DatabaseWorld {
   readonly clock = new ManualClock();
+  /** Every line of layer 5's log. */
+  readonly lines: string[];
   readonly faulty: FaultyDatabase;
   readonly encryption: RunningService;
   readonly service: RunningService;
@@ -80,17 +83,20 @@ export class DatabaseWorld {
     running: readonly [RunningService, RunningService, RunningService];
     adapters: readonly [RemoteAdapter, RemoteAdapter];
     clock: ManualClock;
+    lines: string[];
   }) {
     this.faulty = parts.faulty;
     [this.#desk, this.encryption, this.service] = parts.running;
     [this.encryptionAdapter, this.adapter] = parts.adapters;
     this.clock = parts.clock;
+    this.lines = parts.lines;
   }
 
   static async start({ database }: TestedDatabase): Promise<DatabaseWorld> {
     const folder = serviceFolder();
     const clock = new ManualClock();
     const faulty = new FaultyDatabase(database);
+    const lines: string[] = [];
     const config = { recentUseMs: 0 };
     const common = { folder, clock, config };
     const running = [
@@ -99,11 +105,12 @@ export class DatabaseWorld {
       await RunningService.start({
         layer: 5,
         open: (ports) => serviceOn(ports, faulty),
+        log: logTo(lines),
         ...common,
       }),
     ] as const;
     const adapters = [await running[1].adapter(), await running[2].adapter()] as const;
-    return new DatabaseWorld({ faulty, running, adapters, clock });
+    return new DatabaseWorld({ faulty, running, adapters, clock, lines });
   }
 
   async end(): Promise<void> {

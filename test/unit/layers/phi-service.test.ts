@@ -3,13 +3,17 @@
  * the seals leads to, and rotations of both of its slots with resources made before, during and after.
  * Layers 2 and 5 are simulated here, with the routes that layer 6 uses.
  */
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { SealStore } from '#agents/layers/6-phi/seal-store.ts';
 import { openService } from '#agents/layers/6-phi/service.ts';
-import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
-import { Refused, serviceApp } from '#agents/layers/service/http-app.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
-import type { LayerService, ServicePorts } from '#agents/layers/service/service.ts';
+import type { ServicePorts } from '#agents/layers/service/service.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { RunningService } from '../../support/layer-service.ts';
+import { fillable } from '../../support/full-disk.ts';
+import { logTo } from '../../support/log-lines.ts';
+import { openSimulatedAuthorization, openSimulatedRecords, peers, tokenOf } from './phi-peers.ts';
 
 const ada = 'patient-ada';
 const doctor = 'doctor-b';
@@ -36,14 +40,20 @@ const consent = (id: string, fields: Record<string, unknown> = {}, provision = {
 let phi: RunningService;
 let others: RunningService[];
 let adapter: RemoteAdapter;
-/** What layer 5 holds; a test may change it. */
-let records: Map<string, { owner: string; resource: string }>;
-let isDatabaseDown: boolean;
+/** No seal can be replaced. */
+let isDiskFull: boolean;
+/** Every line of layer 6's log. */
+let lines: string[];
 
 beforeEach(async () => {
-  records = new Map();
-  isDatabaseDown = false;
-  phi = await RunningService.start({ layer: 6, open: openService });
+  peers.records = new Map();
+  peers.isDatabaseDown = false;
+  peers.isAnswerLost = false;
+  isDiskFull = false;
+  lines = [];
+  const open = (ports: ServicePorts) =>
+    openService({ ...ports, disk: fillable(ports.disk, 'UPDATE seals', () => isDiskFull) });
+  phi = await RunningService.start({ layer: 6, open, log: logTo(lines) });
   const { folder } = phi;
   others = [
     await RunningService.start({ layer: 2, open: openSimulatedAuthorization, folder }),
@@ -71,6 +81,30 @@ describe('consent decides', () => {
     expect(await tried(doctor, 'GET', pulse('p1'))).toBe('CONSENT_WITHDRAWN');
     expect(await tried(doctor, 'PUT', pulse('p3'))).toBe('CONSENT_WITHDRAWN');
     expect(phi.service.measure()['refused-consent-withdrawn']).toBe(2);
+    const logged = lines.filter((line) => line.includes('CONSENT_WITHDRAWN'));
+    expect(logged).toEqual([
+      expect.stringContaining('/v1/fhir/:type/:id'),
+      expect.stringContaining('/v1/fhir/:type/:id'),
+    ]);
+    expectNoSecrets();
+  });
+
+  test('all consents of a patient are looked at, and there are at most 256 of them', async () => {
+    await given(ada, 'PUT', patient);
+    await given(ada, 'PUT', consent('first'));
+    const store = SealStore.open(new SystemDisk(join(phi.folder, 'layer-6')));
+    const tag = { version: 1, bytes: new Uint8Array(48) };
+    for (let count = 0; count < 254; count += 1) {
+      store.add({ name: `Consent/more-${count}`, patient: ada, tag, addedAtMs: 0 });
+    }
+    store.close();
+    await given(ada, 'PUT', consent('256th'));
+    expect(await tried(ada, 'PUT', consent('257th'))).toBe('CONSENTS_FULL');
+    expect(phi.service.measure()['refused-consents-full']).toBe(1);
+    // One that is there may be taken back.
+    expect(await tried(ada, 'PUT', consent('first', { status: 'inactive' }))).toBe('done');
+    const bob = { ...consent('bobs'), patient: { reference: 'Patient/bob' } };
+    expect(await tried('bob', 'PUT', bob)).toBe('done');
   });
 
   test('a denial goes before a permission, a period bounds it, a class and an action too', async () => {
@@ -124,13 +158,19 @@ describe('what was sealed', () => {
     await given(ada, 'PUT', pulse('p1'));
     await given(ada, 'PUT', pulse('p2', 80));
     const first = recordOf('Observation.p1');
-    records.set('Observation.p1', { owner: ada, resource: changed(first.resource, '61', '16') });
+    peers.records.set('Observation.p1', {
+      owner: ada,
+      resource: changed(first.resource, '61', '16'),
+    });
     expect(await tried(ada, 'GET', pulse('p1'))).toBe('RESOURCE_TAMPERED');
-    records.set('Observation.p1', recordOf('Observation.p2'));
+    peers.records.set('Observation.p1', recordOf('Observation.p2'));
     expect(await tried(ada, 'GET', pulse('p1'))).toBe('RESOURCE_TAMPERED');
-    records.set('Observation.p1', first);
+    expect(phi.service.measure()['refused-resource-tampered']).toBe(2);
+    expect(lines.filter((line) => line.includes('RESOURCE_TAMPERED'))).toHaveLength(2);
+    expectNoSecrets();
+    peers.records.set('Observation.p1', first);
     expect(await tried(ada, 'GET', pulse('p1'))).toBe('done');
-    records.delete('Observation.p2');
+    peers.records.delete('Observation.p2');
     await given(ada, 'PUT', pulse('p3'));
     expect(await tried(ada, 'GET', pulse('p3'))).toBe('done');
   });
@@ -139,7 +179,7 @@ describe('what was sealed', () => {
     await given(ada, 'PUT', patient);
     await given(ada, 'PUT', consent('c1', {}, { type: 'deny' }));
     const { resource } = recordOf('Consent.c1');
-    records.set('Consent.c1', { owner: ada, resource: changed(resource, 'deny', 'permit') });
+    peers.records.set('Consent.c1', { owner: ada, resource: changed(resource, 'deny', 'permit') });
     expect(await tried(doctor, 'GET', patient)).toBe('RESOURCE_TAMPERED');
     expect(await tried(ada, 'GET', patient)).toBe('done');
   });
@@ -147,12 +187,26 @@ describe('what was sealed', () => {
   test('a write that layer 5 did not take leaves what was there, and may be repeated', async () => {
     await given(ada, 'PUT', patient);
     await given(ada, 'PUT', pulse('p1', 61));
-    isDatabaseDown = true;
+    peers.isDatabaseDown = true;
     expect(await tried(ada, 'PUT', pulse('p1', 62))).toBe('PEER_UNAVAILABLE');
-    isDatabaseDown = false;
+    peers.isDatabaseDown = false;
     expect(valueOf(await asked(ada, 'GET', pulse('p1')))).toBe(61);
     expect(await tried(ada, 'PUT', pulse('p1', 62))).toBe('done');
     expect(valueOf(await asked(ada, 'GET', pulse('p1')))).toBe(62);
+  });
+
+  test('an answer that was lost leaves two seals until it is read; then the older content is none', async () => {
+    await given(ada, 'PUT', patient);
+    await given(ada, 'PUT', pulse('p1', 61));
+    const older = recordOf('Observation.p1');
+    peers.isAnswerLost = true;
+    expect(await tried(ada, 'PUT', pulse('p1', 62))).toBe('PEER_UNAVAILABLE');
+    peers.isAnswerLost = false;
+    expect(phi.service.measure()['seals']).toBe(3);
+    expect(valueOf(await asked(ada, 'GET', pulse('p1')))).toBe(62);
+    expect(phi.service.measure()['seals']).toBe(2);
+    peers.records.set('Observation.p1', older);
+    expect(await tried(ada, 'GET', pulse('p1'))).toBe('RESOURCE_TAMPERED');
   });
 });
 
@@ -170,10 +224,10 @@ describe('what somebody sends', () => {
     await given(ada, 'PUT', patient);
     await given(ada, 'PUT', pulse('z'));
     await given(ada, 'PUT', consent('c1'));
-    isDatabaseDown = true;
+    peers.isDatabaseDown = true;
     expect(await tried(ada, 'PUT', pulse('a'))).toBe('PEER_UNAVAILABLE');
     expect(await tried(ada, 'PUT', consent('c0'))).toBe('PEER_UNAVAILABLE');
-    isDatabaseDown = false;
+    peers.isDatabaseDown = false;
     expect(await tried(doctor, 'GET', pulse('z'))).toBe('done');
     expect(await tried(ada, 'GET', pulse('a'))).toBe('RESOURCE_UNKNOWN');
     await adapter.prepare(tagSlot, 2);
@@ -192,11 +246,11 @@ describe('a rotation', () => {
     for (let count = 0; count < 40; count += 1) await given(ada, 'PUT', pulse(`p${count}`));
     await adapter.prepare(tagSlot, 2);
     await given(ada, 'PUT', pulse('during'));
-    isDatabaseDown = true;
+    peers.isDatabaseDown = true;
     await adapter.activate(tagSlot, 2, challenge);
     expect(await adapter.usesLately(tagSlot, 1)).toBeGreaterThanOrEqual(43);
     await expect(adapter.retire(tagSlot, 1)).rejects.toMatchObject({ code: 'STATE_CONFLICT' });
-    isDatabaseDown = false;
+    peers.isDatabaseDown = false;
     await given(ada, 'PUT', pulse('after'));
     await until(async () => (await adapter.measure())['seals-under-older-keys'] === 0);
     expect(await tried(doctor, 'GET', pulse('p7'))).toBe('done');
@@ -210,10 +264,10 @@ describe('a rotation', () => {
     await given(ada, 'PUT', patient);
     await given(ada, 'PUT', consent('c1'));
     await adapter.prepare(signatureSlot, 2);
-    isDatabaseDown = true;
+    peers.isDatabaseDown = true;
     await adapter.activate(signatureSlot, 2, challenge);
     await phi.stop();
-    isDatabaseDown = false;
+    peers.isDatabaseDown = false;
     await phi.start();
     await until(async () => {
       const seal = sealOf(await asked(ada, 'GET', consent('c1')));
@@ -233,6 +287,22 @@ describe('a rotation', () => {
     await until(async () => (await adapter.measure())['seals-under-older-keys'] === 0);
     expect(await tried(ada, 'GET', pulse('new'))).toBe('done');
     expect(sealOf(await asked(ada, 'GET', pulse('new')))['keyVersion']).toBe(1);
+  });
+
+  test('goes on when the disk has room again; meanwhile everything is shown', async () => {
+    await given(ada, 'PUT', patient);
+    await given(ada, 'PUT', pulse('p1'));
+    await adapter.prepare(tagSlot, 2);
+    isDiskFull = true;
+    await adapter.activate(tagSlot, 2, challenge);
+    await until(async () => lines.some((line) => line.includes('DISK_FULL')));
+    expect(await tried(ada, 'GET', pulse('p1'))).toBe('done');
+    expect((await adapter.measure())['seals-under-older-keys']).toBe(2);
+    await expect(adapter.retire(tagSlot, 1)).rejects.toMatchObject({ code: 'STATE_CONFLICT' });
+    isDiskFull = false;
+    await until(async () => (await adapter.measure())['seals-under-older-keys'] === 0);
+    await adapter.retire(tagSlot, 1);
+    expect(await tried(ada, 'GET', pulse('p1'))).toBe('done');
   });
 
   test('while the slot is frozen everything is shown and nothing is written', async () => {
@@ -301,7 +371,7 @@ function valueOf(answer: Awaited<ReturnType<typeof asked>>): unknown {
 }
 
 function recordOf(id: string): { owner: string; resource: string } {
-  const record = records.get(id);
+  const record = peers.records.get(id);
   if (record === undefined) throw new Error(`no record ${id}`);
   return record;
 }
@@ -312,64 +382,17 @@ function changed(resource: string, from: string, to: string): string {
   return Buffer.from(text.replace(from, to)).toString('base64url');
 }
 
-let tokens = 0;
-
-function tokenOf(subject: string, scope: string[], roles: string[] = []): string {
-  tokens += 1;
-  const claims = { subject, scope, roles, nonce: tokens };
-  return Buffer.from(JSON.stringify(claims)).toString('base64url');
-}
-
-/** What layer 6 alone is served. */
-function bare(ports: ServicePorts, app: LayerService['routes']): LayerService {
-  const { layer, disk, crypto, clock } = ports;
-  const keys = EmbeddedAdapter.open({ layer, disk, crypto, clock, usageWindowMs: 0 });
-  return {
-    adapter: keys,
-    routes: serviceApp({ log: ports.log, status: {} }).app,
-    peerRoutes: { 6: app },
-    configure: async () => undefined,
-    measure: () => ({}),
-    takeCounts: () => [],
-    start: async () => undefined,
-    stop: async () => keys.close(),
-  };
-}
-
-async function openSimulatedAuthorization(ports: ServicePorts): Promise<LayerService> {
-  const used = new Set<string>();
-  const status = { CAPABILITY_INVALID: 401, NONCE_REPLAYED: 401, SCOPE_EXCEEDED: 403 } as const;
-  const { app } = serviceApp<keyof typeof status>({ log: ports.log, status });
-  app.post('/internal/v1/introspections', async (context) => {
-    const { token, scope } = await context.req.json();
-    const text = Buffer.from(String(token), 'base64url').toString();
-    if (!text.startsWith('{')) throw new Refused('CAPABILITY_INVALID', 'no capability');
-    const { nonce: _, ...bearer } = JSON.parse(text);
-    if (!bearer.scope.includes(scope)) throw new Refused('SCOPE_EXCEEDED', 'another scope');
-    if (used.has(token)) throw new Refused('NONCE_REPLAYED', 'used before');
-    used.add(token);
-    return context.json(bearer);
-  });
-  return bare(ports, app);
-}
-
-async function openSimulatedRecords(ports: ServicePorts): Promise<LayerService> {
-  const status = { RECORD_UNKNOWN: 404 } as const;
-  const { app } = serviceApp<keyof typeof status>({ log: ports.log, status });
-  const path = '/internal/v1/records/:id';
-  app.put(path, async (context) => {
-    if (isDatabaseDown) throw new Refused('OVERLOADED', 'down');
-    const { owner, columns } = await context.req.json();
-    records.set(context.req.param('id'), { owner, resource: columns.resource });
-    return context.json({});
-  });
-  app.get(path, (context) => {
-    if (isDatabaseDown) throw new Refused('OVERLOADED', 'down');
-    const record = records.get(context.req.param('id'));
-    if (record?.owner !== context.req.query('owner')) {
-      throw new Refused('RECORD_UNKNOWN', 'no such record');
-    }
-    return context.json({ columns: { resource: record?.resource } });
-  });
-  return bare(ports, app);
+/** Neither whose data it is, nor who asked, nor what is in it, nor by which capability. */
+function expectNoSecrets(): void {
+  for (const secret of [
+    ada,
+    doctor,
+    'p1',
+    'c1',
+    'pulse',
+    'Capability',
+    tokenOf(ada, []).slice(0, 12),
+  ]) {
+    expect(lines.filter((line) => line.includes(secret))).toEqual([]);
+  }
 }

@@ -21,7 +21,7 @@ describe.skipIf('missing' in softHsm)('with its root KEK in a token', () => {
     const hsm = await makeRootToken('root');
     const config = { token: rootTokenConfig(hsm) };
     const running = await RunningService.start({ layer: 4, open: openEncryption, config });
-    const world = await worldOf(running, []);
+    const world = await serviceWorld(running);
     return {
       ...world,
       close: async () => {

@@ -38,6 +38,7 @@ const settings = settingsOf(process.env);
 const draws = drawsFrom(settings.seed);
 const beganMs = performance.now();
 const faults: string[] = [];
+const interrupted: { course?: Course; isAgain: boolean } = { isAgain: false };
 
 function tell(line: string): void {
   process.stderr.write(`${span(performance.now() - beganMs).padStart(12)}  ${line}\n`);
@@ -61,6 +62,7 @@ async function run(mesh: TestMesh): Promise<void> {
   const kills = new Kills(layout, draws.fork('kills'));
   const campaign = new Campaign(mesh);
   const course = new Course({ layout, load, kills, campaign, settings, tell, draws });
+  interrupted.course = course;
   try {
     await load.start();
     if (wantsKills) kills.start();
@@ -111,11 +113,13 @@ const mesh = await TestMesh.start({
     if (postgres !== undefined) await useDatabase(layout, postgres);
   },
 });
-const interrupt = (): void =>
-  void mesh.remove().then(async () => {
-    await postgres?.stop();
-    process.exit(130);
-  });
+/** Once: ends early, and tells what was seen. Again: ends. */
+const interrupt = (): void => {
+  tell('interrupted');
+  if (interrupted.course !== undefined && !interrupted.isAgain) interrupted.course.hurry();
+  else void mesh.remove().then(() => process.exit(130));
+  interrupted.isAgain = true;
+};
 process.on('SIGINT', interrupt);
 process.on('SIGTERM', interrupt);
 try {

@@ -58,8 +58,7 @@ export class Course {
     await this.#damage.start();
     await this.#first();
     const goesOn = (): boolean =>
-      !this.#isHurried &&
-      (this.#ended.committed < settings.rotations || performance.now() < endMs);
+      !this.#isHurried && (this.#ended.committed < settings.rotations || performance.now() < endMs);
     while (goesOn()) {
       if (this.#healed === undefined && this.#ended.committed >= half) await this.#emergency();
       load.phase('rotations, and processes killed');

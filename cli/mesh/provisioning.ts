@@ -133,7 +133,11 @@ async function build(layout: MeshLayout, options: ProvisioningOptions): Promise<
     await Promise.all([
       createFile(layout.bundleFile, `${JSON.stringify(bundle)}\n`),
       writeConfigs(layout, {
-        ...{ mesh, rootDigest, port, token, services },
+        mesh,
+        rootDigest,
+        port,
+        token,
+        services,
         ...(heartbeatMs === undefined ? {} : { heartbeatMs }),
       }),
       ...(services ? [makeServices(crypto, layout, choice)] : []),

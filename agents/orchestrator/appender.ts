@@ -162,13 +162,17 @@ export class Appender {
     }
   }
 
-  /** Asks the bus what the subject's last message really is. */
+  /**
+   * Asks the bus what the subject's last message really is. An answer that was overtaken by what the
+   * follow brought meanwhile says nothing: it was right when it was given.
+   */
   async #reread(expected: number): Promise<void> {
     const { bus, log } = this.#ports;
+    const known = this.#saga.lastSequence;
     try {
       const last = await bus.lastMessage('GYRE_CONTROL', this.#saga.subject);
       const sequence = last?.sequence ?? 0;
-      if (sequence < this.#saga.lastSequence) {
+      if (sequence < known && known === this.#saga.lastSequence) {
         log.error(
           { saga: this.#saga.sagaId, expected, sequence },
           'the bus lost entries that it had acknowledged; waiting for the auditor to put them back',

@@ -20,6 +20,8 @@ import { kekSlot, type KekShares } from './kek-shares.ts';
 
 export const dataKeyBits = 256;
 const dataKeyBytes = dataKeyBits / 8;
+/** Data keys that are tried before a KEK counts as one that opens none. */
+const triedMax = 8;
 /** Data keys that one batch wraps anew. */
 export const batchKeys = 32;
 /** The primary KEK may change while its share is opened; it does not do so again and again. */
@@ -148,6 +150,19 @@ export class DataKeys {
     const name = { owner: '', objectId: 'probe', salt: undefined, place };
     const opened = this.#unwrap({ ...name, ...wrapped }, share);
     return opened !== undefined && equalConstantTime(opened, key);
+  }
+
+  /** Whether some data key that is kept under this version opens, or a new one where none is. */
+  async serves(version: number): Promise<boolean> {
+    const { store, shares } = this.#options;
+    const share = await shares.open(version);
+    const kept = store.under(version, triedMax);
+    if (kept.length === 0) return await this.probe(version);
+    return kept.some((stored) => {
+      const key = this.#unwrap(stored, share.reveal());
+      key?.fill(0);
+      return key !== undefined;
+    });
   }
 
   #primary(): StoredVersion {

@@ -125,12 +125,21 @@ export class KekShares {
     return share;
   }
 
-  /** Whether every share opens, under whichever root KEK it is. */
-  async areWhole(): Promise<boolean> {
+  /**
+   * Whether every share opens, under whichever root KEK it is. `untried`, where that may be: each of
+   * them opens or is in memory, and the token is away, so that those in memory were not asked for.
+   */
+  async tryAll({ mayBeUntried = false } = {}): Promise<'whole' | 'damaged' | 'untried'> {
+    let found: 'whole' | 'untried' = 'whole';
     for (const stored of this.#all('SELECT * FROM kek_shares', []).map(shareOf)) {
-      if (!(await this.#isWhole(stored))) return false;
+      try {
+        if (!(await this.#isWhole(stored))) return 'damaged';
+      } catch (error) {
+        if (!mayBeUntried || !isAway(error) || !this.#open.has(stored.kekVersion)) throw error;
+        found = 'untried';
+      }
     }
-    return true;
+    return found;
   }
 
   /** Shares that are wrapped by this version of the root. */
@@ -248,6 +257,10 @@ export class KekShares {
 /** What another try, or a token that is there again, would not mend. */
 function isDamage(error: unknown): boolean {
   return error instanceof AdapterError && error.code === 'STORE_FAILED' && !error.retryable;
+}
+
+function isAway(error: unknown): boolean {
+  return error instanceof AdapterError && error.code === 'SYSTEM_UNREACHABLE';
 }
 
 function contextOfShare({ kekVersion, keyId }: StoredShare): Uint8Array {

@@ -6,7 +6,6 @@
  * of the KEK; no data is touched, and a key goes only when nothing is under it any more.
  */
 
-import { AdapterError } from '../adapter.ts';
 import { openDatabase } from '../sqlite.ts';
 import { BackgroundWork } from '../service/background-work.ts';
 import { healthOf, metricsOf } from '../service/health.ts';
@@ -21,6 +20,7 @@ import { Objects } from './objects.ts';
 import { custodyOf, openRootToken, requireRoot } from './root-custody.ts';
 import { RootKey, rootSlot } from './root-key.ts';
 import type { RootToken } from './root-token.ts';
+import { refuseUsed, RootTurns } from './root-turns.ts';
 import { encryptionRoutes } from './routes.ts';
 
 const recentUseMsDefault = 1_000;
@@ -98,17 +98,13 @@ interface Parts {
 function serviceOf(parts: Parts): LayerService {
   const { ports, keys, settings, shares, store, dataKeys, objects, custody } = parts;
   const { clock, log } = ports;
+  const rootTurns = new RootTurns({ keys, shares, dataKeys, log });
   const work = {
-    // What was broken off, or could not be had while the token was away.
     root: new BackgroundWork({
       name: 'bring the root KEK to rest',
       clock,
       log,
-      batch: async () => {
-        await shares.rewrap();
-        await keys.sweep();
-        return 'idle';
-      },
+      batch: () => rootTurns.bringToRest(),
     }),
     dataKeys: new BackgroundWork({
       name: 'wrap data keys anew',
@@ -132,7 +128,7 @@ function serviceOf(parts: Parts): LayerService {
   return {
     custody,
     adapter: new HookedAdapter('encryption-service', keys, {
-      [rootSlot]: rootHooks(parts, wake),
+      [rootSlot]: rootTurns.hooks(wake),
       [kekSlot]: kekHooks(parts, wake),
     }),
     routes: app,
@@ -163,30 +159,6 @@ function serviceOf(parts: Parts): LayerService {
   };
 }
 
-function rootHooks({ ports, shares }: Parts, wake: () => Promise<void>): SlotHooks {
-  return {
-    // A handful, in one transaction; where it fails, the step does.
-    activated: () => shares.rewrap(),
-    verify: async () =>
-      (await shares.areWhole())
-        ? { ok: true }
-        : { ok: false, reason: `not every share of ${kekSlot} opens` },
-    rolledBack: async () => {
-      try {
-        await shares.rewrap();
-      } catch (error) {
-        // The token is away: the shares open under the withdrawn key until it is there again.
-        if (!(error instanceof AdapterError) || error.code !== 'SYSTEM_UNREACHABLE') throw error;
-        ports.log.warn({ slot: rootSlot, reason: error.message }, 'shares are wrapped back later');
-      }
-      await wake();
-    },
-    users: async (version) => shares.under(version),
-    retiring: async (version) =>
-      refuseUsed(rootSlot, version, { users: shares.under(version), are: 'KEKs' }),
-  };
-}
-
 function kekHooks({ keys, shares, store, dataKeys }: Parts, wake: () => Promise<void>): SlotHooks {
   return {
     prepared: (version) => shares.ensure(version),
@@ -206,15 +178,4 @@ function kekHooks({ keys, shares, store, dataKeys }: Parts, wake: () => Promise<
       if (keys.store.primary(kekSlot)?.version !== version) shares.forget(version);
     },
   };
-}
-
-/** A key that something is under is never destroyed, whoever asks. @throws AdapterError */
-function refuseUsed(
-  slot: string,
-  version: number,
-  { users, are }: { readonly users: number; readonly are: string },
-): void {
-  if (users === 0) return;
-  const what = `${users} ${are} are still under version ${version} of ${slot}`;
-  throw new AdapterError('STATE_CONFLICT', what, { retryable: true });
 }

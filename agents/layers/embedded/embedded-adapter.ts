@@ -188,6 +188,10 @@ export class EmbeddedAdapter implements LayerAdapter {
     return proof === undefined ? {} : { proof };
   }
 
+  /**
+   * Of a key that went back, what its holder cannot be asked because he is away is left out: he was
+   * asked before the key was first primary, and whoever attaches him tries what it protects.
+   */
   async verify(slot: string, version: number): Promise<VerificationResult> {
     const primary = this.#require(slot, version);
     if (primary.state !== 'primary') {
@@ -196,20 +200,27 @@ export class EmbeddedAdapter implements LayerAdapter {
         reason: `version ${version} of ${slot} is ${primary.state}, not primary`,
       };
     }
-    const elsewhere = this.#whereElse(primary);
-    const works =
-      elsewhere === undefined
-        ? this.store.withKey(primary, (key) => probe(this.#crypto, key))
-        : await elsewhere.holder.probe(elsewhere.key);
-    if (!works) {
+    const mayBeAway = this.wentBack(slot);
+    if (!(await this.#works(primary, mayBeAway))) {
       return { ok: false, reason: `version ${version} of ${slot} does not take back what it made` };
     }
     for (const stored of this.store.versions(slot)) {
-      if (await this.#takesCanary(stored)) continue;
+      if (await this.#takesCanary(stored, mayBeAway)) continue;
       const reason = `version ${stored.version} of ${slot} no longer takes what it made earlier`;
       return { ok: false, reason };
     }
     return { ok: true };
+  }
+
+  /** Whether a newer key of the slot was given up, so that the primary one is one from before. */
+  wentBack(slot: string): boolean {
+    const primary = this.store.primary(slot)?.version ?? 0;
+    return this.store
+      .versions(slot)
+      .some(
+        ({ version, state }) =>
+          version > primary && (state === 'withdrawn' || state === 'destroyed'),
+      );
   }
 
   async rollback(slot: string, version: number): Promise<void> {
@@ -261,15 +272,25 @@ export class EmbeddedAdapter implements LayerAdapter {
     }
   }
 
+  async #works(stored: StoredVersion, mayBeAway: boolean): Promise<boolean> {
+    const elsewhere = this.#whereElse(stored);
+    if (elsewhere === undefined) {
+      return this.store.withKey(stored, (key) => probe(this.#crypto, key));
+    }
+    const { holder, key } = elsewhere;
+    return await answered(() => holder.probe(key), mayBeAway);
+  }
+
   /** Keys that are gone or were never primary have nothing to take back. */
-  async #takesCanary(stored: StoredVersion): Promise<boolean> {
+  async #takesCanary(stored: StoredVersion, mayBeAway: boolean): Promise<boolean> {
     const { canary } = stored;
     // It may have been destroyed since it was listed.
     const state = this.store.version(stored.slot, stored.version)?.state;
     if (canary === undefined || state === 'destroyed') return true;
     const elsewhere = this.#whereElse(stored);
     if (elsewhere !== undefined) {
-      return await elsewhere.holder.checkArtefact(elsewhere.key, canary);
+      const { holder, key } = elsewhere;
+      return await answered(() => holder.checkArtefact(key, canary), mayBeAway);
     }
     return this.store.withKey(stored, (key) => checkArtefact(this.#crypto, key, canary));
   }
@@ -330,6 +351,17 @@ function keyVersionOf(stored: StoredVersion): KeyVersion | undefined {
     ...(publicKey === undefined ? {} : { publicKey }),
     ...(activatedAtMs === undefined ? {} : { activatedAtMs }),
   };
+}
+
+/** What the holder says; yes where he cannot be asked and may be away. */
+async function answered(ask: () => Promise<boolean>, mayBeAway: boolean): Promise<boolean> {
+  try {
+    return await ask();
+  } catch (error) {
+    const isAway = error instanceof AdapterError && error.code === 'SYSTEM_UNREACHABLE';
+    if (isAway && mayBeAway) return true;
+    throw error;
+  }
 }
 
 function custodyOf(holder: KeysElsewhere | undefined): string[] {

@@ -182,8 +182,8 @@ function passWorkOf(pass: ChainPass, { clock, log }: ServicePorts): BackgroundWo
 
 /** Of either slot. */
 function hooksOf({ keys, held, upkeep, work }: Parts, slot: UpkeepSlot): SlotHooks {
+  /** Nothing is asked of the database: whether it answers or not, the key is turned. */
   const wake = async (): Promise<void> => {
-    await upkeep.look(slot);
     work[slot].wake();
   };
   /** What is about to be committed first: whoever is done with that is in the count. */

@@ -22,9 +22,13 @@ import { signatureSlot, type RecordSignatures } from './record-signatures.ts';
 export const batchRows = 32;
 const keeper = { role: 'gyre_keeper' } as const;
 
+/** What is counted at the most: whatever the tables have, counting ends in time. */
+export const countMax = 10_000;
 const countOf = {
-  [signatureSlot]: 'SELECT count(*) AS n FROM gyre.entries WHERE signature_version = ANY($1)',
-  [columnSlot]: 'SELECT count(*) AS n FROM gyre.cells WHERE key_version = ANY($1)',
+  [signatureSlot]: `SELECT count(*) AS n FROM (
+    SELECT FROM gyre.entries WHERE signature_version = ANY($1) LIMIT $2) AS counted`,
+  [columnSlot]: `SELECT count(*) AS n FROM (
+    SELECT FROM gyre.cells WHERE key_version = ANY($1) LIMIT $2) AS counted`,
 } as const;
 export type UpkeepSlot = keyof typeof countOf;
 
@@ -55,16 +59,16 @@ export class Upkeep {
     this.#options = options;
   }
 
-  /** Rows that still need one of these versions, committed ones. */
+  /** Rows that still need one of these versions, committed ones; `countMax` where there are more. */
   async users(slot: UpkeepSlot, versions: readonly number[]): Promise<number> {
     const [row] = await this.#options.database.transact(keeper, (on) =>
-      on.rows(countOf[slot], [versions]),
+      on.rows(countOf[slot], [versions, countMax]),
     );
     return row === undefined ? 0 : numberOf(row, 'n');
   }
 
-  /** Counts what is there to do. Takes as long as counting takes, so not at every batch. */
-  async look(slot: UpkeepSlot): Promise<void> {
+  /** Counts what is there to do: not at every batch. */
+  async #look(slot: UpkeepSlot): Promise<void> {
     const name = slot === signatureSlot ? 'toResign' : 'toRekey';
     this.progress[name] = await this.users(slot, this.#old(slot));
   }
@@ -75,6 +79,7 @@ export class Upkeep {
     const old = this.#old(signatureSlot);
     if (keys.store.slot(signatureSlot).frozen || old.length === 0) return 'idle';
     const version = signatures.primary();
+    const isFirst = this.#entriesFrom === 0;
     return await held.while(signatureSlot, version, async () => {
       const rows = await database.transact(keeper, (on) =>
         on.rows(
@@ -95,7 +100,8 @@ export class Upkeep {
       });
       this.#tamperedEntries += rows.length - signed.length;
       this.#entriesFrom = rows.length < batchRows ? 0 : numberOf(rows.at(-1) ?? {}, 'sequence');
-      return await this.#outcome(signatureSlot, { rows: rows.length, done: signed.length });
+      const done = signed.length;
+      return await this.#outcome(signatureSlot, { rows: rows.length, done, isFirst });
     });
   }
 
@@ -104,6 +110,7 @@ export class Upkeep {
     const old = this.#old(columnSlot);
     if (keys.store.slot(columnSlot).frozen || old.length === 0) return 'idle';
     const version = columnKeys.primary();
+    const isFirst = this.#cellsFrom === cellsBegin;
     return await held.while(columnSlot, version, async () => {
       const rows = await database.transact(keeper, (on) =>
         on.rows(
@@ -125,7 +132,8 @@ export class Upkeep {
       const last = rows.at(-1);
       this.#cellsFrom =
         last === undefined || rows.length < batchRows ? cellsBegin : cellValues(last);
-      return await this.#outcome(columnSlot, { rows: rows.length, done: sealed.length });
+      const done = sealed.length;
+      return await this.#outcome(columnSlot, { rows: rows.length, done, isFirst });
     });
   }
 
@@ -136,17 +144,19 @@ export class Upkeep {
       .map(({ version }) => version);
   }
 
-  /** What is left after a batch; at the end of a pass it is counted, and known what cannot be done. */
+  /** What is left after a batch; at both ends of a pass it is counted, then known what cannot be done. */
   async #outcome(
     slot: UpkeepSlot,
-    { rows, done }: { readonly rows: number; readonly done: number },
+    batch: { readonly rows: number; readonly done: number; readonly isFirst: boolean },
   ): Promise<BatchOutcome> {
     const name = slot === signatureSlot ? 'toResign' : 'toRekey';
-    if (rows === batchRows) {
-      this.progress[name] = Math.max(0, this.progress[name] - done);
+    if (batch.rows === batchRows) {
+      this.progress[name] = Math.max(0, this.progress[name] - batch.done);
+      // There were more than are counted at once, or nothing was counted yet.
+      if (batch.isFirst || this.progress[name] === 0) await this.#look(slot);
       return 'more';
     }
-    await this.look(slot);
+    await this.#look(slot);
     this.progress.tampered = this.#tamperedEntries + this.#tamperedCells;
     if (slot === signatureSlot) this.#tamperedEntries = 0;
     else this.#tamperedCells = 0;

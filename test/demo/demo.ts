@@ -16,6 +16,7 @@ import { layerNumbers } from '#schemas/layers.ts';
 import { certified } from '../load/front-door.ts';
 import { phaseTable, sumOf, type PhaseReport } from '../load/phase-book.ts';
 import { StackLoad } from '../load/stack-load.ts';
+import type { Measured } from '../load/stack-user.ts';
 import { StoredDamage } from '../load/stored-damage.ts';
 import { familyOf, leftOf, type ProcessLine } from '../support/processes.ts';
 import { runGyre } from '../support/gyre.ts';
@@ -58,7 +59,7 @@ async function demonstrate(): Promise<void> {
   const family = familyOf(supervisorPid);
   const before = await mesh.keys();
   const load = await beginLoad();
-  const damage = await keepObjects();
+  const damage = await keepObjects(load);
   await sleep(beforeMs);
   load.phase('all seven layers are turned');
   const { planId: committedId, after, turnedAtMs } = await turnTheKeys(before);
@@ -116,8 +117,10 @@ async function beginLoad(): Promise<StackLoad> {
 }
 
 /** Objects of an owner who is none of the load's. */
-async function keepObjects(): Promise<StoredDamage> {
-  const damage = new StoredDamage(layoutOf(mesh.root));
+async function keepObjects(load: StackLoad): Promise<StoredDamage> {
+  const { client } = load;
+  const note = (measured: Measured): void => load.note(measured);
+  const damage = new StoredDamage(layoutOf(mesh.root), { client, note });
   running.damage = damage;
   await damage.start();
   return damage;
@@ -194,7 +197,7 @@ async function mendAndRetire(damage: StoredDamage, emergencyId: string): Promise
 
 async function endLoad(load: StackLoad, damage: StoredDamage): Promise<readonly PhaseReport[]> {
   heading('what the users saw');
-  const { opened, refused, unexpected } = await damage.stop();
+  const { opened, refused } = await damage.stop();
   await load.readAll('everything that was written, read once more');
   const reports = await load.stop();
   console.log(phaseTable(reports, 2));
@@ -203,10 +206,8 @@ async function endLoad(load: StackLoad, damage: StoredDamage): Promise<readonly 
   for (const { phase, requests } of reports) expect(requests > 0, `nobody asked during: ${phase}`);
   note(`${load.written} things were written, and each came back as it was`);
   note(
-    `apart from that, ${opened} reads of the owner's objects while they were whole, and ${refused} refused while they were damaged`,
+    `among these requests ${opened} reads of the owner's objects while they were whole, and ${refused} refused, as they have to be, while they were damaged`,
   );
-  const others = Object.entries(unexpected).map(([what, count]) => `${what}: ${count}`);
-  expect(others.length === 0, `the owner of damaged objects saw ${others.join(', ')}`);
   expect(refused > 0, 'no damaged object was read');
   return reports;
 }

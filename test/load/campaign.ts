@@ -17,6 +17,7 @@ import {
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { TestMesh } from '../support/mesh.ts';
+import { emergencyIn, isAtRest } from './verdicts.ts';
 
 export interface Turned {
   readonly planId: string;
@@ -35,12 +36,6 @@ const decided: ReadonlySet<RotationPhase> = new Set([
   'refused',
   'committed',
   'retiring',
-  'retired',
-  'rolled_back',
-  'locked_out',
-]);
-const rested: ReadonlySet<RotationPhase> = new Set([
-  'refused',
   'retired',
   'rolled_back',
   'locked_out',
@@ -80,30 +75,30 @@ export class Campaign {
     return { planId, phase };
   }
 
-  /** Waits for an emergency rotation that nobody asked for; undefined where none begins in time. */
-  async emergency(withinMs: number): Promise<RotationSummary | undefined> {
+  /**
+   * Waits until an emergency rotation that nobody asked for is decided; undefined where none begins in
+   * time. Undecided it is told as it is.
+   */
+  async emergency(
+    wanted: { readonly layer: LayerNumber; readonly sinceMs: number },
+    withinMs: number,
+  ): Promise<RotationSummary | undefined> {
     const deadlineMs = performance.now() + withinMs;
     for (;;) {
       const all = await this.#insist('op-1', deadlineMs + askMs, listRotations);
-      const found = all.find(
-        ({ rotationType, phase }) => rotationType === 'emergency' && phase !== 'refused',
-      );
+      const found = emergencyIn(all, wanted);
       if (found !== undefined && decided.has(found.phase)) return found;
-      if (performance.now() > deadlineMs) return undefined;
+      if (performance.now() > deadlineMs) return found;
       await sleep(againMs);
     }
   }
 
-  /** Phases of all rotations, once none of them goes on by itself, or the time is over. */
-  async rest(withinMs: number): Promise<ReadonlyMap<RotationPhase, number>> {
+  /** All rotations, once none of them goes on by itself, or the time is over. */
+  async rest(withinMs: number): Promise<readonly RotationSummary[]> {
     const deadlineMs = performance.now() + withinMs;
     for (;;) {
       const all = await this.#insist('op-1', deadlineMs + askMs, listRotations);
-      if (all.every(({ phase }) => rested.has(phase)) || performance.now() > deadlineMs) {
-        const phases = new Map<RotationPhase, number>();
-        for (const { phase } of all) phases.set(phase, (phases.get(phase) ?? 0) + 1);
-        return phases;
-      }
+      if (all.every(isAtRest) || performance.now() > deadlineMs) return all;
       await sleep(lookMs);
     }
   }

@@ -5,6 +5,7 @@
 import { join } from 'node:path';
 import { layerNumbers, type LayerNumber } from '#schemas/layers.ts';
 import { memberFiles, type MeshLayout } from '#cli/mesh/layout.ts';
+import type { RotationSummary } from '#cli/answers.ts';
 import { span } from '#cli/style.ts';
 import { refuseNewPrimaries } from '../demo/sabotage.ts';
 import type { Draws } from '../sim/model.ts';
@@ -13,6 +14,7 @@ import type { Kills } from './kills.ts';
 import type { LoadSettings } from './settings.ts';
 import type { StackLoad } from './stack-load.ts';
 import { StoredDamage } from './stored-damage.ts';
+import { healingFault, restFaults } from './verdicts.ts';
 import { Witness } from './witness.ts';
 
 export interface CourseParts {
@@ -29,8 +31,9 @@ const sabotagePart = 0.2;
 /** Layer 7 knows what is usual for a key after so long, at a heartbeat of half a second. */
 const learningMs = 35_000;
 const emergencyWithinMs = 90_000;
-/** A capability lives for a minute. */
-const witnessMs = 45_000;
+const damagedLayer = 4;
+/** Rotations until one is over well before the tokens of before it are. */
+const firstTriesMax = 3;
 /** Whoever is killed forgets what it has learnt, or what it has counted. */
 const heardBy = ['self-healing-a', 'encryption-a', 'encryption-service', 'nats-server'];
 const withoutLayer4: readonly LayerNumber[] = [1, 2, 3, 6, 7];
@@ -42,16 +45,23 @@ export class Course {
   readonly #faults: string[] = [];
   readonly #ended = { committed: 0, sabotaged: 0, others: 0 };
   #healed: string | undefined;
+  /** Rotations that were committed, the emergency among them. */
+  readonly #committed: string[] = [];
+  #witnessed: string | undefined;
+  #struck = false;
   #isHurried = false;
 
   constructor(parts: CourseParts) {
     this.#parts = parts;
-    this.#witness = new Witness(parts.layout);
-    this.#damage = new StoredDamage(parts.layout);
+    const { layout, load } = parts;
+    this.#witness = new Witness(layout, load.client);
+    this.#damage = new StoredDamage(layout, {
+      client: load.client,
+      note: (measured) => load.note(measured),
+    });
   }
 
-  /** What was wrong. */
-  async run(): Promise<readonly string[]> {
+  async run(): Promise<void> {
     const { settings, load } = this.#parts;
     const endMs = performance.now() + settings.seconds * 1_000;
     const half = Math.ceil(settings.rotations / 2);
@@ -65,6 +75,10 @@ export class Course {
       await this.#one();
     }
     if (this.#healed === undefined && !this.#isHurried) await this.#emergency();
+  }
+
+  /** What was wrong by now, as far as it is nothing of the end. */
+  get faults(): readonly string[] {
     return this.#faults;
   }
 
@@ -82,20 +96,35 @@ export class Course {
     );
   }
 
-  /** What was given out before the first rotation is refused by now. */
-  async verifyOld(faults: string[]): Promise<void> {
-    const accepted = await this.#witness.afterOverlap();
-    faults.push(...accepted.map((what) => `accepted after its overlap: ${what}`));
-    this.#parts.tell('old session, capability and certificate: looked at');
+  /**
+   * What is wrong once nothing goes on by itself: every rotation that was committed has to be retired,
+   * none of them before what was given out under its old keys was over.
+   */
+  verifyRest(all: readonly RotationSummary[]): string[] {
+    const faults = restFaults(all, this.#committed);
+    const first = all.find(({ planId }) => planId === this.#witnessed);
+    if (first?.phase === 'retired' && first.atMs < this.#witness.lastEndMs) {
+      faults.push(`${first.planId} was retired before the tokens of before it were over`);
+    }
+    return faults;
+  }
+
+  /** What was given out before the first rotation was good until its end, and is refused by now. */
+  async verifyOld(): Promise<readonly string[]> {
+    const faults = await this.#witness.afterOverlap();
+    this.#parts.tell(
+      `old session, capability and certificate, stolen key: ${this.#witness.summary}`,
+    );
+    return faults;
   }
 
   async end(): Promise<void> {
-    this.#witness.stop();
-    const { opened, refused, unexpected } = await this.#damage.stop();
-    const others = Object.entries(unexpected).map(([what, count]) => `${what} ${count}`);
+    await this.#witness.stop();
+    const { opened, refused } = await this.#damage.stop();
     this.#parts.tell(
-      `damaged objects: ${opened} opened while whole, ${refused} refused while damaged; otherwise: ${others.join(', ') || 'nothing'}`,
+      `damaged objects: ${opened} opened while whole, ${refused} refused while damaged`,
     );
+    if (refused === 0 && this.#struck) this.#faults.push('no damaged object was read');
   }
 
   /** Alone, so that what was given out before is shown while its overlap lasts. */
@@ -103,15 +132,18 @@ export class Course {
     const { kills, load, campaign, tell } = this.#parts;
     load.phase('the first rotation');
     await kills.stop();
-    await this.#witness.start();
-    const beganMs = performance.now();
-    this.#note(await campaign.rotate(layerNumbers), false);
-    if (performance.now() - beganMs < witnessMs) {
-      const refused = await this.#witness.duringOverlap();
-      this.#faults.push(...refused.map((what) => `refused during its overlap: ${what}`));
-    } else {
-      tell('the first rotation took longer than a capability lives: its overlap was not looked at');
+    let seen: 'late' | readonly string[] = 'late';
+    for (let tries = 0; seen === 'late' && tries < firstTriesMax; tries += 1) {
+      await this.#witness.start();
+      const turned = await campaign.rotate(layerNumbers);
+      this.#note(turned, false);
+      if (turned.phase !== 'committed') continue;
+      this.#witnessed = turned.planId;
+      seen = await this.#witness.duringOverlap();
+      if (seen === 'late') tell('the rotation took as long as tokens live: once more');
     }
+    if (seen === 'late') this.#faults.push('no overlap was looked at: rotations take too long');
+    else this.#faults.push(...seen.map((what) => `refused during its overlap: ${what}`));
     if (this.#parts.settings.kills) kills.start();
   }
 
@@ -136,23 +168,30 @@ export class Course {
     const learntMs = performance.now() + learningMs;
     while (performance.now() < learntMs) this.#note(await campaign.rotate(withoutLayer4), false);
     const struckMs = await this.#damage.strike();
-    const found = await campaign.emergency(emergencyWithinMs);
+    this.#struck = true;
+    const wanted = { layer: damagedLayer, sinceMs: struckMs } as const;
+    const found = await campaign.emergency(wanted, emergencyWithinMs);
     await this.#damage.mend();
     kills.spare([]);
-    if (found === undefined || found.phase === 'rolled_back') {
-      this.#faults.push(`the anomaly led to ${found?.phase ?? 'nothing'}`);
-      this.#healed = 'none in time';
+    const fault = healingFault(found);
+    if (found === undefined || fault !== undefined) {
+      this.#faults.push(fault ?? 'the anomaly led to nothing');
+      this.#healed = 'none that healed';
       return;
     }
+    this.#committed.push(found.planId);
     this.#healed = `began by itself ${span(found.beganAtMs - struckMs)} after the damage, layers ${found.layers.join(', ')}`;
     tell(`emergency ${this.#healed}`);
   }
 
   #note({ planId, phase }: Turned, isSabotaged: boolean): void {
     const { tell } = this.#parts;
-    if (phase === 'committed') this.#ended.committed += 1;
-    else if (isSabotaged && phase === 'rolled_back') this.#ended.sabotaged += 1;
-    else this.#ended.others += 1;
+    if (phase === 'committed') {
+      this.#ended.committed += 1;
+      this.#committed.push(planId);
+    }
+    if (isSabotaged && phase === 'rolled_back') this.#ended.sabotaged += 1;
+    else if (phase !== 'committed') this.#ended.others += 1;
     if (isSabotaged && phase === 'committed') this.#faults.push(`${planId} was committed`);
     if (phase === 'locked_out') this.#faults.push(`${planId} is locked out`);
     tell(

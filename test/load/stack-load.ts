@@ -11,7 +11,7 @@ import { toBase64Url } from '#shared/crypto/bytes.ts';
 import { enrol } from './enrolment.ts';
 import { frontDoor } from './front-door.ts';
 import { PhaseBook, type PhaseReport } from './phase-book.ts';
-import { StackUser, StepFailed } from './stack-user.ts';
+import { StackUser, StepFailed, type Measured } from './stack-user.ts';
 
 export interface LoadOptions {
   readonly patients: number;
@@ -52,7 +52,8 @@ const readersMax = 8;
 export class StackLoad {
   readonly #layout: MeshLayout;
   readonly #options: Required<LoadOptions>;
-  readonly #client: TlsClient;
+  /** Of everybody who is measured: its retries are counted. */
+  readonly client: TlsClient;
   readonly #patients: StackUser[];
   readonly #doctor: StackUser;
   readonly #written: Written[] = [];
@@ -65,11 +66,11 @@ export class StackLoad {
   constructor(layout: MeshLayout, options: LoadOptions) {
     this.#layout = layout;
     this.#options = { pauseMs: 0, random: Math.random, ...options };
-    this.#client = frontDoor(layout);
-    const book = new PhaseBook('warm-up', () => this.#client.retries);
+    this.client = frontDoor(layout);
+    const book = new PhaseBook('warm-up', () => this.client.retries);
     this.#book = book;
     const userOf = (subject: string): StackUser =>
-      new StackUser(subject, this.#client, (measured) => book.note(measured));
+      new StackUser(subject, this.client, (measured) => book.note(measured));
     this.#doctor = userOf(doctor);
     this.#patients = Array.from({ length: options.patients }, (_, at) => userOf(`patient-${at}`));
   }
@@ -92,6 +93,11 @@ export class StackLoad {
     this.#book.begin(name);
   }
 
+  /** Counts a request of somebody else, in the phase of the moment. */
+  note(measured: Measured): void {
+    this.#book.note(measured);
+  }
+
   /** The users stop; everything that was ever written is read once more, under this name. */
   async readAll(name: string): Promise<void> {
     this.#stopping = true;
@@ -111,7 +117,7 @@ export class StackLoad {
   async stop(): Promise<readonly PhaseReport[]> {
     this.#stopping = true;
     await Promise.all(this.#running);
-    this.#client.close();
+    this.client.close();
     return this.#book.reports();
   }
 

@@ -24,7 +24,17 @@ export interface Measured {
 }
 
 /** A request failed: what depends on it is not tried. */
-export class StepFailed extends Error {}
+export class StepFailed extends Error {
+  readonly step: string;
+  /** Of what failed. */
+  readonly code: string;
+
+  constructor(step: string, code: string, cause?: unknown) {
+    super(`${step}: ${code}`, { cause });
+    this.step = step;
+    this.code = code;
+  }
+}
 
 export class StackUser {
   readonly subject: string;
@@ -117,7 +127,7 @@ export class StackUser {
     const beganMs = performance.now();
     const failure = (code: string, cause?: unknown): StepFailed => {
       this.#measure({ step, tookMs: performance.now() - beganMs, failure: code });
-      return new StepFailed(`${step}: ${code}`, { cause });
+      return new StepFailed(step, code, cause);
     };
     let answer: ServiceAnswer;
     try {

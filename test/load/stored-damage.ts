@@ -3,33 +3,32 @@
  * stored data key of one owner's objects, and this owner goes on reading them. Each read is refused, and
  * layer 4 counts a use of its KEK that failed; whether anybody finds that out of the ordinary is for layer
  * 7 to say, from telemetry alone. The objects belong to this owner and to nobody else; the owner knows
- * which answer is right at any moment, and whatever else comes is counted as unexpected.
+ * which answer is right at any moment. The owner's requests count among those of the load; whatever is not the
+ * right answer counts there as a failure, a damaged object that opens like a wrong content.
  */
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { TlsClient } from '#agents/layers/service/tls-client.ts';
 import { memberFiles, type MeshLayout } from '#cli/mesh/layout.ts';
 import { compile, Type } from '#schemas/primitives.ts';
 import { toBase64Url } from '#shared/crypto/bytes.ts';
 import { enrol } from './enrolment.ts';
-import { frontDoor } from './front-door.ts';
-import { StackUser, StepFailed } from './stack-user.ts';
+import type { StackLoad } from './stack-load.ts';
+import { StackUser, StepFailed, type Measured } from './stack-user.ts';
+import { contentFailure, countedRead, damagedRefusal } from './verdicts.ts';
 
 export interface DamageReport {
   /** Reads of whole objects that gave what was written. */
   readonly opened: number;
   /** Reads of damaged objects that were refused, as they have to be. */
   readonly refused: number;
-  /** Answers that were neither, by what they were. */
-  readonly unexpected: Readonly<Record<string, number>>;
 }
 
 const subject = 'keeper';
 const objects = 16;
 const readPauseMs = 80;
 const context = 'kept';
-const refusal = 'DATA_KEY_DAMAGED';
+const reading = 'read-kept';
 const sealedCheck = compile(Type.Object({ objectId: Type.String(), ciphertext: Type.String() }));
 const openedCheck = compile(Type.Object({ plaintext: Type.String() }));
 
@@ -39,6 +38,9 @@ interface Kept {
   readonly plaintext: string;
 }
 
+/** Where the owner's requests are counted, and by whom they are sent. */
+export type DamageLoad = Pick<StackLoad, 'client' | 'note'>;
+
 /** A row as it was before it was damaged. */
 interface Copy {
   readonly objectId: string;
@@ -47,7 +49,7 @@ interface Copy {
 
 export class StoredDamage {
   readonly #layout: MeshLayout;
-  readonly #client: TlsClient;
+  readonly #note: (measured: Measured) => void;
   readonly #owner: StackUser;
   readonly #kept: Kept[] = [];
   #copies: readonly Copy[] = [];
@@ -55,14 +57,15 @@ export class StoredDamage {
   #turned: PromiseWithResolvers<number> | undefined;
   #running: Promise<void> = Promise.resolve();
   #stopping = false;
-  #failure: string | undefined;
-  #counts = { opened: 0, refused: 0, unexpected: new Map<string, number>() };
+  #isWhole = true;
+  #counts = { opened: 0, refused: 0 };
 
-  constructor(layout: MeshLayout) {
+  /** The load is under way until this one has stopped. */
+  constructor(layout: MeshLayout, { client, note }: DamageLoad) {
     this.#layout = layout;
-    this.#client = frontDoor(layout);
-    this.#owner = new StackUser(subject, this.#client, ({ failure }) => {
-      this.#failure = failure;
+    this.#note = note;
+    this.#owner = new StackUser(subject, client, (measured) => {
+      note(measured.step === reading ? countedRead(measured, this.#isWhole) : measured);
     });
   }
 
@@ -71,7 +74,7 @@ export class StoredDamage {
     await enrol(this.#layout, [{ user: this.#owner, role: 'keeper' }]);
     for (let at = 0; at < objects; at += 1) {
       const plaintext = toBase64Url(Buffer.from(`kept, ${at}`));
-      const sealed = await this.#ask('encrypt', { plaintext, context });
+      const sealed = await this.#ask('seal-kept', 'encrypt', { plaintext, context });
       if (!sealedCheck.check(sealed)) throw new Error('nothing was sealed');
       this.#kept.push({ ...sealed, plaintext });
     }
@@ -91,9 +94,7 @@ export class StoredDamage {
   async stop(): Promise<DamageReport> {
     this.#stopping = true;
     await this.#running;
-    this.#client.close();
-    const { opened, refused, unexpected } = this.#counts;
-    return { opened, refused, unexpected: Object.fromEntries(unexpected) };
+    return { ...this.#counts };
   }
 
   async #turn(wanted: 'whole' | 'damaged'): Promise<number> {
@@ -104,41 +105,35 @@ export class StoredDamage {
 
   /** Damage is done between two reads, so that every answer is either right or wrong. */
   async #run(): Promise<void> {
-    let isWhole = true;
     for (let at = 0; !this.#stopping; at += 1) {
-      if (isWhole !== (this.#wanted === 'whole')) {
-        if (isWhole) this.#damage();
+      if (this.#isWhole !== (this.#wanted === 'whole')) {
+        if (this.#isWhole) this.#damage();
         else this.#restore();
-        isWhole = !isWhole;
+        this.#isWhole = !this.#isWhole;
         this.#turned?.resolve(Date.now());
       }
       const kept = this.#kept[at % objects];
-      if (kept !== undefined) this.#count(await this.#read(kept), isWhole);
+      if (kept !== undefined) await this.#read(kept);
       await sleep(readPauseMs);
     }
   }
 
-  /** `opened`, or the code of what failed. */
-  async #read({ objectId, ciphertext, plaintext }: Kept): Promise<string> {
+  async #read({ objectId, ciphertext, plaintext }: Kept): Promise<void> {
     try {
-      const opened = await this.#ask('decrypt', { objectId, ciphertext, context });
+      const opened = await this.#ask(reading, 'decrypt', { objectId, ciphertext, context });
       const isRight = openedCheck.check(opened) && opened.plaintext === plaintext;
-      return isRight ? 'opened' : 'WRONG_CONTENT';
+      const failure = contentFailure(isRight, this.#isWhole);
+      if (failure === undefined) this.#counts.opened += 1;
+      else this.#note({ step: reading, tookMs: 0, failure });
     } catch (error) {
       if (!(error instanceof StepFailed)) throw error;
-      return this.#failure ?? 'UNKNOWN';
+      const isRefused = error.step === reading && error.code === damagedRefusal;
+      if (!this.#isWhole && isRefused) this.#counts.refused += 1;
     }
   }
 
-  #count(outcome: string, isWhole: boolean): void {
-    const { unexpected } = this.#counts;
-    if (outcome === (isWhole ? 'opened' : refusal))
-      this.#counts[isWhole ? 'opened' : 'refused'] += 1;
-    else unexpected.set(outcome, (unexpected.get(outcome) ?? 0) + 1);
-  }
-
-  async #ask(what: 'encrypt' | 'decrypt', body: unknown): Promise<unknown> {
-    return await this.#owner.use(what, {
+  async #ask(step: string, what: 'encrypt' | 'decrypt', body: unknown): Promise<unknown> {
+    return await this.#owner.use(step, {
       audience: 'encryption',
       scope: 'encryption:use',
       method: 'POST',

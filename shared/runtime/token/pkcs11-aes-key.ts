@@ -6,6 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { endianness } from 'node:os';
 
 import { translateCall } from './pkcs11-errors.ts';
 import type { Attribute, Handle, Mechanism, Pkcs11 } from './pkcs11-library.ts';
@@ -34,16 +35,35 @@ const outputExtraBytes = tagBytes + 16;
 /** More keys of one name than this are not looked at. */
 const foundMax = 16;
 
-/** What a key must be; CKA_LOCAL and the two histories only a token itself can set. */
-const requiredFlags: [type: number, name: string, value: boolean][] = [
-  [0x103, 'CKA_SENSITIVE', true],
-  [0x162, 'CKA_EXTRACTABLE', false],
-  [0x163, 'CKA_LOCAL', true],
-  [0x164, 'CKA_NEVER_EXTRACTABLE', true],
-  [0x165, 'CKA_ALWAYS_SENSITIVE', true],
-  [0x106, 'CKA_WRAP', false],
-  [0x107, 'CKA_UNWRAP', false],
+/**
+ * What a key must be; CKA_LOCAL and the two histories only a token itself can set. CKA_VERIFY is false for
+ * new keys and not asked for: keys made before have it, and a MAC that is right says nothing of the key.
+ */
+const required: readonly Required[] = [
+  { type: 0x0, name: 'CKA_CLASS', value: 4 }, // CKO_SECRET_KEY
+  { type: 0x100, name: 'CKA_KEY_TYPE', value: 0x1f }, // CKK_AES
+  { type: 0x161, name: 'CKA_VALUE_LEN', value: keyBytes },
+  { type: 0x1, name: 'CKA_TOKEN', value: true },
+  { type: 0x2, name: 'CKA_PRIVATE', value: true },
+  { type: 0x103, name: 'CKA_SENSITIVE', value: true },
+  { type: 0x162, name: 'CKA_EXTRACTABLE', value: false },
+  { type: 0x163, name: 'CKA_LOCAL', value: true },
+  { type: 0x164, name: 'CKA_NEVER_EXTRACTABLE', value: true },
+  { type: 0x165, name: 'CKA_ALWAYS_SENSITIVE', value: true },
+  { type: 0x104, name: 'CKA_ENCRYPT', value: true },
+  { type: 0x105, name: 'CKA_DECRYPT', value: true },
+  { type: 0x106, name: 'CKA_WRAP', value: false },
+  { type: 0x107, name: 'CKA_UNWRAP', value: false },
+  { type: 0x108, name: 'CKA_SIGN', value: false },
+  { type: 0x10c, name: 'CKA_DERIVE', value: false },
+  { type: 0x170, name: 'CKA_MODIFIABLE', value: false },
 ];
+
+interface Required {
+  readonly type: number;
+  readonly name: string;
+  readonly value: boolean | number;
+}
 
 /** One key as what wraps; the handle is of the session. */
 export class AesKey implements SeedWrapper {
@@ -110,27 +130,41 @@ export function findAesKeys(library: Pkcs11, session: Handle, name: AesKeyName):
   });
 }
 
-/** TOKEN_FAILED for a key that was brought in, may leave, or may do more than it should. */
+/** TOKEN_FAILED for a key that was brought in, may leave or be changed, or is another than it should be. */
 export function requireGoodKey(library: Pkcs11, session: Handle, key: Handle): void {
-  for (const [type, name, value] of requiredFlags) {
-    if (attributeOf(library, session, { key, type })?.[0] === (value ? 1 : 0)) continue;
+  const types = required.map(({ type }) => type);
+  const found = attributesOf(library, session, { key, types });
+  for (const { type, name, value } of required) {
+    if (numberOf(found.get(type)) === BigInt(value)) continue;
     throw new TokenError('TOKEN_FAILED', `the wrapping key is refused: ${name} is not ${value}`);
   }
 }
 
 export function idOf(library: Pkcs11, session: Handle, key: Handle): Uint8Array {
-  return new Uint8Array(attributeOf(library, session, { key, type: idAttribute }) ?? []);
+  const found = attributesOf(library, session, { key, types: [idAttribute] });
+  return new Uint8Array(found.get(idAttribute) ?? []);
 }
 
-function attributeOf(
+function attributesOf(
   library: Pkcs11,
   session: Handle,
-  { key, type }: { readonly key: Handle; readonly type: number },
-): Buffer | undefined {
-  const [attribute] = call('C_GetAttributeValue', () =>
-    library.C_GetAttributeValue(session, key, [{ type }]),
+  { key, types }: { readonly key: Handle; readonly types: readonly number[] },
+): ReadonlyMap<number, Buffer> {
+  const found = call('C_GetAttributeValue', () =>
+    library.C_GetAttributeValue(
+      session,
+      key,
+      types.map((type) => ({ type })),
+    ),
   );
-  return attribute?.value;
+  return new Map(found.map(({ type, value }) => [type, value]));
+}
+
+/** CK_BBOOL and CK_ULONG, as the machine has them; undefined for what is neither. */
+function numberOf(value: Buffer | undefined): bigint | undefined {
+  if (value === undefined || value.length === 0 || value.length > 8) return undefined;
+  const bytes = endianness() === 'LE' ? Buffer.from(value).reverse() : value;
+  return BigInt(`0x${bytes.toString('hex')}`);
 }
 
 function gcm(iv: Buffer, aad: Buffer): Mechanism {
@@ -160,6 +194,7 @@ function newKey(name: AesKeyName): Attribute[] {
     { type: 0x106, value: false }, // CKA_WRAP
     { type: 0x107, value: false }, // CKA_UNWRAP
     { type: 0x108, value: false }, // CKA_SIGN
+    { type: 0x10a, value: false }, // CKA_VERIFY
     { type: 0x10c, value: false }, // CKA_DERIVE
     { type: 0x170, value: false }, // CKA_MODIFIABLE
   ];

@@ -4,18 +4,36 @@
  * an operation, and are gone once they are destroyed.
  */
 import { execFileSync } from 'node:child_process';
-import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { openKeyToken, type KeyToken } from '#shared/runtime/token/key-token.ts';
 import type { TokenKey } from '#shared/runtime/token/token.ts';
 
 import { makeSoftHsmToken } from '../../support/softhsm.ts';
+import type { PlantedKey } from './planter.ts';
 import { makeSpiedToken, removeSpy, spyLibraryPath, type SpiedToken } from './spy.ts';
 import { expectCode } from './suite.ts';
 
 const secret = Uint8Array.from({ length: 32 }, (_, index) => index);
 const purpose = new TextEncoder().encode('a share');
+
+/** What a planted key has of its own, and by which attribute that is noticed. */
+const deviations: readonly [string, ...PlantedKey['changed']][] = [
+  ['CKA_KEY_TYPE', [0x100, 0x10]],
+  ['CKA_VALUE_LEN', [0x161, 16]],
+  ['CKA_TOKEN', [0x1, false]],
+  ['CKA_PRIVATE', [0x2, false]],
+  ['CKA_SENSITIVE', [0x103, false]],
+  ['CKA_EXTRACTABLE', [0x162, true]],
+  ['CKA_ENCRYPT', [0x104, false]],
+  ['CKA_DECRYPT', [0x105, false]],
+  ['CKA_WRAP', [0x106, true]],
+  ['CKA_UNWRAP', [0x107, true]],
+  ['CKA_SIGN', [0x108, true]],
+  ['CKA_DERIVE', [0x10c, true]],
+  ['CKA_MODIFIABLE', [0x170, true]],
+];
 
 afterAll(removeSpy);
 
@@ -91,13 +109,30 @@ describe.runIf(spyLibraryPath !== null)('a token whose keys go by name', () => {
     expect(await making).toEqual(await token.makeKey('kek-2'));
   });
 
-  test('a key that was brought in is never used', async () => {
+  test('a key that was brought in, or is another than ours are, is never used', async () => {
     await token.close();
-    plant(hsm, 'kek-1');
+    const short = [0x161, 16] as const;
+    plant(hsm, [
+      { label: 'kek-1', changed: [], isImported: true },
+      { label: 'kek-2', changed: [short] },
+    ]);
     token = await openKeyToken(hsm.options);
-    await expectCode(token.makeKey('kek-1'), 'TOKEN_FAILED');
-    const planted = { name: 'kek-1', id: new Uint8Array(32) };
-    await expectCode(token.wrap(planted, secret.slice(), purpose), 'TOKEN_FAILED');
+    for (const name of ['kek-1', 'kek-2']) {
+      await expectCode(token.makeKey(name), 'TOKEN_FAILED');
+      const planted = { name, id: new Uint8Array(32) };
+      await expectCode(token.wrap(planted, secret.slice(), purpose), 'TOKEN_FAILED');
+    }
+  });
+
+  test('every attribute of a key is looked at', () => {
+    const keys = deviations.map(([, ...changed]) => ({ label: 'kek-1', changed }));
+    const good = { label: 'kek-1', changed: [] };
+    const said = plant(hsm, [good, ...keys, { ...good, isImported: true }]);
+    const refusals = [...deviations.map(([name]) => name), 'CKA_LOCAL'];
+    expect(said).toEqual([
+      'good',
+      ...refusals.map((name) => expect.stringMatching(`^TOKEN_FAILED .*: ${name} is not `)),
+    ]);
   });
 });
 
@@ -114,23 +149,11 @@ describe.runIf(spyLibraryPath !== null)('opening it', () => {
   });
 });
 
-/** A key with a value of ours, which a token can tell from one that it made. */
-function plant(hsm: SpiedToken, label: string): void {
-  const script = `
-    const { PKCS11 } = require(${JSON.stringify(createRequire(import.meta.url).resolve('pkcs11js'))});
-    const library = new PKCS11();
-    library.load(${JSON.stringify(hsm.options.libraryPath)});
-    library.C_Initialize({ flags: 2 });
-    const slot = library.C_GetSlotList(true)
-      .find((each) => library.C_GetTokenInfo(each).label.trim() === ${JSON.stringify(hsm.options.label)});
-    const session = library.C_OpenSession(slot, 6);
-    library.C_Login(session, 1, ${JSON.stringify(hsm.pin)});
-    library.C_CreateObject(session, [
-      { type: 0x0, value: 4 }, { type: 0x3, value: ${JSON.stringify(label)} },
-      { type: 0x102, value: Buffer.alloc(32) }, { type: 0x100, value: 0x1f },
-      { type: 0x11, value: Buffer.alloc(32, 7) }, { type: 0x1, value: true },
-      { type: 0x2, value: true }, { type: 0x103, value: true }, { type: 0x162, value: false },
-      { type: 0x104, value: true }, { type: 0x105, value: true },
-    ]);`;
-  execFileSync(process.execPath, ['-e', script], { env: { ...process.env, ...hsm.options.env } });
+/** Keys that somebody else put into the token, and what was said of each. */
+function plant(hsm: SpiedToken, keys: readonly PlantedKey[]): unknown {
+  const { libraryPath, label } = hsm.options;
+  const asked = JSON.stringify({ libraryPath, label, pin: hsm.pin, keys });
+  const script = fileURLToPath(new URL('./planter.ts', import.meta.url));
+  const env = { ...process.env, ...hsm.options.env };
+  return JSON.parse(execFileSync(process.execPath, [script, asked], { env, encoding: 'utf8' }));
 }

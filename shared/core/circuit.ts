@@ -61,6 +61,13 @@ export function noteCall(
   }
 }
 
+/** The call that was to try came to nothing before it was one: another may go at once. */
+export function withdrawCall(circuit: Circuit, nowMs: number): Circuit {
+  return circuit.standing === 'half-open'
+    ? { standing: 'open', untilMs: nowMs, opened: circuit.opened }
+    : circuit;
+}
+
 function opening(before: number, nowMs: number, { openMs, openMsMax }: CircuitRules): Circuit {
   const spanMs = Math.min(openMsMax, openMs * 2 ** Math.min(before, 16));
   return { standing: 'open', untilMs: nowMs + spanMs, opened: before + 1 };

@@ -9,6 +9,7 @@ import {
   circuitRules,
   closedCircuit,
   noteCall,
+  withdrawCall,
   type Circuit,
   type CircuitRules,
 } from '#shared/core/circuit.ts';
@@ -26,7 +27,7 @@ import {
 /** How a call's errors are judged, and what is thrown in place of one that does not go out. */
 export interface CallJudge {
   readonly isFault: (error: unknown) => boolean;
-  /** Errors that came before the dependency was asked: they say nothing of it. */
+  /** Errors of the caller's own, before an answer or a fault: they say nothing of the dependency. */
   readonly isUnasked?: (error: unknown) => boolean;
   /** Whether the call may be tried again; it may not unless told. */
   readonly lossOf?: (error: unknown) => Loss | undefined;
@@ -65,7 +66,8 @@ export class CircuitBreaker {
    * @throws what `call` throws
    */
   async run<Result>(call: () => Promise<Result>, about: CallJudge): Promise<Result> {
-    if (this.#admits()) return await this.#go(call, about);
+    const admitted = this.#admit();
+    if (admitted !== undefined) return await this.#go(call, about, admitted);
     this.#refused += 1;
     throw about.otherwise();
   }
@@ -85,10 +87,12 @@ export class CircuitBreaker {
       performance.now() + waitPauseMs > this.#waitUntilMs(beganMs);
     let wasLost = false;
     for (;;) {
-      if (this.#admits()) {
+      const admitted = this.#admit();
+      if (admitted !== undefined) {
         try {
-          return await this.#go(call, about);
+          return await this.#go(call, about, admitted);
         } catch (error) {
+          if (about.isUnasked?.(error) === true) throw error;
           const loss = this.#noteLoss(about.lossOf?.(error));
           const isAgain = loss === 'away' ? !isOver() : loss === 'broken' && !wasLost;
           if (!isAgain) throw error;
@@ -113,14 +117,19 @@ export class CircuitBreaker {
     return loss;
   }
 
-  #admits(): boolean {
+  /** What stands once the call goes out: where it goes as a trial, a state of its own. */
+  #admit(): Circuit | undefined {
     const { clock, rules = circuitRules } = this.#ports;
     const { circuit, admitted } = admitCall(this.#circuit, clock.monotonicMs(), rules);
     this.#circuit = circuit;
-    return admitted;
+    return admitted ? circuit : undefined;
   }
 
-  async #go<Result>(call: () => Promise<Result>, about: CallJudge): Promise<Result> {
+  async #go<Result>(
+    call: () => Promise<Result>,
+    about: CallJudge,
+    admitted: Circuit,
+  ): Promise<Result> {
     const { clock, rules = circuitRules } = this.#ports;
     const note = (outcome: 'done' | 'failed'): void => {
       this.#circuit = noteCall(this.#circuit, outcome, clock.monotonicMs(), rules);
@@ -132,6 +141,10 @@ export class CircuitBreaker {
       return result;
     } catch (error) {
       if (about.isUnasked?.(error) !== true) note(about.isFault(error) ? 'failed' : 'done');
+      // A trial that told nothing; of others the trial that is under way is not theirs to end.
+      else if (this.#circuit === admitted) {
+        this.#circuit = withdrawCall(admitted, clock.monotonicMs());
+      }
       throw error;
     }
   }

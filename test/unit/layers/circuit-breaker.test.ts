@@ -6,9 +6,16 @@ import {
   breakerMetrics,
   CircuitBreaker,
   GuardedClient,
+  peerRules,
 } from '#agents/layers/service/circuit-breaker.ts';
 import { ServiceError } from '#agents/layers/service/service-client.ts';
-import { admitCall, closedCircuit, noteCall, type Circuit } from '#shared/core/circuit.ts';
+import {
+  admitCall,
+  closedCircuit,
+  noteCall,
+  withdrawCall,
+  type Circuit,
+} from '#shared/core/circuit.ts';
 import { systemClock } from '#shared/runtime/system.ts';
 import { openCapabilityDesk } from '../../support/capability-desk.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
@@ -17,7 +24,10 @@ const rules = { failuresMax: 3, openMs: 100, openMsMax: 1_000 };
 
 it('never lets more than one call through in the time in which it is not closed', () => {
   const events = fc.array(
-    fc.record({ waitMs: fc.nat(300), outcome: fc.constantFrom('done', 'failed', 'pending') }),
+    fc.record({
+      waitMs: fc.nat(300),
+      outcome: fc.constantFrom('done', 'failed', 'pending', 'left'),
+    }),
     { maxLength: 80 },
   );
   fc.assert(
@@ -37,6 +47,14 @@ it('never lets more than one call through in the time in which it is not closed'
         }
         if (asked.admitted && was !== 'closed') triedAtMs = nowMs;
         if (!asked.admitted || outcome === 'pending') continue;
+        if (outcome === 'left') {
+          circuit = withdrawCall(circuit, nowMs);
+          // Its place is free, and what was known of the dependency is not forgotten.
+          if (was !== 'closed') triedAtMs = -Infinity;
+          if ((circuit.standing === 'closed') !== (was === 'closed'))
+            wrong.push('closed by nothing');
+          continue;
+        }
         circuit = noteCall(circuit, outcome as 'done', nowMs, rules);
         if (outcome === 'done' && circuit.standing !== 'closed') wrong.push('not closed again');
       }
@@ -119,6 +137,57 @@ it('tries a lost connection once more, and what ends its dependency each time no
   };
   await expect(breaker.runPatiently(call, about)).rejects.toBe(error);
   expect(calls).toBe(3);
+});
+
+/** A dependency that is away while callers come and leave: again and again one is the call that is to try. */
+async function leftWhileAway({ forMs, restartMsMax }: { forMs: number; restartMsMax: number }) {
+  class Left extends Error {}
+  const away = new Error('away');
+  const open = new Error('open');
+  const breaker = new CircuitBreaker({ clock: systemClock, rules: peerRules, restartMsMax });
+  const about = {
+    isFault: (error: unknown) => error === away,
+    lossOf: (error: unknown) => (error === away ? ('away' as const) : undefined),
+    isUnasked: (error: unknown) => error instanceof Left,
+    otherwise: () => open,
+  };
+  let isBack = false;
+  const beganMs = performance.now();
+  const ask = async (): Promise<string> => (isBack ? 'answered' : await Promise.reject(away));
+  const waiting = Array.from({ length: 8 }, async () => {
+    const became = await breaker.runPatiently(ask, about).catch(() => 'refused');
+    return { became, afterMs: performance.now() - beganMs };
+  });
+  await expect.poll(() => breaker.standing).toBe('open');
+  let left = 0;
+  const leave = async (): Promise<never> => {
+    left += 1;
+    return await Promise.reject(new Left());
+  };
+  const leaving: Promise<unknown>[] = [];
+  while (performance.now() - beganMs < forMs) {
+    for (let each = 0; each < 5; each += 1) {
+      leaving.push(breaker.runPatiently(leave, about).catch(() => undefined));
+    }
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  isBack = true;
+  const answers = await Promise.all(waiting);
+  await Promise.all(leaving);
+  expect(left).toBeGreaterThan(0);
+  return { breaker, answers };
+}
+
+it('keeps no place for a caller that leaves while others wait, and has them wait on', async () => {
+  const { breaker, answers } = await leftWhileAway({ forMs: 1_500, restartMsMax: 15_000 });
+  expect(new Set(answers.map(({ became }) => became))).toEqual(new Set(['answered']));
+  expect(breaker.standing).toBe('closed');
+});
+
+it('knows since when a dependency is away, whoever leaves meanwhile', async () => {
+  const { answers } = await leftWhileAway({ forMs: 3_000, restartMsMax: 1_000 });
+  expect(new Set(answers.map(({ became }) => became))).toEqual(new Set(['refused']));
+  expect(Math.max(...answers.map(({ afterMs }) => afterMs))).toBeLessThan(2_500);
 });
 
 it('passes on what is no fault of the dependency, and does not count it', async () => {

@@ -16,7 +16,12 @@ import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { RefusalCounts } from '../service/http-app.ts';
 import type { CertifiedKeys, IssuedCertificate } from '../service/certificate-authority.ts';
 import type { CertificateShelf } from '../service/certificate-shelf.ts';
-import { resumes, showsCertificate, type ProbeTarget } from '../service/handshake-probe.ts';
+import {
+  resumes,
+  showsCertificate,
+  verificationOf,
+  type ProbeTarget,
+} from '../service/handshake-probe.ts';
 import type { LocalAuthority } from './local-authority.ts';
 import { ticketKeyBytes, type HandshakeSeen, type TlsListener } from './tls-listener.ts';
 
@@ -131,23 +136,27 @@ export class Front implements CertifiedKeys {
     if (keys.store.primary(certificateSlot)?.version === version) this.renew();
   }
 
-  /** A handshake from outside, verified by the roots alone. */
+  /**
+   * A handshake with the listener as any stranger's, verified by the roots alone, over a connection that
+   * strangers cannot keep from being made. @throws AdapterError SYSTEM_UNREACHABLE
+   */
   async verify(version: number): Promise<VerificationResult> {
     const issued = this.#ports.shelf.of(version);
     const [leaf] = issued?.chain ?? [];
     if (issued === undefined || leaf === undefined) {
       return { ok: false, reason: `version ${version} has no certificate` };
     }
-    return await showsCertificate(this.#target(issued), leaf);
+    return verificationOf(await showsCertificate(this.#target(issued), leaf));
   }
 
+  /** @throws AdapterError SYSTEM_UNREACHABLE */
   async verifyTickets(): Promise<VerificationResult> {
     const { keys, shelf } = this.#ports;
     const version = keys.store.primary(certificateSlot)?.version ?? 0;
     const issued = shelf.of(version);
     return issued === undefined
       ? { ok: false, reason: 'the key in use has no certificate' }
-      : await resumes(this.#target(issued));
+      : verificationOf(await resumes(this.#target(issued)));
   }
 
   /** A handshake uses the certificate's key, unless it resumes a session: that uses the ticket key. */
@@ -207,7 +216,7 @@ export class Front implements CertifiedKeys {
   #target({ roots }: IssuedCertificate): ProbeTarget {
     const { listener, names } = this.#ports;
     const [name = listener.address.host] = names;
-    return { ...listener.address, name, roots: roots.map(certificatePem) };
+    return { connect: () => listener.connect(), name, roots: roots.map(certificatePem) };
   }
 
   #publish({ roots }: IssuedCertificate): void {

@@ -10,6 +10,7 @@
 import { createServer, type Server } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { duplexPair, type Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 import type { TlsParameters } from '#shared/core/tls-parameters.ts';
 import type { Clock, Log } from '#shared/runtime/ports.ts';
@@ -91,6 +92,8 @@ export class TlsListener {
   readonly #connections = new Map<Socket, Connection>();
   /** Connections whose handshake is under way. */
   readonly #arrivals = new Map<string, { readonly version: number; readonly beganMs: number }>();
+  /** The listener's ends of its own connections, which count for no client. */
+  readonly #own = new WeakSet<Duplex>();
   #version = 0;
   /** Connections that are turned away: those whose end is still to come, and those not told yet. */
   #leaving = 0;
@@ -178,6 +181,18 @@ export class TlsListener {
     });
   }
 
+  /**
+   * A connection to it from within: the same server, handshake, certificate and handlers as whoever comes
+   * over the network gets, and no place among the connections that are bounded. TLS is for the caller.
+   */
+  connect(): Duplex {
+    const [theirs, ours] = duplexPair();
+    this.#own.add(ours);
+    theirs.once('close', () => ours.destroy());
+    this.#server.emit('connection', ours);
+    return theirs;
+  }
+
   /** Lets the running requests end, for a while. */
   async stop(): Promise<void> {
     if (!this.#server.listening) return;
@@ -194,6 +209,7 @@ export class TlsListener {
   }
 
   #onConnection(socket: Socket): void {
+    if (this.#own.has(socket)) return;
     const client = clientOf(socket.remoteAddress);
     if (this.#shares.take(client) !== 'taken') {
       this.#leaving += 1;

@@ -16,7 +16,9 @@ import type { CertificateShelf } from '../service/certificate-shelf.ts';
 import {
   showsCertificate,
   shownCertificate,
-  type ProbeTarget,
+  verificationOf,
+  type Probed,
+  type ServerAddress,
 } from '../service/handshake-probe.ts';
 import type { CertificateFolder } from './certificate-folder.ts';
 import type { ProgramSpec } from './program.ts';
@@ -29,7 +31,7 @@ export interface ServedCertificatesPorts {
   readonly folder: CertificateFolder;
   readonly reload: ProgramSpec;
   /** Where the server listens, and the name it is called by. */
-  readonly address: Omit<ProbeTarget, 'roots'>;
+  readonly address: ServerAddress;
   readonly crypto: Pick<CryptoProvider, 'sha3_256'>;
   readonly log: Log;
   /** After a reload, until the new certificate has to be there; 10,000 unless told. */
@@ -69,11 +71,12 @@ export class ServedCertificates {
     await this.#turns.take('server', () => this.#show());
   }
 
+  /** @throws AdapterError SYSTEM_UNREACHABLE where there was no handshake to judge by */
   async verify(version: number): Promise<VerificationResult> {
     const issued = this.#ports.shelf.of(version);
     return issued === undefined
       ? { ok: false, reason: `version ${version} has no certificate` }
-      : await this.#shows(issued);
+      : verificationOf(await this.#shows(issued));
   }
 
   /** 1 while the server shows the version's key to new connections. @throws AdapterError SYSTEM_UNREACHABLE */
@@ -110,7 +113,9 @@ export class ServedCertificates {
     const { name, issued } = this.#write(primary.version);
     folder.publish(issued.roots.map(certificatePem).join('\n'));
     const before = folder.current;
-    if (before === name && this.#seen === name && (await this.#shows(issued)).ok) return;
+    if (before === name && this.#seen === name && (await this.#shows(issued)).status === 'holds') {
+      return;
+    }
     folder.point(name);
     try {
       await reload(this.#ports.reload, slot, primary.keyId);
@@ -167,19 +172,19 @@ export class ServedCertificates {
   async #mustShow(issued: IssuedCertificate): Promise<void> {
     const beganMs = performance.now();
     for (;;) {
-      const { ok, reason } = await this.#shows(issued);
-      if (ok) return;
+      const probed = await this.#shows(issued);
+      if (probed.status === 'holds') return;
       const withinMs = this.#ports.shownWithinMs ?? shownWithinMsDefault;
       if (performance.now() - beganMs > withinMs) {
-        const what = `the server was reloaded and does not show its certificate: ${reason}`;
+        const what = `the server was reloaded and does not show its certificate: ${probed.reason}`;
         throw new AdapterError('SYSTEM_UNREACHABLE', what, { retryable: true });
       }
       await new Promise((resolve) => setTimeout(resolve, lookPauseMs));
     }
   }
 
-  async #shows({ chain: [leaf], roots }: IssuedCertificate): Promise<VerificationResult> {
-    if (leaf === undefined) return { ok: false, reason: 'there is no certificate' };
+  async #shows({ chain: [leaf], roots }: IssuedCertificate): Promise<Probed> {
+    if (leaf === undefined) return { status: 'fails', reason: 'there is no certificate' };
     const target = { ...this.#ports.address, roots: roots.map(certificatePem) };
     return await showsCertificate(target, leaf);
   }

@@ -3,11 +3,15 @@
  * that is reported as prepared after that and not before.
  */
 
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { CertifiedAdapter } from '#agents/layers/service/certified-adapter.ts';
 import { openService } from '#agents/layers/3-network/service.ts';
+import { showsCertificate, verificationOf } from '#agents/layers/service/handshake-probe.ts';
 import { SignerAuthority } from '#agents/layers/3-network/signer-authority.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { TlsClient } from '#agents/layers/service/tls-client.ts';
@@ -57,6 +61,12 @@ function roots(): string {
   return readFileSync(join(network.folder, 'layer-3', 'roots.pem'), 'utf8');
 }
 
+/** What a verification makes of a listener elsewhere. */
+async function probed(port: number, pinned: string) {
+  const target = { host: '127.0.0.1', port, name: 'localhost', roots: [pinned] };
+  return verificationOf(await showsCertificate(target, new Uint8Array()));
+}
+
 async function reaches(pinned: string): Promise<boolean> {
   const { port } = JSON.parse(
     readFileSync(join(network.folder, 'layer-3', 'listening'), 'utf8'),
@@ -66,6 +76,25 @@ async function reaches(pinned: string): Promise<boolean> {
   client.close();
   return answer?.status === 'done';
 }
+
+test('where nobody shakes hands, nothing is said of the key; where what is shown fails, it is', async () => {
+  const { port } = JSON.parse(
+    readFileSync(join(network.folder, 'layer-3', 'listening'), 'utf8'),
+  ) as { port: number };
+  expect(await probed(port, roots())).toMatchObject({ ok: false, reason: /another/ });
+  expect(await probed(port, rootCertificates[0] ?? '')).toMatchObject({
+    ok: false,
+    reason: /fail/,
+  });
+  const closing = createServer((socket) => socket.destroy()).listen(0, '127.0.0.1');
+  await once(closing, 'listening');
+  const elsewhere = (closing.address() as AddressInfo).port;
+  const unreachable = { code: 'SYSTEM_UNREACHABLE', retryable: true };
+  await expect(probed(elsewhere, roots())).rejects.toMatchObject(unreachable);
+  closing.close();
+  await once(closing, 'close');
+  await expect(probed(elsewhere, roots())).rejects.toMatchObject(unreachable);
+});
 
 test('a key is prepared once the signer has certified it; clients need its root alone', async () => {
   const own = roots();

@@ -11,11 +11,15 @@ import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { clientOf, ClientShares } from '#agents/layers/3-network/client-shares.ts';
 import type { NetworkLimits } from '#agents/layers/3-network/service.ts';
+import { runEffect } from '#agents/layers/step-effects.ts';
+import type { StepTask } from '#agents/layers/step-task.ts';
 import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { serviceApp } from '#agents/layers/service/http-app.ts';
 import type { LayerService, ServicePorts } from '#agents/layers/service/service.ts';
 import type { TlsClient } from '#agents/layers/service/tls-client.ts';
+import { systemClock } from '#shared/runtime/system.ts';
 import { NetworkWorld } from '../../support/network-world.ts';
+import { crypto } from '../../support/world.ts';
 
 const hello = { method: 'GET', path: '/identity/v1/hello' } as const;
 const held = { method: 'GET', path: '/identity/v1/held' } as const;
@@ -105,6 +109,42 @@ test('connections of one client are bounded, handshakes that do not come include
   await Promise.all(silent.map((socket) => once(socket, 'close')));
   expect((await world.handshake()).authorized).toBe(true);
   expect(await world.adapter.measure()).toMatchObject({ 'refused-handshake-failed': 3 });
+});
+
+test('whoever holds all connections does not keep its keys from being turned, or turned back', async () => {
+  await start({ listener: { connectionsPerClientMax: 4, connectionsMax: 8 } });
+  const { host, port } = world.address;
+  let held = 0;
+  const hold = (localAddress: string): void => {
+    const socket = connectPlain({ host, port, localAddress });
+    held += 1;
+    socket.on('error', () => undefined).resume();
+    socket.once('close', () => (held -= 1));
+    world.atEnd(() => socket.destroy());
+  };
+  for (let each = 0; each < 4; each += 1) ['127.0.0.2', '127.0.0.3'].forEach(hold);
+  await expect(world.handshake()).rejects.toMatchObject({ code: /^E/ });
+  const { adapter } = world;
+  const ports = { adapter, crypto, clock: systemClock };
+  for (const slot of ['3/tls-certificate', '3/session-ticket']) {
+    const [before] = (await adapter.inspect()).find((each) => each.slot === slot)?.versions ?? [];
+    if (before === undefined) throw new Error(`no key of ${slot}`);
+    const made = await adapter.prepare(slot, 2);
+    await adapter.activate(slot, 2, new Uint8Array(32));
+    const turned = {
+      slot,
+      keyKind: 'signature',
+      role: 'owner',
+      checkpoint: before,
+      candidate: made,
+    };
+    const task = { commandId: 'c-1', planDigest: '0'.repeat(64), recovers: false, slots: [turned] };
+    for (const operation of ['verify', 'rollback'] as const) {
+      const effect = await runEffect({ ...task, operation } as unknown as StepTask, ports);
+      expect(effect).toMatchObject({ status: 'done' });
+    }
+  }
+  expect(held).toBe(8);
 });
 
 test('heads that do not come to their end, and connections that nobody uses, go', async () => {

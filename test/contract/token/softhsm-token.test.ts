@@ -52,6 +52,7 @@ async function onSession(token: SoftHsmForTest, statements: string): Promise<voi
       { type: 0, value: 4 }, { type: 3, value: 'gyre-seed-wrapping-key' },
       { type: 0x100, value: 0x1f }, { type: 1, value: true }, { type: 2, value: true },
       { type: 0x103, value: true }, { type: 0x162, value: false },
+      { type: 0x108, value: false }, { type: 0x10c, value: false }, { type: 0x170, value: false },
       { type: 0x104, value: true }, { type: 0x105, value: true },
       { type: 0x106, value: false }, { type: 0x107, value: false }, ...extra];
     ${statements}

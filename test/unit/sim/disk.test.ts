@@ -12,8 +12,8 @@ const at = (what: string, when: string) => (point: CrashPoint) =>
 const diskFull = expect.objectContaining({ errcode: 13 }) as unknown;
 const noSpace = expect.objectContaining({ code: 'ENOSPC' }) as unknown;
 
-function open(disk: Disk): DatabaseSync {
-  const database = disk.database('store.db');
+function open(disk: Disk, name = 'words.db'): DatabaseSync {
+  const database = disk.database(name);
   database.exec(schema);
   return database;
 }
@@ -196,7 +196,7 @@ describe('a small file', () => {
 
 test('a commit of an outbox alone is told from others', () => {
   const agent = new AgentDisk();
-  const database = open(agent.begin());
+  const database = open(agent.begin(), 'outbox-alone.db');
   database.exec('CREATE TABLE IF NOT EXISTS outbox (word TEXT) STRICT');
   const send = (word: string) => database.prepare('INSERT INTO outbox VALUES (?)').run(word);
   const told = () => agent.durable.splice(0).map((write) => 'what' in write && write.what);

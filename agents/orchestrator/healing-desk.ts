@@ -7,7 +7,6 @@
 
 import { eventTypes } from '#schemas/events.ts';
 import { healingLayer, healingSlot } from '#schemas/healing.ts';
-import { withDependants } from '#shared/core/dependants.ts';
 import {
   claimShortfall,
   healingKeysGone,
@@ -15,7 +14,9 @@ import {
   healingPauseMs,
   healingRotationOf,
   healingShortfall,
+  requestOfClaim,
 } from '#shared/core/healing.ts';
+import { servingAgents } from '#shared/core/plan-members.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import { isHealingSigned } from '#shared/crypto/healing-signature.ts';
 import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
@@ -75,7 +76,8 @@ export class HealingDesk {
     const old = claimShortfall(claim, { timeMs: event.header.timeMs, policy: trust.policy });
     if (old !== undefined) return { code: 'ORCH-8015', reason: old };
     const states = this.#rotations();
-    const shortfall = healingShortfall(withDependants(claim.action.layers), {
+    const { layers } = requestOfClaim(claim, servingAgents(trust.agents()));
+    const shortfall = healingShortfall(layers, {
       others: states
         .filter(({ plan }) => isOfHealing(this.#ports, plan.body))
         .map(healingRotationOf),

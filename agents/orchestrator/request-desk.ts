@@ -10,6 +10,7 @@ import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { factorShortfall } from '#shared/core/approvals.ts';
 import { requestOfClaim } from '#shared/core/healing.ts';
+import { servingAgents } from '#shared/core/plan-members.ts';
 import { planRotation } from '#shared/core/planner.ts';
 import { reasonOf } from '#shared/core/reason.ts';
 import {
@@ -142,16 +143,10 @@ export class RequestDesk {
     // Layers that do not answer take their time: the other orchestrator may have been quicker.
     if (this.#outcomes.has(event.hash)) return undefined;
     const planId = `rot-${event.hash.slice(0, 16)}`;
-    const agents = trust
-      .agents()
-      .flatMap(({ agentId, kind, layer, revokedAtMs }) =>
-        kind === 'layer' && layer !== undefined && revokedAtMs === undefined
-          ? [{ agentId, layer }]
-          : [],
-      );
+    const agents = servingAgents(trust.agents());
     const isHealing = event.type === 'healing-action-requested';
     const planned = planRotation({
-      request: isHealing ? requestOfClaim(event.body.claim) : event.body,
+      request: isHealing ? requestOfClaim(event.body.claim, agents) : event.body,
       isHealing,
       requestHash: event.hash,
       requester: event.sender,

@@ -19,6 +19,7 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import { documentDigest, signDocument } from '#shared/crypto/signed-document.ts';
 import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { VerifiedEvent } from '#shared/core/step-evidence.ts';
+import { servingAgents } from '#shared/core/plan-members.ts';
 import { checkStatement } from '#shared/core/statement-evidence.ts';
 import { giveEpochSecrets, type GivingPorts } from '#shared/runtime/epoch-questions.ts';
 import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
@@ -292,13 +293,7 @@ export class Signer {
         policy: trust.policyDigest,
         enrolments: trust.enrolmentsDigest,
       },
-      agents: trust
-        .agents()
-        .flatMap(({ agentId, kind, layer, revokedAtMs }) =>
-          kind === 'layer' && layer !== undefined && revokedAtMs === undefined
-            ? [{ agentId, layer }]
-            : [],
-        ),
+      agents: servingAgents(trust.agents()),
       isRevoked: (agentId) => trust.isRevoked(agentId),
       nowMs: clock.nowMs(),
     });

@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationType } from '#schemas/plan.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
-import { withDependants } from '#shared/core/dependants.ts';
+import { servedBy, withDependants } from '#shared/core/dependants.ts';
+import { servingAgents } from '#shared/core/plan-members.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import { checks, type RotationDetails, type RotationSummary } from '../answers.ts';
@@ -65,8 +66,7 @@ export async function planRotation(
 
 /** Whether somebody serves a layer, by the trust documents that this operator has verified. */
 function servedIn({ trust }: OperatorSession): (layer: LayerNumber) => boolean {
-  const agents = trust.agents().filter(({ revokedAtMs }) => revokedAtMs === undefined);
-  return (layer) => agents.some((agent) => agent.layer === layer);
+  return servedBy(servingAgents(trust.agents()));
 }
 
 /** Signs the plan as another operator; on a locked-out plan, its recovery. */

@@ -22,8 +22,9 @@ import type { PolicyBody } from '#schemas/policy.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { RotationRequested } from '#schemas/steps.ts';
 import type { Finding } from './anomaly/watch.ts';
-import { withDependants } from './dependants.ts';
+import { servedBy, withDependants } from './dependants.ts';
 import { instantMs } from './instant.ts';
+import type { LayerAgent } from './plan-members.ts';
 import type { RotationState } from './rotation/state.ts';
 import type { VerifiedEvent } from './verified-event.ts';
 
@@ -90,14 +91,20 @@ export function dueAction(
   return { state: { asked, gathered: [] }, wanted: { anomalies, action } };
 }
 
-/** The rotation that a claim asks for: the same for everyone who reads it. */
-export function requestOfClaim({ actionId, anomalies, action }: HealingClaim): RotationRequested {
+/**
+ * The rotation that a claim asks for: the same for everyone who reads it under the same enrolments. What
+ * depends on its layers is turned with them where one of `agents`, those that are not revoked, serves it.
+ */
+export function requestOfClaim(
+  { actionId, anomalies, action }: HealingClaim,
+  agents: readonly Pick<LayerAgent, 'layer'>[],
+): RotationRequested {
   const [first, ...others] = anomalies;
   const more = others.length === 0 ? '' : ` (and ${others.length} more)`;
   return {
     requestId: actionId,
     rotationType: 'emergency',
-    layers: withDependants(action.layers),
+    layers: withDependants(action.layers, servedBy(agents)),
     reason: `self-healing: ${first === undefined ? 'nothing' : describe(first)}${more}`.slice(
       0,
       500,

@@ -26,7 +26,7 @@ export interface PlanCheck {
   readonly policy: PolicyBody;
   readonly registry: RegistryBody;
   readonly digests: DocumentDigests;
-  /** All enrolled layer agents. */
+  /** All enrolled layer agents that are not revoked. */
   readonly agents: readonly LayerAgent[];
   readonly nowMs: number;
 }
@@ -52,10 +52,10 @@ export function planShortfall(plan: RotationPlanBody, check: PlanCheck): PlanSho
 
 function requestShortfall(
   plan: RotationPlanBody,
-  { evidence, policy }: PlanCheck,
+  { evidence, policy, agents }: PlanCheck,
 ): PlanShortfall | undefined {
   const event = evidence.find(({ hash }) => hash === plan.request);
-  const body = requestIn(event);
+  const body = requestIn(event, agents);
   if (event === undefined || body === undefined) {
     return refuse('ORCH-8015', 'nobody who may has asked for this plan');
   }
@@ -79,8 +79,11 @@ function requestShortfall(
 }
 
 /** An operator's request, or what a healing action of layer 7 amounts to. */
-function requestIn(event: VerifiedEvent | undefined): RotationRequested | undefined {
-  if (isHealingRequest(event)) return requestOfClaim(event.body.claim);
+function requestIn(
+  event: VerifiedEvent | undefined,
+  agents: PlanCheck['agents'],
+): RotationRequested | undefined {
+  if (isHealingRequest(event)) return requestOfClaim(event.body.claim, agents);
   return event?.type === 'rotation-requested' && event.senderKind === 'operator'
     ? event.body
     : undefined;

@@ -11,11 +11,28 @@ import {
   type LayerNumber,
 } from '#schemas/layers.ts';
 import type { RotationPlanBody, SlotMember } from '#schemas/plan.ts';
+import type { AgentKind } from '#schemas/trust.ts';
 import { sameData, sameMembers } from './equality.ts';
 
 export interface LayerAgent {
   readonly agentId: string;
   readonly layer: number;
+}
+
+/** The layer agents among those that are enrolled, without those that are revoked. */
+export function servingAgents(
+  enrolled: readonly {
+    readonly agentId: string;
+    readonly kind: AgentKind;
+    readonly layer?: number;
+    readonly revokedAtMs?: number;
+  }[],
+): LayerAgent[] {
+  return enrolled.flatMap(({ agentId, kind, layer, revokedAtMs }) =>
+    kind === 'layer' && layer !== undefined && revokedAtMs === undefined
+      ? [{ agentId, layer }]
+      : [],
+  );
 }
 
 /** Members of a slot in the order of plans, the owner first; empty where the layer has no agent. */

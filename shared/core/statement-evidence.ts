@@ -46,7 +46,7 @@ export interface StatementCheck {
   readonly policy: PolicyBody;
   readonly registry: RegistryBody;
   readonly digests: DocumentDigests;
-  /** All enrolled layer agents. */
+  /** All enrolled layer agents that are not revoked. */
   readonly agents: readonly LayerAgent[];
   /** By the signer's own trust documents. */
   readonly isRevoked: (agentId: string) => boolean;

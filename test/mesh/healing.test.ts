@@ -9,7 +9,7 @@ import { subjectsOf } from '#shared/bus/subjects.ts';
 import { writeExport } from '#shared/crypto/audit-export.ts';
 import { verifyAuditFile } from '#shared/crypto/audit-verify.ts';
 import { auditOf } from '../histories/audit-of.ts';
-import { adopt, amended } from '../support/documents.ts';
+import { adopt, amended, bytesOf, revocationOf } from '../support/documents.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { KeyLoad } from '../support/key-load.ts';
 import { crypto } from '../support/world.ts';
@@ -139,6 +139,27 @@ describe('where the policy wants no approvals of emergencies', () => {
     const query = { ask: 'request-outcome', request, waitMs: 5_000 } as const;
     expect(await mesh.ask(query)).toMatchObject({ status: 'refused', code: 'ORCH-8015' });
     expect(await rotations()).toEqual([]);
+  });
+});
+
+describe('where the only agent of a dependent layer was revoked', () => {
+  beforeEach(() => started(0));
+
+  it.each([
+    { revoked: 'database-a', layer: 4 },
+    { revoked: 'authorization-a', layer: 1 },
+  ] as const)('layer $layer is turned without $revoked', async ({ revoked, layer }) => {
+    await mesh.offer('op-1', bytesOf(await revocationOf(mesh.world, revoked)));
+    const know = () => mesh.running().every((id) => mesh.trustOf(id).isRevoked(revoked));
+    await expect.poll(know).toBe(true);
+    const claim = claimOf('heal-1', [layer]);
+    const request = await ask({ claim, signature: signClaim(load.adapter(7), crypto, claim) });
+    const query = { ask: 'request-outcome', request, waitMs: 5_000 } as const;
+    expect(await mesh.ask(query)).toMatchObject({ status: 'accepted' });
+    const { planId, layers } = await firstRotation();
+    expect(layers).toEqual([layer]);
+    expect(done).toContain((await mesh.until(planId, [...done, 'rolled_back'])).phase);
+    expect(await verified()).toMatchObject({ ok: true });
   });
 });
 

@@ -34,5 +34,5 @@ export function drawLayers(draws: Draws, { name }: Pick<Extent, 'name'>): readon
   const isWhole = name === 'whole' || (name === 'several' && draws.chance(0.15));
   if (isWhole) return allLayers;
   const count = name === 'several' ? draws.between(1, 3) : draws.chance(0.7) ? 1 : 2;
-  return withDependants(draws.shuffled(allLayers).slice(0, count));
+  return withDependants(draws.shuffled(allLayers).slice(0, count), () => true);
 }

@@ -16,7 +16,9 @@ import { crypto, inspection, Stage, tell, type Told } from './story.ts';
 
 const minuteMs = 60_000;
 const healer = 'self-healing-a';
-const few = members.filter(({ kind, layer }) => kind !== 'layer' || (layer ?? 0) >= 6);
+const few = members.filter(
+  ({ kind, layer }) => kind !== 'layer' || (layer ?? 0) >= 6 || layer === 4,
+);
 const keyInUse = 'a'.repeat(64);
 
 let stage: Stage;
@@ -77,7 +79,7 @@ async function draft(
   plans += 1;
   const planId = `healing-${plans}`;
   const planned = planRotation({
-    request: requestOfClaim(claim),
+    request: requestOfClaim(claim, agents),
     isHealing: true,
     requestHash: request,
     requester: { agentId: healer, capabilities: [] },
@@ -103,6 +105,13 @@ async function draft(
   const { hash, receipt } = await stage.offer({ ...place, consumed: [request], event });
   last = receipt.leafIndex;
   return { planId, hash, verdict: receipt.verdict };
+}
+
+async function comesToNothing(sagaId: string, previous: string): Promise<void> {
+  const atMs = stage.world.clock.nowMs();
+  const refusal = { code: 'ORCH-8007', reason: 'not ready', atMs } as const;
+  const place = { saga: 'rotation', sagaId, index: 1, previous } as const;
+  await stage.append({ ...place, consumed: [], event: { type: 'plan-refused', ...refusal } });
 }
 
 it('an entry that is dated otherwise than its plan or its event begins nothing', async () => {
@@ -135,19 +144,20 @@ it('a claim that is old, or under a key that was destroyed, begins nothing', asy
   expect((await draft(gone, claim)).verdict).toBe('refused');
 });
 
+it('a layer whose dependants nobody serves is turned without them', async () => {
+  const claim = claimOf('heal-alone', { layers: [4] });
+  const { planId, hash, verdict } = await draft(await ask(claim), claim);
+  expect(verdict).toBe('accepted');
+  await comesToNothing(planId, hash);
+});
+
 it('an action is answered by one plan, however often it is asked for', async () => {
   const claim = claimOf('heal-once', { layers: [6] });
   const request = await ask(claim, turned.state.slots[0]?.candidate?.keyId);
   const first = await draft(request, claim);
   expect(first.verdict).toBe('accepted');
   // It comes to nothing, so that only the action itself speaks against another.
-  const refusal = {
-    code: 'ORCH-8007',
-    reason: 'not ready',
-    atMs: stage.world.clock.nowMs(),
-  } as const;
-  const place = { saga: 'rotation', sagaId: first.planId, index: 1, previous: first.hash } as const;
-  await stage.append({ ...place, consumed: [], event: { type: 'plan-refused', ...refusal } });
+  await comesToNothing(first.planId, first.hash);
   const elsewhere = { ...claim, action: { ...claim.action, layers: [7 as const] } };
   expect((await draft(request, elsewhere)).verdict).toBe('refused');
   expect((await draft(await ask(elsewhere), elsewhere)).verdict).toBe('refused');

@@ -2,7 +2,7 @@
 
 import { expect, it } from 'vitest';
 import type { LayerNumber } from '#schemas/layers.ts';
-import { withDependants } from '#shared/core/dependants.ts';
+import { servedBy, withDependants } from '#shared/core/dependants.ts';
 import { planFaults } from '#shared/core/plan-faults.ts';
 import { planRotation } from '#shared/core/planner.ts';
 import { beginRotation } from '#shared/core/rotation/begin.ts';
@@ -22,8 +22,8 @@ it('layers that depend on others are turned with them: a plan without them is re
   for (const layers of [[2], [5], [1, 2], [2, 4, 5]] as LayerNumber[][]) {
     expect(planned(layers)).toHaveProperty('plan');
   }
-  expect(withDependants([4, 1, 6])).toEqual([1, 2, 4, 5, 6]);
-  expect(withDependants([4, 1], (layer) => layer !== 5)).toEqual([1, 2, 4]);
+  expect(withDependants([4, 1, 6], servedBy(agentsOf()))).toEqual([1, 2, 4, 5, 6]);
+  expect(withDependants([4, 1], servedBy(agentsOf([1, 2, 4])))).toEqual([1, 2, 4]);
 });
 
 it('a signed plan without them begins as refused, for orchestrators, auditor and verifier', () => {

@@ -26,7 +26,16 @@ import {
 import { beginRotation } from '#shared/core/rotation/begin.ts';
 import { checkStatement, type StatementCheck } from '#shared/core/statement-evidence.ts';
 import type { VerifiedEvent } from '#shared/core/verified-event.ts';
-import { digestOf, inForce, nowMs, planOf, policyOf, signed } from './mesh.ts';
+import {
+  agentsOf,
+  digestOf,
+  inForce,
+  inspectionOf,
+  nowMs,
+  planOf,
+  policyOf,
+  signed,
+} from './mesh.ts';
 
 const gatherMs = 10_000;
 const policy = policyOf();
@@ -85,9 +94,15 @@ describe('an action', () => {
   });
 
   it('turns what depends on its layers', () => {
-    const layersOf = (layers: LayerNumber[]) => requestOfClaim(claimOf(layers)).layers;
+    const layersOf = (layers: LayerNumber[]) => requestOfClaim(claimOf(layers), agentsOf()).layers;
     expect(layersOf([4, 1])).toEqual([1, 2, 4, 5]);
     expect(layersOf([2, 6])).toEqual([2, 6]);
+  });
+
+  it('turns a layer alone where nobody serves the one that depends on it', () => {
+    const agents = agentsOf([1, 3, 4, 6, 7]);
+    expect(requestOfClaim(claimOf([4]), agents).layers).toEqual([4]);
+    expect(requestOfClaim(claimOf([1, 6]), agents).layers).toEqual([1, 6]);
   });
 });
 
@@ -142,7 +157,7 @@ const requested: Extract<VerifiedEvent, { type: 'healing-action-requested' }> = 
 };
 
 const plan = planOf({
-  request: requestOfClaim(claim),
+  request: requestOfClaim(claim, agentsOf()),
   requestHash: requested.hash,
   requester: { agentId: 'layer-7-a', capabilities: [] },
   isHealing: true,
@@ -194,6 +209,23 @@ describe('the signer', () => {
     const at = (atMs: number) => checkStatement({ ...checkOf(plan, requested), nowMs: atMs });
     expect(at(nowMs + 61_000)).toBe('ok');
     expect(at(nowMs + 61_001)).toMatchObject({ reason: 'the plan was made long ago' });
+  });
+
+  it('states it without the layer whose last agent was revoked, by the enrolments in force', () => {
+    const agents = agentsOf([1, 3, 4, 5, 6, 7]);
+    const { body } = requested;
+    const inspections = agents.map(inspectionOf);
+    const request = requestOfClaim(body.claim, agents);
+    const requester = { agentId: 'layer-7-a', capabilities: [] };
+    const asked = { request, requestHash: requested.hash, requester, isHealing: true };
+    const small = planOf({ ...asked, agents, inspections });
+    expect(small.affected_layers).toEqual([1]);
+    expect(checkStatement({ ...checkOf(small, requested), agents })).toBe('ok');
+    // The same plan is not enough where the layer is served.
+    expect(checkStatement(checkOf(small, requested))).toMatchObject({
+      code: 'ORCH-8015',
+      reason: 'the plan is not what was asked for',
+    });
   });
 
   it('authorizes it by the same event, with the approvals of emergencies', () => {

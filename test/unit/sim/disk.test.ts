@@ -12,7 +12,7 @@ const at = (what: string, when: string) => (point: CrashPoint) =>
 const diskFull = expect.objectContaining({ errcode: 13 }) as unknown;
 const noSpace = expect.objectContaining({ code: 'ENOSPC' }) as unknown;
 
-function open(disk: Disk, name = 'words.db'): DatabaseSync {
+function open(disk: Disk, name = 'store.db'): DatabaseSync {
   const database = disk.database(name);
   database.exec(schema);
   return database;

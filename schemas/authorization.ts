@@ -71,10 +71,10 @@ export const CapabilityClaims = StrictObject({
   iat: Uint(),
   nbf: Uint(),
   exp: Uint(),
-  /** The nonce: version of the key of its MAC, 16 random bytes, MAC of 48 bytes. */
+  /** The nonce: version of the key of its MAC, generation, 16 random bytes, MAC of 48 bytes. */
   jti: Type.String({
-    pattern: '^[1-9][0-9]{0,9}\\.[A-Za-z0-9_-]{22}\\.[A-Za-z0-9_-]{64}$',
-    maxLength: 100,
+    pattern: '^[1-9][0-9]{0,9}\\.(0|[1-9][0-9]{0,9})\\.[A-Za-z0-9_-]{22}\\.[A-Za-z0-9_-]{64}$',
+    maxLength: 112,
   }),
 });
 export type CapabilityClaims = Static<typeof CapabilityClaims>;

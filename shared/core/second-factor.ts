@@ -26,7 +26,7 @@ export function judgeFactor(
   state: FactorState,
   { nowMs, step }: { readonly nowMs: number; readonly step: number | undefined },
 ): { readonly outcome: FactorOutcome; readonly state: FactorState } {
-  if (nowMs < state.lockedUntilMs) return { outcome: 'locked', state };
+  if (nowMs < state.lockedUntilMs) return { outcome: 'locked', state: lockedFor(state, nowMs) };
   if (step !== undefined && step > state.lastStep) {
     return { outcome: 'accepted', state: { lastStep: step, failures: 0, lockedUntilMs: 0 } };
   }
@@ -36,7 +36,13 @@ export function judgeFactor(
   return { outcome: 'wrong', state: { lastStep: state.lastStep, failures, lockedUntilMs } };
 }
 
+/** A lock of a clock that was ahead lasts from now on no longer than any of its number does. */
+function lockedFor(state: FactorState, nowMs: number): FactorState {
+  const latestMs = nowMs + lockMs(Math.floor(state.failures / failuresPerLock));
+  return state.lockedUntilMs <= latestMs ? state : { ...state, lockedUntilMs: latestMs };
+}
+
 /** The first lock lasts a minute, each further one twice as long, none longer than an hour. */
 function lockMs(locks: number): number {
-  return Math.min(longestLockMs, firstLockMs * 2 ** Math.min(locks - 1, 10));
+  return Math.min(longestLockMs, firstLockMs * 2 ** Math.min(Math.max(locks, 1) - 1, 10));
 }

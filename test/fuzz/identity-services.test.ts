@@ -128,8 +128,8 @@ describe('what is decoded', () => {
 
   test('a challenge is ours or is none', options, () => {
     const challenges = new Challenges(crypto, new Secret(crypto.randomBytes(32)));
-    const { challengeId } = challenges.give('nora', 0);
-    expect(challenges.take(challengeId)?.subject).toBe('nora');
+    const { challengeId } = challenges.give('nora', { nowMs: 0, generation: 3 });
+    expect(challenges.take(challengeId)).toMatchObject({ subject: 'nora', generation: 3 });
     const changed = fc
       .tuple(fc.nat(challengeId.length - 1), fc.constantFrom('A', 'B', '_'))
       .map(([at, letter]) => challengeId.slice(0, at) + letter + challengeId.slice(at + 1));

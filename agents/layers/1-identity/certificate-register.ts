@@ -2,6 +2,7 @@
  * Certificates of other layers' keys, in identity.db: what was issued, under which identity key, and
  * what the holder still uses. An identity key has as many users as there are certificates under it that
  * are neither expired nor superseded; a certificate is superseded once its holder no longer names it.
+ * There are so many of a slot at the most: who has the holder's socket leaves nothing that outlasts him.
  */
 
 import type { DatabaseSync } from 'node:sqlite';
@@ -20,7 +21,8 @@ import { transact, translated } from '../sqlite.ts';
 export const identitySlot = '1/identity-signature';
 export const certificateLifetimeMs = 7 * 24 * 3_600_000;
 
-const certificatesMax = 1_024;
+/** As many as the holder of a slot can name as in use. */
+export const certificatesOfSlotMax = 64;
 
 const schema = `CREATE TABLE IF NOT EXISTS certificates (
   serial TEXT PRIMARY KEY,
@@ -30,6 +32,11 @@ const schema = `CREATE TABLE IF NOT EXISTS certificates (
   expires_at_ms INTEGER NOT NULL,
   certificate TEXT NOT NULL
 ) STRICT;`;
+
+interface Superseded {
+  readonly keyId: string;
+  readonly issuerVersion: number;
+}
 
 export interface RegisterPorts {
   readonly database: DatabaseSync;
@@ -53,7 +60,7 @@ export class CertificateRegister {
 
   /**
    * A certificate by the primary identity key: the one that there is while more than half of its time
-   * is left, or a new one. @throws Refused SIGNING_FROZEN, OVERLOADED; AdapterError
+   * is left, or a new one. @throws Refused SIGNING_FROZEN; AdapterError
    */
   issue(slot: string, keyId: string): KeyCertificate {
     const { keys, clock, database } = this.#ports;
@@ -69,15 +76,19 @@ export class CertificateRegister {
       const found = database
         .prepare(
           `SELECT certificate FROM certificates
-            WHERE slot = ? AND subject_key_id = ? AND issuer_version = ? AND expires_at_ms > ?`,
+            WHERE slot = ? AND subject_key_id = ? AND issuer_version = ?
+              AND expires_at_ms > ? AND expires_at_ms <= ?`,
         )
-        .get(slot, keyId, issuer.version, nowMs + certificateLifetimeMs / 2);
+        .get(
+          slot,
+          keyId,
+          issuer.version,
+          nowMs + certificateLifetimeMs / 2,
+          nowMs + certificateLifetimeMs,
+        );
       const before = storedJson(String(found?.['certificate']));
       if (keyCertificateCheck.check(before)) return before;
-      const count = database.prepare('SELECT count(*) AS count FROM certificates').get();
-      if (Number(count?.['count']) >= certificatesMax) {
-        throw new Refused('OVERLOADED', 'too many certificates', { retryable: true });
-      }
+      this.#makeRoom(slot, { keyId, issuerVersion: issuer.version });
       const certificate = this.#signed(issuer.version, { slot, keyId, nowMs });
       database
         .prepare('INSERT INTO certificates VALUES (?, ?, ?, ?, ?, ?)')
@@ -115,6 +126,25 @@ export class CertificateRegister {
       database.prepare(sql).get(version, clock.nowMs()),
     );
     return Number(row?.['count'] ?? 0);
+  }
+
+  /**
+   * Another certificate of a key by the same issuer supersedes the one before. Beyond the bound the
+   * oldest of the slot go, so that nobody who asks for many keeps the next one from being given.
+   */
+  #makeRoom(slot: string, { keyId, issuerVersion }: Superseded): void {
+    const { database } = this.#ports;
+    database
+      .prepare(
+        'DELETE FROM certificates WHERE slot = ? AND subject_key_id = ? AND issuer_version = ?',
+      )
+      .run(slot, keyId, issuerVersion);
+    database
+      .prepare(
+        `DELETE FROM certificates WHERE serial IN (SELECT serial FROM certificates WHERE slot = ?
+          ORDER BY rowid DESC LIMIT -1 OFFSET ${certificatesOfSlotMax - 1})`,
+      )
+      .run(slot);
   }
 
   #signed(

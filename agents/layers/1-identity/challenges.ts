@@ -4,7 +4,8 @@
  * until somebody proves a key, so that nobody can fill a store, or push out the challenges of others, by
  * asking. That one is used once is for whoever takes it (identity-store.ts).
  *
- * Id: format (1 byte) ‖ end in milliseconds (8) ‖ random (16) ‖ subject ‖ HMAC-SHA3-384 (48).
+ * Id: format (1 byte) ‖ generation (8; used-once.ts) ‖ end in milliseconds (8) ‖ random (16) ‖ subject ‖
+ * HMAC-SHA3-384 (48). Challenges of the first format had no generation: they are none any more.
  */
 
 import type { Challenge } from '#schemas/identity.ts';
@@ -19,20 +20,27 @@ import {
 } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Secret } from '#shared/crypto/secret.ts';
+import type { GoodOnce } from '../service/used-once.ts';
 
 export const challengeLifetimeMs = 60_000;
 
-const format = 1;
+const format = 2;
 const macBytes = 48;
-const subjectAt = 25;
+const endAt = 9;
+const subjectAt = 33;
 const macLabel = utf8('gyre/v1/login-challenge');
 const nonceLabel = utf8('gyre/v1/login-nonce');
 
-export interface TakenChallenge {
+export interface TakenChallenge extends GoodOnce {
   readonly subject: string;
-  readonly expiresAtMs: number;
   /** What is signed: 32 bytes. */
   readonly nonce: Uint8Array;
+}
+
+/** When a challenge is given. */
+export interface GivenNow {
+  readonly nowMs: number;
+  readonly generation: number;
 }
 
 export class Challenges {
@@ -45,10 +53,11 @@ export class Challenges {
     this.#key = key;
   }
 
-  give(subject: string, nowMs: number): Challenge {
+  give(subject: string, { nowMs, generation }: GivenNow): Challenge {
     const expiresAtMs = nowMs + challengeLifetimeMs;
     const random = this.#crypto.randomBytes(16);
-    const said = concat(Uint8Array.of(format), uint64(expiresAtMs), random, utf8(subject));
+    const numbers = [Uint8Array.of(format), uint64(generation), uint64(expiresAtMs)];
+    const said = concat(...numbers, random, utf8(subject));
     const id = concat(said, this.#macOf(said));
     return {
       challengeId: toBase64Url(id),
@@ -57,7 +66,7 @@ export class Challenges {
     };
   }
 
-  /** What a challenge of ours says, or undefined for anything else. The time is not looked at. */
+  /** What a challenge of ours says, or undefined for anything else. Whether it is over is not looked at. */
   take(challengeId: string): TakenChallenge | undefined {
     const id = fromBase64Url(challengeId);
     if (id === undefined || id.length <= subjectAt + macBytes || id[0] !== format) return undefined;
@@ -65,8 +74,10 @@ export class Challenges {
     if (!equalConstantTime(this.#macOf(said), id.subarray(-macBytes))) return undefined;
     const subject = Buffer.from(said.subarray(subjectAt)).toString('utf8');
     if (!subjectNameCheck.check(subject)) return undefined;
-    const expiresAtMs = Number(new DataView(said.buffer, said.byteOffset).getBigUint64(1));
-    return { subject, expiresAtMs, nonce: this.#nonceOf(id) };
+    const numbers = new DataView(said.buffer, said.byteOffset);
+    const generation = Number(numbers.getBigUint64(1));
+    const expiresAtMs = Number(numbers.getBigUint64(endAt));
+    return { subject, generation, expiresAtMs, nonce: this.#nonceOf(id) };
   }
 
   wipe(): void {

@@ -15,14 +15,23 @@ import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import { AdapterError } from '../adapter.ts';
 import type { StoreKey } from '../embedded/store-key.ts';
-import { UsedOnce } from '../service/used-once.ts';
+import { UsedOnce, type GoodOnce } from '../service/used-once.ts';
 import { openDatabase, transact, translated } from '../sqlite.ts';
+import { challengeLifetimeMs } from './challenges.ts';
 
 export interface User {
   readonly subject: string;
   readonly publicKey: Uint8Array;
   readonly hasSecondFactor: boolean;
   readonly factor: FactorState;
+}
+
+/** The session that a challenge was used for: what makes it the same one. */
+export interface UsedFor {
+  /** `jti`. */
+  readonly tokenId: string;
+  readonly endsAtMs: number;
+  readonly isMultiFactor: boolean;
 }
 
 /** What a used challenge led to: enough to give the same answer to the same request once more. */
@@ -32,9 +41,8 @@ export interface UsedChallenge {
   /** Digest of what came with it. */
   readonly proof: Uint8Array;
   readonly usedAtMs: number;
-  /** `jti` of the session, or null where there is none. */
-  readonly tokenId: string | null;
-  readonly isMultiFactor: boolean;
+  /** The session, or null where there is none. */
+  readonly session: UsedFor | null;
 }
 
 export const usersMax = 100_000;
@@ -55,15 +63,18 @@ const schema = `
     failures INTEGER NOT NULL DEFAULT 0,
     locked_until_ms INTEGER NOT NULL DEFAULT 0
   ) STRICT;
-  CREATE TABLE IF NOT EXISTS used_challenges (
+  -- Of challenges without a generation, which are refused altogether.
+  DROP TABLE IF EXISTS used_challenges;
+  CREATE TABLE IF NOT EXISTS spent_challenges (
     nonce BLOB PRIMARY KEY,
     expires_at_ms INTEGER NOT NULL,
     proof BLOB NOT NULL,
     used_at_ms INTEGER NOT NULL,
     token_id TEXT,
+    session_ends_at_ms INTEGER NOT NULL,
     multi_factor INTEGER NOT NULL
   ) STRICT, WITHOUT ROWID;
-  CREATE INDEX IF NOT EXISTS used_by_end ON used_challenges (expires_at_ms);
+  CREATE INDEX IF NOT EXISTS spent_by_end ON spent_challenges (expires_at_ms);
   CREATE TABLE IF NOT EXISTS past_factors (
     tag BLOB PRIMARY KEY,
     last_step INTEGER NOT NULL
@@ -90,7 +101,8 @@ export class IdentityStore {
     this.database = database;
     this.#crypto = crypto;
     this.#secrets = secrets;
-    this.#used = UsedOnce.open(database, { name: 'used_challenges', key: 'nonce' });
+    const table = { name: 'spent_challenges', key: 'nonce', lifetimeMs: challengeLifetimeMs };
+    this.#used = UsedOnce.open(database, table);
   }
 
   /** @throws AdapterError STORE_FAILED, DISK_FULL */
@@ -151,32 +163,41 @@ export class IdentityStore {
   }
 
   usedChallenge(nonce: Uint8Array): UsedChallenge | undefined {
-    const [row] = this.#read('SELECT * FROM used_challenges WHERE nonce = ?', nonce);
+    const [row] = this.#read('SELECT * FROM spent_challenges WHERE nonce = ?', nonce);
     return row === undefined ? undefined : usedOf(row);
   }
 
-  /** What ends at that moment or earlier has ended: a challenge of then may be forgotten as used. */
-  endedMs(nowMs: number): number {
-    return translated('the used challenges cannot be read', () => this.#used.endedMs(nowMs));
+  /** The generation of challenges that are given now. @throws AdapterError */
+  generation(nowMs: number): number {
+    return this.#used.generation(nowMs).generation;
+  }
+
+  /** Whether a challenge has ended, or may be forgotten as used. @throws AdapterError */
+  isOver(challenge: GoodOnce, nowMs: number): boolean {
+    // Where the clock went back, it is of an earlier generation by now.
+    this.#used.generation(nowMs);
+    const what = 'the used challenges cannot be read';
+    return translated(what, () => this.#used.isOver(challenge, nowMs));
   }
 
   /** Whether no further challenge can be remembered as used; some that are over are forgotten. */
   isFull(nowMs: number): boolean {
     transact(this.database, 'used challenges were not forgotten', () => this.#used.forget(nowMs));
-    return this.#count('SELECT count(*) AS count FROM used_challenges') >= usedChallengesMax;
+    return this.#count('SELECT count(*) AS count FROM spent_challenges') >= usedChallengesMax;
   }
 
   /** A challenge was used; what that means for the user's second factor. @throws AdapterError */
   use(used: UsedChallenge, subject: string, factor: FactorState): void {
     transact(this.database, 'the login was not kept', () => {
       this.#run(
-        'INSERT INTO used_challenges VALUES (?, ?, ?, ?, ?, ?)',
+        'INSERT INTO spent_challenges VALUES (?, ?, ?, ?, ?, ?, ?)',
         used.nonce,
         used.expiresAtMs,
         used.proof,
         used.usedAtMs,
-        used.tokenId,
-        used.isMultiFactor ? 1 : 0,
+        used.session?.tokenId ?? null,
+        used.session?.endsAtMs ?? 0,
+        used.session?.isMultiFactor === true ? 1 : 0,
       );
       this.#run(
         'UPDATE users SET last_step = ?, failures = ?, locked_until_ms = ? WHERE subject = ?',
@@ -277,7 +298,13 @@ function usedOf(row: Row): UsedChallenge {
     proof,
     expiresAtMs: Number(row['expires_at_ms']),
     usedAtMs: Number(row['used_at_ms']),
-    tokenId: typeof tokenId === 'string' ? tokenId : null,
-    isMultiFactor: row['multi_factor'] === 1,
+    session:
+      typeof tokenId === 'string'
+        ? {
+            tokenId,
+            endsAtMs: Number(row['session_ends_at_ms']),
+            isMultiFactor: row['multi_factor'] === 1,
+          }
+        : null,
   };
 }

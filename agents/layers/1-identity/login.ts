@@ -18,7 +18,7 @@ import type { Clock } from '#shared/runtime/ports.ts';
 import { Refused } from '../service/http-app.ts';
 import type { SigningCode, TokenSigner } from '../service/token-signer.ts';
 import type { Challenges, TakenChallenge } from './challenges.ts';
-import type { IdentityStore, User } from './identity-store.ts';
+import type { IdentityStore, UsedFor, User } from './identity-store.ts';
 import { totpMac, totpStepOf } from './totp.ts';
 
 /** What a login is refused with, and the HTTP status. */
@@ -50,10 +50,8 @@ export interface LoginPorts {
   readonly settings: () => ServiceSettings;
 }
 
-interface Granted {
-  readonly tokenId: string;
+interface Granted extends UsedFor {
   readonly atMs: number;
-  readonly isMultiFactor: boolean;
 }
 
 export class Login {
@@ -71,8 +69,11 @@ export class Login {
     key.wipe();
   }
 
+  /** @throws AdapterError */
   challenge(subject: string): Challenge {
-    return this.#ports.challenges.give(subject, this.#ports.clock.nowMs());
+    const { challenges, clock, store } = this.#ports;
+    const nowMs = clock.nowMs();
+    return challenges.give(subject, { nowMs, generation: store.generation(nowMs) });
   }
 
   /** @throws Refused with a `LoginCode`, OVERLOADED; AdapterError */
@@ -88,8 +89,8 @@ export class Login {
     return await this.#sessionOf(challenge.subject, granted);
   }
 
-  #requireInTime({ expiresAtMs }: TakenChallenge, nowMs: number): void {
-    if (expiresAtMs > this.#ports.store.endedMs(nowMs)) return;
+  #requireInTime(challenge: TakenChallenge, nowMs: number): void {
+    if (!this.#ports.store.isOver(challenge, nowMs)) return;
     throw refused('CHALLENGE_EXPIRED', 'the challenge is over: ask for another');
   }
 
@@ -116,10 +117,10 @@ export class Login {
     if (used !== undefined) {
       const isRepeated =
         samePublicBytes(used.proof, proof) && Math.abs(nowMs - used.usedAtMs) <= repeatedWithinMs;
-      if (!isRepeated || used.tokenId === null) {
+      if (!isRepeated || used.session === null) {
         throw refused('CHALLENGE_USED', 'the challenge is used: ask for another');
       }
-      return { tokenId: used.tokenId, atMs: used.usedAtMs, isMultiFactor: used.isMultiFactor };
+      return { ...used.session, atMs: used.usedAtMs };
     }
     if (store.isFull(nowMs)) {
       throw new Refused('OVERLOADED', 'too many logins in a minute', { retryable: true });
@@ -136,13 +137,15 @@ export class Login {
       otp === undefined
         ? { outcome: 'accepted' as const, state: user.factor }
         : this.#judged(user, otp, nowMs);
-    const isIn = outcome === 'accepted';
-    const tokenId = isIn ? toBase64Url(crypto.randomBytes(16)) : null;
-    const isMultiFactor = otp !== undefined;
+    const opened: UsedFor = {
+      tokenId: toBase64Url(crypto.randomBytes(16)),
+      endsAtMs: Math.floor((nowMs + sessionLifetimeMs(settings())) / 1_000) * 1_000,
+      isMultiFactor: otp !== undefined,
+    };
+    const session = outcome === 'accepted' ? opened : null;
     const { nonce, expiresAtMs } = challenge;
-    const kept = { nonce, expiresAtMs, proof, usedAtMs: nowMs, tokenId, isMultiFactor };
-    store.use(kept, user.subject, state);
-    if (tokenId !== null) return { tokenId, atMs: nowMs, isMultiFactor };
+    store.use({ nonce, expiresAtMs, proof, usedAtMs: nowMs, session }, user.subject, state);
+    if (session !== null) return { ...session, atMs: nowMs };
     throw outcome === 'locked'
       ? refused('SECOND_FACTOR_LOCKED', 'too many wrong codes: wait')
       : refused('SECOND_FACTOR_INVALID', 'not the code of now, or used already');
@@ -160,10 +163,9 @@ export class Login {
   }
 
   async #sessionOf(subject: string, granted: Granted): Promise<Session> {
-    const { signer, settings } = this.#ports;
-    const lifetimeMs = sessionLifetimeMs(settings());
+    const { signer } = this.#ports;
     const iat = Math.floor(granted.atMs / 1_000);
-    const exp = Math.floor((granted.atMs + lifetimeMs) / 1_000);
+    const exp = granted.endsAtMs / 1_000;
     const claims = {
       iss: sessionToken.issuer,
       sub: subject,

@@ -28,8 +28,8 @@ import type { KeptSettings } from '../service/kept-settings.ts';
 import { capabilitySlot, type Certification } from './certification.ts';
 import type { Entitlements } from './entitlements.ts';
 import type { IdentityView } from './identity-view.ts';
-import { nonceSlot, type Nonces } from './nonces.ts';
-import type { ReplayStore } from './replay-store.ts';
+import { nonceSlot, type Nonces, type NonceVerdict } from './nonces.ts';
+import { capabilityLifetimeMs, type ReplayStore } from './replay-store.ts';
 
 /** What a session is refused with, and the HTTP status. */
 export const sessionStatus = {
@@ -43,8 +43,6 @@ export const sessionStatus = {
   SECOND_FACTOR_REQUIRED: 401,
 } as const;
 export type SessionCode = keyof typeof sessionStatus;
-
-export const capabilityLifetimeMs = 60_000;
 
 const questionLabel = utf8('gyre/v1/introspection');
 
@@ -77,6 +75,8 @@ export interface CapabilityPorts {
   readonly ledger: ExpiryLedger;
 }
 
+type OurNonce = Extract<NonceVerdict, { readonly status: 'ours' }>;
+
 interface Used {
   readonly slot: string;
   readonly version: number;
@@ -102,13 +102,14 @@ export class Capabilities {
   /** @throws Refused with a `SessionCode`, SCOPE_EXCEEDED, SIGNING_FROZEN, CAPABILITY_KEY_UNCERTIFIED */
   async give({ session, scope, audience, count = 1 }: Wanted): Promise<Given> {
     const subject = await this.#subjectOf(session);
-    const { entitlements, signer, certification, clock, ledger } = this.#ports;
+    const { entitlements, signer, certification, clock, ledger, nonces, replays } = this.#ports;
     if (entitlements.missing(subject, scope) !== undefined) {
       throw refused('SCOPE_EXCEEDED', 'the roles of the subject do not give that');
     }
     const { keyId } = signer.primary();
     if (!certification.isCertified(keyId)) throw uncertified();
     const nonceKey = this.#nonceKey();
+    const generation = replays.generation();
     const nowMs = clock.nowMs();
     const iat = Math.floor(nowMs / 1_000);
     const exp = Math.floor((nowMs + capabilityLifetimeMs) / 1_000);
@@ -119,7 +120,7 @@ export class Capabilities {
       ...said,
       iat,
       nbf: iat,
-      jti: this.#ports.nonces.make(nonceKey, said),
+      jti: nonces.make(nonceKey, generation, said),
     }));
     this.#use(nonceKey, 'mac', clock.monotonicMs());
     const tokens = await signer.sign(claims, exp * 1_000);
@@ -130,7 +131,7 @@ export class Capabilities {
   /** Who shows it to `audience` and what for. It is used up. @throws Refused with a `CapabilityCode`, OVERLOADED */
   async take(request: IntrospectionRequest, audience: Audience): Promise<Bearer> {
     const { entitlements } = this.#ports;
-    const { claims, id } = await this.#checked(request.token, audience);
+    const { claims, nonce } = await this.#checked(request.token, audience);
     const scope = claims.scope
       .split(' ')
       .flatMap((name) => allScopes.find((one) => one === name) ?? []);
@@ -139,7 +140,7 @@ export class Capabilities {
     if (entitlements.missing(claims.sub, [wanted]) !== undefined) {
       throw refused('SCOPE_EXCEEDED', 'the roles of the subject do not give that any more');
     }
-    await this.#spend(id, claims, request);
+    await this.#spend(nonce, claims, request);
     return { subject: claims.sub, roles: [...entitlements.rolesOf(claims.sub)], scope };
   }
 
@@ -174,7 +175,7 @@ export class Capabilities {
   async #checked(
     token: string,
     audience: Audience,
-  ): Promise<{ readonly claims: CapabilityClaims; readonly id: Uint8Array }> {
+  ): Promise<{ readonly claims: CapabilityClaims; readonly nonce: OurNonce }> {
     const { certification, clock, keys, nonces } = this.#ports;
     const beganMs = clock.monotonicMs();
     const decoded = decodedToken(token);
@@ -203,7 +204,7 @@ export class Capabilities {
     if (!certification.isCertified(keyId)) throw uncertified();
     this.#use({ slot: nonceSlot, version: nonce.version }, 'verify-mac', beganMs);
     this.#use({ slot: capabilitySlot, version: stored?.version ?? 0 }, 'verify', beganMs);
-    return { claims, id: nonce.id };
+    return { claims, nonce };
   }
 
   /** Counted for what is genuine and in time alone: others cannot keep an old key in use. */
@@ -214,13 +215,14 @@ export class Capabilities {
   }
 
   async #spend(
-    id: Uint8Array,
+    { id, generation }: OurNonce,
     { aud, exp }: CapabilityClaims,
     request: IntrospectionRequest,
   ): Promise<void> {
     const question = this.#questionOf(request, aud);
     const outcome = await this.#ports.replays.spend({
       id,
+      generation,
       expiresAtMs: exp * 1_000,
       ...(question === undefined ? {} : { question }),
     });

@@ -2,7 +2,8 @@
  * Nonces that were used: replay.db. One is on the disk before anybody is told that its capability is
  * good, so that a restart lets none in twice; those that come at the same time share one write. Whether
  * a capability is over is decided in that write. The store has a bound and forgets nothing before its
- * time (used-once.ts): where it is full, further ones are refused.
+ * time, unless the clock went back and all of then is refused (used-once.ts): where it is full, further
+ * ones are refused.
  *
  * Whoever lost the answer asks the same question again a moment later and is no replay.
  */
@@ -11,19 +12,19 @@ import type { DatabaseSync } from 'node:sqlite';
 import { samePublicBytes } from '#shared/crypto/bytes.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import type { Clock } from '#shared/runtime/ports.ts';
-import { UsedOnce } from '../service/used-once.ts';
+import { UsedOnce, type GoodOnce } from '../service/used-once.ts';
 import { openDatabase, transact, translated } from '../sqlite.ts';
 
+export const capabilityLifetimeMs = 60_000;
 export const spentMaxDefault = 200_000;
 /** A question is repeated within that time, also when who asks was started anew, or is a replay. */
 export const repeatedWithinMs = 20_000;
 
 export type SpendOutcome = 'fresh' | 'repeated' | 'replayed' | 'expired' | 'full';
 
-export interface Spending {
+export interface Spending extends GoodOnce {
   /** 16 bytes. */
   readonly id: Uint8Array;
-  readonly expiresAtMs: number;
   /** Digest of all that makes a question the same one; the same spending once more is none. */
   readonly question?: Uint8Array;
 }
@@ -55,7 +56,8 @@ export class ReplayStore {
 
   private constructor(database: DatabaseSync, clock: Clock, spentMax: number) {
     this.#database = database;
-    this.#used = UsedOnce.open(database, { name: 'used_nonces', key: 'id' });
+    const table = { name: 'used_nonces', key: 'id', lifetimeMs: capabilityLifetimeMs };
+    this.#used = UsedOnce.open(database, table);
     this.#clock = clock;
     this.#spentMax = spentMax;
     const row = database.prepare('SELECT count(*) AS count FROM used_nonces').get();
@@ -84,6 +86,13 @@ export class ReplayStore {
     return this.#count;
   }
 
+  /** The generation of capabilities that are made now. @throws AdapterError */
+  generation(): number {
+    const { generation, isRaised } = this.#used.generation(this.#clock.nowMs());
+    if (isRaised) this.#count = 0;
+    return generation;
+  }
+
   /** Uses a nonce up. @throws AdapterError where the disk does not take it: it may be used or not */
   spend(spending: Spending): Promise<SpendOutcome> {
     return new Promise((settle, fail) => {
@@ -105,10 +114,10 @@ export class ReplayStore {
     const nowMs = this.#clock.nowMs();
     try {
       const outcomes = transact(this.#database, 'the used nonces were not kept', () => {
+        if (this.#used.raise(nowMs)) this.#count = 0;
         this.#count -= this.#used.forget(nowMs);
-        const endedMs = this.#used.endedMs(nowMs);
         return waiting.map((each) =>
-          each.expiresAtMs > endedMs ? this.#use(each, nowMs) : 'expired',
+          this.#used.isOver(each, nowMs) ? 'expired' : this.#use(each, nowMs),
         );
       });
       waiting.forEach(({ settle }, index) => settle(outcomes[index] ?? 'full'));

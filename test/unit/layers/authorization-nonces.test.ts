@@ -39,10 +39,10 @@ function primary(): StoredVersion {
 }
 
 test('a nonce is of its form and fits what it was made for alone', () => {
-  const nonce = nonces.make(primary(), said);
+  const nonce = nonces.make(primary(), 5, said);
   const times = { iat: 1, nbf: 1, iss: 'authorization' };
   expect(capabilityClaimsCheck.check({ ...said, ...times, jti: nonce })).toBe(true);
-  expect(nonces.check(nonce, said)).toMatchObject({ status: 'ours', version: 1 });
+  expect(nonces.check(nonce, said)).toMatchObject({ status: 'ours', version: 1, generation: 5 });
   const others = [
     { ...said, sub: 'norb' },
     { ...said, aud: 'phi' as const },
@@ -51,21 +51,24 @@ test('a nonce is of its form and fits what it was made for alone', () => {
   ];
   const refused = { status: 'refused', code: 'CAPABILITY_INVALID' };
   for (const other of others) expect(nonces.check(nonce, other)).toEqual(refused);
-  const [version = '', random = '', mac = ''] = nonce.split('.');
+  const [version = '', generation = '', random = '', mac = ''] = nonce.split('.');
   const own = Buffer.alloc(16).toString('base64url');
-  expect(nonces.check([version, own, mac].join('.'), said)).toEqual(refused);
-  expect(nonces.check([version, random, 'A'.repeat(64)].join('.'), said)).toEqual(refused);
+  expect(nonces.check([version, generation, own, mac].join('.'), said)).toEqual(refused);
+  expect(nonces.check([version, '6', random, mac].join('.'), said)).toEqual(refused);
+  expect(nonces.check([version, generation, random, 'A'.repeat(64)].join('.'), said)).toEqual(
+    refused,
+  );
 });
 
 test('a nonce is taken under its own key, until that is gone', async () => {
-  const before = nonces.make(primary(), said);
+  const before = nonces.make(primary(), 5, said);
   await keys.prepare(nonceSlot, 2);
   const early = keys.store.version(nonceSlot, 2);
   if (early === undefined) throw new Error('there is a prepared key');
   const unknown = { status: 'refused', code: 'CAPABILITY_KEY_UNKNOWN' };
-  expect(nonces.check(nonces.make(early, said), said)).toEqual(unknown);
+  expect(nonces.check(nonces.make(early, 5, said), said)).toEqual(unknown);
   await keys.activate(nonceSlot, 2, utf8('challenge'));
-  const after = nonces.make(primary(), said);
+  const after = nonces.make(primary(), 5, said);
   expect(nonces.check(before, said)).toMatchObject({ status: 'ours', version: 1 });
   expect(nonces.check(after, said)).toMatchObject({ status: 'ours', version: 2 });
   // The version that a nonce names is under its MAC.

@@ -81,11 +81,21 @@ describe('a login', () => {
       client.ask({ method: 'POST', path: '/v1/sessions', body: { ...body, ...other } });
     const [first, again] = [await asked(), await asked()];
     expect(idOf(first)).toBe(idOf(again));
+    expect(claimsOf(again)).toEqual(claimsOf(first));
     expect(codeOf(await asked({ signature: user.sign(nonce) }))).toBe('CHALLENGE_USED');
     expect(codeOf(await asked({ otp: '12345678' }))).toBe('CHALLENGE_USED');
     await identity.stop();
     await identity.start();
     expect(idOf(await asked())).toBe(idOf(first));
+    // The policy lets sessions last for longer, or shorter, by now: not this one.
+    const told = (policyVersion: number, overlapMs: number) => {
+      const policyDigest = String(policyVersion).repeat(64);
+      const body = { ...settings, policyVersion, policyDigest, overlapMs };
+      return done(identity.control, 'POST', '/v1/control/configure', body);
+    };
+    await told(2, 120_000);
+    expect(claimsOf(await asked())).toEqual(claimsOf(first));
+    await told(3, 9_000_000);
     await clock.advance(21_000);
     expect(codeOf(await asked())).toBe('CHALLENGE_USED');
     await identity.stop();
@@ -106,7 +116,7 @@ describe('a login', () => {
         body: { challengeId: id, signature: user.sign(signed), otp },
       });
     const own = new Challenges(crypto, new Secret(crypto.randomBytes(32)));
-    const made = own.give('nora', clock.nowMs());
+    const made = own.give('nora', { nowMs: clock.nowMs(), generation: 0 });
     expect(codeOf(await asked(made.challengeId, made.nonce))).toBe('CHALLENGE_INVALID');
     const changed = challengeId.replace(/.$/, (last) => (last === 'A' ? 'B' : 'A'));
     expect(codeOf(await asked(changed, nonce))).toBe('CHALLENGE_INVALID');
@@ -141,11 +151,11 @@ describe('a login', () => {
     await done(control, 'PUT', '/v1/admin/users/paul', { publicKey });
     expect(codeOf(await login(client, plain))).toBe('SECOND_FACTOR_REQUIRED');
     expect(codeOf(await login(client, plain, { otp: '00000000' }))).toBe('SECOND_FACTOR_INVALID');
-    const lax = { ...settings, policyVersion: 2, policyDigest: '2'.repeat(64), mfaRequired: false };
+    const lax = { ...settings, policyVersion: 4, policyDigest: '4'.repeat(64), mfaRequired: false };
     await done(control, 'POST', '/v1/control/configure', lax);
     const answer = await login(client, plain);
     expect(claimsOf(answer)).toMatchObject({ amr: ['pop'] });
-    const strict = { ...settings, policyVersion: 3, policyDigest: '3'.repeat(64) };
+    const strict = { ...settings, policyVersion: 5, policyDigest: '5'.repeat(64) };
     await done(control, 'POST', '/v1/control/configure', strict);
     expect(codeOf(await login(client, plain))).toBe('SECOND_FACTOR_REQUIRED');
     await done(control, 'DELETE', '/v1/admin/users/paul');
@@ -159,13 +169,13 @@ describe('a login', () => {
       const body = { ...settings, policyVersion, policyDigest, secondFactorMacs };
       return done(control, 'POST', '/v1/control/configure', body);
     };
-    await told(4, ['HMAC-SHA-1']);
+    await told(6, ['HMAC-SHA-1']);
     const otp = await nextCode();
     const { challengeId, nonce } = await challengeFor(client, 'nora');
     const body = { challengeId, signature: user.sign(nonce), otp };
     const asked = () => client.ask({ method: 'POST', path: '/v1/sessions', body });
     expect(codeOf(await asked())).toBe('SECOND_FACTOR_FORBIDDEN');
-    await told(5, ['HMAC-SHA-512']);
+    await told(7, ['HMAC-SHA-512']);
     expect(codeOf(await asked())).toBe('ok');
   });
 

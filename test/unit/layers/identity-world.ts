@@ -81,12 +81,12 @@ export async function startIdentity({ clock = new ManualClock(), log }: WorldOpt
 }
 
 /** Both services, one user with a second factor who is a nurse. */
-export async function startLayers(): Promise<Layers> {
+export async function startLayers(options: Pick<WorldOptions, 'clock'> = {}): Promise<Layers> {
   const lines: string[] = [];
   const note = (fields: unknown, message: string) =>
     void lines.push(JSON.stringify([fields, message]));
   const log: Log = { debug: note, info: note, warn: note, error: note };
-  const { clock, folder, identity } = await startIdentity({ log });
+  const { clock, folder, identity } = await startIdentity({ ...options, log });
   const authorization = await RunningService.start({
     layer: 2,
     open: openAuthorization,

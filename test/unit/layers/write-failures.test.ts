@@ -54,7 +54,7 @@ test('used nonces', async () => {
   const { database, clock, refuse, endMs } = world();
   const store = ReplayStore.open({ database: () => database }, { clock });
   const spend = (first: number) =>
-    store.spend({ id: new Uint8Array(16).fill(first), expiresAtMs: endMs });
+    store.spend({ id: new Uint8Array(16).fill(first), generation: 0, expiresAtMs: endMs });
   expect(await spend(1)).toBe('fresh');
   // The second of two that share a write fails: nobody is told that his is good, none is used up.
   database.exec(`CREATE TRIGGER fault BEFORE INSERT ON used_nonces WHEN NEW.id = x'${'03'.repeat(16)}'
@@ -101,8 +101,7 @@ test('users, and challenges that were used', () => {
     expiresAtMs: endMs,
     proof: crypto.randomBytes(32),
     usedAtMs: clock.nowMs(),
-    tokenId: 'token',
-    isMultiFactor: true,
+    session: { tokenId: 'token', endsAtMs: endMs, isMultiFactor: true },
   };
   const factor = { lastStep: 7, failures: 0, lockedUntilMs: 0 };
   refuse(true);
@@ -117,7 +116,7 @@ test('users, and challenges that were used', () => {
   expect(store.user('nora')).toMatchObject({ hasSecondFactor: true, factor: { lastStep: 0 } });
   refuse(false);
   store.use(used, 'nora', factor);
-  expect(store.usedChallenge(used.nonce)?.tokenId).toBe('token');
+  expect(store.usedChallenge(used.nonce)?.session).toEqual(used.session);
   // A secret that was changed on the disk does not keep its user here.
   database.prepare('UPDATE users SET totp = ?').run(crypto.randomBytes(80));
   store.remove('nora');

@@ -16,7 +16,7 @@ import { Secret } from '#shared/crypto/secret.ts';
 import { AdapterError } from '../adapter.ts';
 import type { KeyStore } from '../embedded/key-store.ts';
 import { transact, translated } from '../sqlite.ts';
-import { rootSlot, type RootKeyPort, type WrappedSecret } from './root-key.ts';
+import { rootSlot, type NewlyWrapped, type RootKeyPort, type WrappedSecret } from './root-key.ts';
 
 export const kekSlot = '4/kek';
 
@@ -32,6 +32,8 @@ const schema = `
     sealed BLOB NOT NULL
   ) STRICT;
 `;
+/** Of shares from before this was noted nobody knows: they count as if they had been. */
+const wasInFile = 'was_in_file INTEGER NOT NULL DEFAULT 1 CHECK (was_in_file IN (0, 1))';
 
 interface StoredShare extends WrappedSecret {
   readonly kekVersion: number;
@@ -54,7 +56,13 @@ export class KekShares {
 
   constructor(options: KekSharesOptions) {
     this.#options = options;
-    transact(options.database, 'the shares cannot be used', () => options.database.exec(schema));
+    const { database } = options;
+    transact(database, 'the shares cannot be used', () => {
+      database.exec(schema);
+      const columns = database.prepare('PRAGMA table_info(kek_shares)').all();
+      if (columns.some(({ name }) => name === 'was_in_file')) return;
+      database.exec(`ALTER TABLE kek_shares ADD COLUMN ${wasInFile}`);
+    });
   }
 
   /** A share for each KEK that is there, none for those that are gone. */
@@ -94,10 +102,14 @@ export class KekShares {
       const context = contextOf(kekVersion, stored.keyId);
       const [wrapped] = await this.#wrapAll([{ share: share.reveal(), context }]);
       invariant(wrapped !== undefined, 'a share was wrapped');
+      const { rootVersion, sealed, byFile } = wrapped;
       kept = transact(database, 'the share was not kept', () => {
         const { changes } = database
-          .prepare('INSERT OR IGNORE INTO kek_shares VALUES (?, ?, ?, ?)')
-          .run(kekVersion, stored.keyId, wrapped.rootVersion, wrapped.sealed);
+          .prepare(
+            `INSERT OR IGNORE INTO kek_shares
+              (kek_version, key_id, root_version, sealed, was_in_file) VALUES (?, ?, ?, ?, ?)`,
+          )
+          .run(kekVersion, stored.keyId, rootVersion, sealed, Number(byFile));
         return changes === 1;
       });
       if (kept) this.#open.set(kekVersion, share);
@@ -150,6 +162,12 @@ export class KekShares {
     return Number(row?.['n'] ?? 0);
   }
 
+  /** Shares that were ever wrapped by a root in a file: with that, an old copy of the disk opens them. */
+  everInFile(): number {
+    const [row] = this.#all('SELECT count(*) AS n FROM kek_shares WHERE was_in_file = 1', []);
+    return Number(row?.['n'] ?? 0);
+  }
+
   /**
    * Wraps what is under another root than the primary one anew: all of it in one transaction, or nothing.
    * Shares that were damaged stay where they are.
@@ -171,13 +189,14 @@ export class KekShares {
       const wrapped = await this.#wrapAll(inputs);
       transact(database, 'the shares were not wrapped anew', () => {
         const update = database.prepare(
-          `UPDATE kek_shares SET root_version = ?, sealed = ?
+          `UPDATE kek_shares SET root_version = ?, sealed = ?, was_in_file = max(was_in_file, ?)
             WHERE kek_version = ? AND root_version = ?`,
         );
-        for (const [index, { rootVersion, sealed }] of wrapped.entries()) {
+        for (const [index, { rootVersion, sealed, byFile }] of wrapped.entries()) {
           const stored = inputs[index]?.stored;
           invariant(stored !== undefined, 'each share was wrapped once');
-          update.run(rootVersion, sealed, stored.kekVersion, stored.rootVersion);
+          const { kekVersion } = stored;
+          update.run(rootVersion, sealed, Number(byFile), kekVersion, stored.rootVersion);
         }
       });
     } finally {
@@ -206,10 +225,10 @@ export class KekShares {
    */
   async #wrapAll(
     inputs: readonly { readonly share: Uint8Array; readonly context: Uint8Array }[],
-  ): Promise<WrappedSecret[]> {
+  ): Promise<NewlyWrapped[]> {
     const { root } = this.#options;
     for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-      const wrapped: WrappedSecret[] = [];
+      const wrapped: NewlyWrapped[] = [];
       for (const { share, context } of inputs) wrapped.push(await root.wrap(share, context));
       const primary = root.primaryVersion();
       if (wrapped.every(({ rootVersion }) => rootVersion === primary)) return wrapped;

@@ -11,7 +11,7 @@ import { TokenError, tokenAdvice } from '#shared/runtime/token/token.ts';
 import { AdapterError } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { KeyCustody, ServicePorts } from '../service/service.ts';
-import type { KekShares } from './kek-shares.ts';
+import { kekSlot, type KekShares } from './kek-shares.ts';
 import { rootSlot, type RootKey } from './root-key.ts';
 import { RootToken } from './root-token.ts';
 
@@ -62,18 +62,29 @@ export async function requireRoot(
   }
 }
 
-/** What operators are told of it. */
-export function custodyOf(root: RootKey, token: RootToken | undefined): KeyCustody {
-  const kind = root.custody();
+/**
+ * What operators are told of it. `token` only where no copy of the disk has the root KEK, nor one from
+ * before a share of a KEK that is there.
+ */
+export function custodyOf(
+  { root, shares }: { readonly root: RootKey; readonly shares: KekShares },
+  token: RootToken | undefined,
+): KeyCustody {
   if (token === undefined) {
-    return { kind, notice: 'in a file: a copy of the disk opens everything' };
+    return { kind: 'file', notice: 'in a file: a copy of the disk opens everything' };
+  }
+  if (root.inFile().length > 0) {
+    return {
+      kind: 'file',
+      notice: `still in a file too: turn ${rootSlot}, then retire the old one`,
+    };
+  }
+  if (shares.everInFile() > 0) {
+    const what = `in a token, but earlier copies of the disk open what ${kekSlot} needs`;
+    return { kind: 'file', notice: `${what}: turn ${kekSlot}, then retire the old one` };
   }
   const { label, notice } = token.describe();
-  if (kind === 'token') return { kind, notice: `in token ${label}, ${notice}` };
-  return {
-    kind,
-    notice: `still in a file too: turn ${rootSlot}, then retire the old one`,
-  };
+  return { kind: 'token', notice: `in token ${label}, ${notice}` };
 }
 
 async function requirePrimary(

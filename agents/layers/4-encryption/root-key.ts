@@ -11,7 +11,6 @@ import type { Clock } from '#shared/runtime/ports.ts';
 import { AdapterError } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import type { StoredVersion } from '../embedded/key-store.ts';
-import type { KeyCustody } from '../service/service.ts';
 import type { RootToken } from './root-token.ts';
 
 export const rootSlot = '4/root-kek';
@@ -22,12 +21,17 @@ export interface WrappedSecret {
   readonly sealed: Uint8Array;
 }
 
+export interface NewlyWrapped extends WrappedSecret {
+  /** By a root KEK in a file: a copy of the disk opens it. */
+  readonly byFile: boolean;
+}
+
 /** All of them fail with AdapterError. */
 export interface RootKeyPort {
   /** The version that wraps. */
   primaryVersion(): number;
   /** Wraps 32 bytes by the primary version, bound to `context`. STATE_CONFLICT while frozen. */
-  wrap(secret: Uint8Array, context: Uint8Array): Promise<WrappedSecret>;
+  wrap(secret: Uint8Array, context: Uint8Array): Promise<NewlyWrapped>;
   /** The secret, to be wiped by the caller. STORE_FAILED where it does not open. */
   unwrap(wrapped: WrappedSecret, context: Uint8Array): Promise<Uint8Array>;
 }
@@ -49,26 +53,21 @@ export class RootKey implements RootKeyPort {
     this.#options = options;
   }
 
-  /** `token` only while no version is in the store: until then a copy of the disk opens it all. */
-  custody(): KeyCustody['kind'] {
-    const { keys } = this.#options;
-    const there = keys.store.versions(rootSlot).filter(({ state }) => state !== 'destroyed');
-    return there.every((stored) => keys.heldElsewhere(stored) !== undefined) ? 'token' : 'file';
+  /** Versions that are in a file still: a copy of the disk has them. */
+  inFile(): StoredVersion[] {
+    return this.#there().filter((stored) => this.#options.keys.heldElsewhere(stored) === undefined);
   }
 
   /** Versions that are in a token. */
   inToken(): StoredVersion[] {
-    const { keys } = this.#options;
-    return keys.store
-      .versions(rootSlot)
-      .filter((stored) => stored.state !== 'destroyed' && keys.heldElsewhere(stored) !== undefined);
+    return this.#there().filter((stored) => this.#options.keys.heldElsewhere(stored) !== undefined);
   }
 
   primaryVersion(): number {
     return this.#primary().version;
   }
 
-  async wrap(secret: Uint8Array, context: Uint8Array): Promise<WrappedSecret> {
+  async wrap(secret: Uint8Array, context: Uint8Array): Promise<NewlyWrapped> {
     const { keys } = this.#options;
     if (keys.store.slot(rootSlot).frozen) {
       throw new AdapterError('STATE_CONFLICT', `${rootSlot} is frozen`);
@@ -81,7 +80,7 @@ export class RootKey implements RootKeyPort {
         ? this.#seal(stored, secret, purpose)
         : await this.#token().wrap(held, secret, purpose),
     );
-    return { rootVersion: stored.version, sealed };
+    return { rootVersion: stored.version, sealed, byFile: held === undefined };
   }
 
   async unwrap({ rootVersion, sealed }: WrappedSecret, context: Uint8Array): Promise<Uint8Array> {
@@ -126,6 +125,11 @@ export class RootKey implements RootKeyPort {
       'SYSTEM_UNREACHABLE',
       `${rootSlot} is in a token, and none is configured`,
     );
+  }
+
+  #there(): StoredVersion[] {
+    const { store } = this.#options.keys;
+    return store.versions(rootSlot).filter(({ state }) => state !== 'destroyed');
   }
 
   #primary(): StoredVersion {

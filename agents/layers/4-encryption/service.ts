@@ -58,7 +58,7 @@ async function openWith(ports: ServicePorts, token: RootToken | undefined): Prom
     const dataKeys = new DataKeys({ keys, store, shares, crypto, clock });
     const objects = new Objects({ dataKeys, store, settings, crypto });
     await requireRoot({ keys, root, shares }, token);
-    const custody = (): KeyCustody => custodyOf(root, token);
+    const custody = (): KeyCustody => custodyOf({ root, shares }, token);
     log.info({ ...custody() }, 'the root KEK is there');
     return serviceOf({
       ports,

@@ -4,12 +4,13 @@
  */
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { heldKeyOf, nameElsewhere } from '#agents/layers/embedded/keys-elsewhere.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import { openKeyToken } from '#shared/runtime/token/key-token.ts';
 import { pinFileOf } from '../../support/root-token.ts';
-import { removeOriginals, softHsm } from '../../support/softhsm.ts';
+import { removeOriginals, softHsm, type SoftHsmForTest } from '../../support/softhsm.ts';
 import { endAll, hasKey, inStore, Layer4, rootSlot, softToken, takeAway } from './layer-4.ts';
 
 const challenge = new Uint8Array([1]);
@@ -24,6 +25,23 @@ async function turn({ adapter }: Layer4, slot: string, version: number): Promise
   expect(await adapter.verify(slot, version)).toEqual({ ok: true });
 }
 
+/** As soon as nothing is under it. */
+async function retireOld(layer: Layer4, slot: string, version: number): Promise<void> {
+  await layer.until(async () => (await layer.adapter.usesLately(slot, version)) === 0);
+  await layer.adapter.retire(slot, version);
+}
+
+/** Made with a root KEK in a file, and started over a token. */
+async function fromFile(hsm: SoftHsmForTest): Promise<Layer4> {
+  const layer = new Layer4();
+  await layer.start();
+  await layer.stop();
+  await layer.start(hsm);
+  return layer;
+}
+
+const copies =
+  'in a token, but earlier copies of the disk open what 4/kek needs: turn 4/kek, then retire the old one';
 const unreachable = { code: 'SYSTEM_UNREACHABLE', retryable: true };
 
 describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
@@ -122,13 +140,61 @@ describe.skipIf('missing' in softHsm)('a root KEK in a token', () => {
     const still = 'still in a file too: turn 4/root-kek, then retire the old one';
     expect(await layer.custody()).toEqual({ kind: 'file', notice: still });
     await turn(layer, root, 2);
-    expect(await layer.custody()).toMatchObject({ kind: 'file' });
-    await layer.until(async () => (await layer.adapter.usesLately(root, 1)) === 0);
-    await layer.adapter.retire(root, 1);
+    expect(await layer.custody()).toEqual({ kind: 'file', notice: still });
+    await retireOld(layer, root, 1);
+    // The share of the KEK is what it was: an old copy of the disk has it, and the root that opens it.
+    expect(await layer.custody()).toEqual({ kind: 'file', notice: copies });
+    await turn(layer, kek, 2);
+    await retireOld(layer, kek, 1);
     expect(await layer.custody()).toMatchObject({ kind: 'token' });
     expect(await layer.key('o')).toBe(made);
     await layer.stop();
     await expect(layer.start()).rejects.toMatchObject({ code: 'TOKEN_NOT_CONFIGURED' });
+  });
+});
+
+describe.skipIf('missing' in softHsm)('a KEK from before the token', () => {
+  test('is one of a turn of both at once, and goes with the next turn', async () => {
+    const hsm = await softToken('root');
+    const layer = await fromFile(hsm);
+    const made = await layer.key('o');
+    for (const slot of [kek, root]) await layer.adapter.prepare(slot, 2);
+    const copy = new Layer4();
+    cpSync(layer.state, copy.state, { recursive: true });
+    for (const slot of [kek, root]) await layer.adapter.activate(slot, 2, challenge);
+    for (const slot of [kek, root]) await retireOld(layer, slot, 1);
+    // Whoever copied the disk before the root was turned has the new KEK and all that it needs.
+    const inCopy = inStore(copy.state, (store) => store.version(kek, 2)?.keyId);
+    expect(inCopy).toBe(inStore(layer.state, (store) => store.primary(kek)?.keyId));
+    expect(await layer.custody()).toEqual({ kind: 'file', notice: copies });
+    await layer.stop();
+    await layer.start(hsm);
+    expect(await layer.custody()).toEqual({ kind: 'file', notice: copies });
+    for (const slot of [kek, root]) await turn(layer, slot, 3);
+    for (const slot of [kek, root]) await retireOld(layer, slot, 2);
+    expect(await layer.custody()).toMatchObject({ kind: 'token' });
+    expect(await layer.key('o')).toBe(made);
+  });
+
+  test('is also one that was under a file for the time of a rollback, or of which it is not known', async () => {
+    const hsm = await softToken('root');
+    const layer = await fromFile(hsm);
+    await turn(layer, root, 2);
+    await turn(layer, kek, 2);
+    await retireOld(layer, kek, 1);
+    await layer.adapter.rollback(root, 1);
+    await turn(layer, root, 3);
+    for (const version of [1, 2]) await retireOld(layer, root, version);
+    expect(await layer.custody()).toEqual({ kind: 'file', notice: copies });
+    await turn(layer, kek, 3);
+    await retireOld(layer, kek, 2);
+    expect(await layer.custody()).toMatchObject({ kind: 'token' });
+    await layer.stop();
+    const database = new DatabaseSync(join(layer.state, 'data-keys.db'));
+    database.exec('ALTER TABLE kek_shares DROP COLUMN was_in_file');
+    database.close();
+    await layer.start(hsm);
+    expect(await layer.custody()).toEqual({ kind: 'file', notice: copies });
   });
 });
 

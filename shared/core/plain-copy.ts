@@ -11,7 +11,8 @@ function copyOf(data: unknown): unknown {
     return data;
   }
   if (Array.isArray(data)) return data.map(copyOf);
-  if (data instanceof Uint8Array) return data.slice();
+  // A Buffer's own `slice` would share its memory.
+  if (data instanceof Uint8Array) return new Uint8Array(data);
   const prototype: unknown = Object.getPrototypeOf(data);
   if (prototype !== Object.prototype && prototype !== null) throw notPlain();
   const copy: Record<string, unknown> = {};

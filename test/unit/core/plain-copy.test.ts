@@ -17,6 +17,14 @@ test('is equal and shares nothing', () => {
   });
 });
 
+test('shares no memory with bytes of another class either', () => {
+  const data = { bytes: Buffer.from([1, 2, 3]) as Uint8Array };
+  const copy = copyData(data);
+  copy.bytes[0] = 9;
+  expect([...data.bytes]).toEqual([1, 2, 3]);
+  expect(copy).toStrictEqual({ bytes: new Uint8Array([9, 2, 3]) });
+});
+
 test.each<[string, unknown]>([
   ['a Map', { a: new Map() }],
   ['a Date', [new Date(0)]],

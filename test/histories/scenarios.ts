@@ -86,7 +86,7 @@ async function healing(): Promise<InMemoryMesh> {
       type: 'healing-action-requested',
       subject: subjectsOf(mesh.world.mesh).healing('self-healing-a'),
       channel: 'layer-7',
-      body: { claim, signature: signClaim(load.adapter(7), crypto, claim) },
+      body: { claim, signature: signClaim(load.adapter(7), { crypto, clock }, claim) },
     });
     const query = { ask: 'request-outcome', request, waitMs: 5_000 } as const;
     return (await mesh.ask(query)) as Outcome;

@@ -62,6 +62,8 @@ function claimOf(actionId: string, layers: LayerNumber[]): HealingClaim {
   return { actionId, anomalies: [anomaly], action };
 }
 
+const signingPorts = () => ({ crypto, clock: mesh.world.clock });
+
 /** In the name of layer 7's agent, as who has stolen it. */
 async function ask(body: HealingActionRequested): Promise<string> {
   const subject = subjectsOf(mesh.world.mesh).healing('self-healing-a');
@@ -153,7 +155,10 @@ describe('where the only agent of a dependent layer was revoked', () => {
     const know = () => mesh.running().every((id) => mesh.trustOf(id).isRevoked(revoked));
     await expect.poll(know).toBe(true);
     const claim = claimOf('heal-1', [layer]);
-    const request = await ask({ claim, signature: signClaim(load.adapter(7), crypto, claim) });
+    const request = await ask({
+      claim,
+      signature: signClaim(load.adapter(7), signingPorts(), claim),
+    });
     const query = { ask: 'request-outcome', request, waitMs: 5_000 } as const;
     expect(await mesh.ask(query)).toMatchObject({ status: 'accepted' });
     const { planId, layers } = await firstRotation();
@@ -172,7 +177,7 @@ describe('a thief of layer 7, with its keys', () => {
     const asked = ([[1], [2], [1, 2], [6], [6, 7], [5], [1, 6]] as LayerNumber[][]).map(
       async (layers, index) => {
         const claim = claimOf(`heal-${index}`, layers);
-        return ask({ claim, signature: signClaim(keys, crypto, claim) });
+        return ask({ claim, signature: signClaim(keys, signingPorts(), claim) });
       },
     );
     const requests = await Promise.all(asked);

@@ -8,7 +8,6 @@
 import { signClaim } from '#agents/layers/7-self-healing/claim-signing.ts';
 import { AdapterError } from '#agents/layers/adapter.ts';
 import type { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
-import { KeyUsage } from '#agents/layers/embedded/key-usage.ts';
 import type { LayerAgent } from '#agents/layers/layer-agent.ts';
 import type { HealingAction, HealingClaim } from '#schemas/healing.ts';
 import { layerNumbers, type LayerNumber } from '#schemas/layers.ts';
@@ -82,9 +81,7 @@ export function askFor({ booted, agent, keys }: HealingAgent, wish: HealingWish)
   };
   const claim: HealingClaim = { actionId: wish.actionId, anomalies: [anomaly], action };
   try {
-    // Its own measurements go by real time, which no world has.
-    const usage = new KeyUsage(clock, 0);
-    const signature = signClaim({ store: keys.store, usage }, crypto, claim);
+    const signature = signClaim(keys, { crypto, clock }, claim);
     const others = layerNumbers.filter((other) => !wish.layers.includes(other));
     const said = wish.isForged ? { ...claim, action: { ...action, layers: others } } : claim;
     agent.requestHealing({ claim: said, signature });

@@ -331,7 +331,7 @@ async function startHealer(
   const healer = new Healer({
     ...booted,
     receiver: new BulkReceiver(booted),
-    sign: embeddedSigning(embedded, booted.crypto),
+    sign: embeddedSigning(embedded, booted),
     gatherMs,
     request: (body) => agent.requestHealing(body),
   });

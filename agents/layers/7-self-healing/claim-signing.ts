@@ -10,18 +10,31 @@ import { compile } from '#schemas/primitives.ts';
 import { fromBase64Url, toBase64Url } from '#shared/crypto/bytes.ts';
 import { healingContext, healingMessage } from '#shared/crypto/healing-signature.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
+import type { Clock } from '#shared/runtime/ports.ts';
 import { AdapterError } from '../adapter.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
+import type { KeyUsage } from '../embedded/key-usage.ts';
 import { publicKeyOf, signWith } from '../embedded/key-kinds.ts';
 import { ServiceError, type ServiceClient } from '../service/service-client.ts';
 import type { SignClaim } from './healer.ts';
 
 const signatureCheck = compile(HealingSignature);
 
+/** The keys, and where their uses are counted. */
+export interface SigningKeys extends Pick<EmbeddedAdapter, 'store'> {
+  readonly usage: Pick<KeyUsage, 'record'>;
+}
+
+/** What signing needs beside the keys; the clock measures how long it takes. */
+export interface SigningPorts {
+  readonly crypto: CryptoProvider;
+  readonly clock: Pick<Clock, 'monotonicMs'>;
+}
+
 /** With the primary key of the slot, and not while it is frozen. @throws AdapterError */
 export function signClaim(
-  { store, usage }: Pick<EmbeddedAdapter, 'store' | 'usage'>,
-  crypto: CryptoProvider,
+  { store, usage }: SigningKeys,
+  { crypto, clock }: SigningPorts,
   claim: HealingClaim,
 ): Signature {
   const primary = store.slot(healingSlot).frozen ? undefined : store.primary(healingSlot);
@@ -29,21 +42,18 @@ export function signClaim(
     throw new AdapterError('STATE_CONFLICT', `${healingSlot} signs nothing at present`);
   }
   const { slot, version, keyId } = primary;
-  const beganMs = performance.now();
+  const beganMs = clock.monotonicMs();
   const signed = store.withKey(primary, (key) => ({
     publicKey: publicKeyOf(key),
     value: signWith(crypto, key, { message: healingMessage(claim), context: healingContext }),
   }));
-  const durationMs = performance.now() - beganMs;
+  const durationMs = clock.monotonicMs() - beganMs;
   usage.record({ slot, version, operation: 'sign', durationMs, failed: false });
   return { version, keyId, ...signed };
 }
 
-export function embeddedSigning(
-  adapter: Pick<EmbeddedAdapter, 'store' | 'usage'>,
-  crypto: CryptoProvider,
-): SignClaim {
-  return async (claim) => signClaim(adapter, crypto, claim);
+export function embeddedSigning(adapter: SigningKeys, ports: SigningPorts): SignClaim {
+  return async (claim) => signClaim(adapter, ports, claim);
 }
 
 /** Where the service signs claims, on its control socket. */

@@ -40,9 +40,9 @@ runLayerAgent({
 });
 
 /** The keys are the agent's own, or its service's. */
-function signingOf({ config, crypto, resolve }: BootedAgent) {
+function signingOf({ config, crypto, clock, resolve }: BootedAgent) {
   if (keys !== undefined) {
-    return { sign: embeddedSigning(keys, crypto), close: (): void => undefined };
+    return { sign: embeddedSigning(keys, { crypto, clock }), close: (): void => undefined };
   }
   const client = new ServiceClient({ socketPath: resolve(config.serviceControlSocket ?? '') });
   return { sign: serviceSigning(client), close: (): void => client.close() };

@@ -100,7 +100,7 @@ function adminRoutes({ ports, keys, register }: Parts): Hono {
     }
     const action = known ?? {
       claim,
-      signature: signClaim(keys, crypto, claim),
+      signature: signClaim(keys, { crypto, clock }, claim),
       signedAtMs: clock.nowMs(),
     };
     if (known === undefined) register.add(action);

@@ -1,14 +1,22 @@
 /** The service of layer 7 over its sockets: claims and their signatures, health of all layers, the list. */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { serviceSigning, signingPath } from '#agents/layers/7-self-healing/claim-signing.ts';
+import {
+  serviceSigning,
+  signClaim,
+  signingPath,
+} from '#agents/layers/7-self-healing/claim-signing.ts';
 import { openService } from '#agents/layers/7-self-healing/service.ts';
 import { AdapterError } from '#agents/layers/adapter.ts';
+import { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
+import type { KeyUse } from '#agents/layers/embedded/key-usage.ts';
 import { healingSlot, type HealingClaim } from '#schemas/healing.ts';
 import { isHealingSigned } from '#shared/crypto/healing-signature.ts';
+import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { capabilityOf, openCapabilityDesk } from '../../support/capability-desk.ts';
 import { RunningService, serviceFolder } from '../../support/layer-service.ts';
 import { crypto } from '../../support/world.ts';
+import { ManualClock } from '../runtime/manual-clock.ts';
 
 let service: RunningService;
 let desk: RunningService;
@@ -124,3 +132,27 @@ it('lists what was signed to whoever may read it, the newest first', async () =>
   expect(body.actions.map(({ claim }) => claim.actionId)).toEqual(['heal-2', 'heal-1']);
   expect(await service.client.ask(right)).toMatchObject({ code: 'NONCE_REPLAYED' });
 });
+
+it('what signing a claim takes is measured by the clock that the agent has', () => {
+  const disk = new SystemDisk(serviceFolder());
+  const clock = new ManualClock();
+  // Of a machine on which each look at the clock takes so long.
+  const slow = { monotonicMs: () => (elapsedMs += 250) };
+  let elapsedMs = 0;
+  const { store, close } = opened(disk, clock);
+  const recorded: KeyUse[] = [];
+  const usage = { record: (use: KeyUse) => void recorded.push(use) };
+  try {
+    signClaim({ store, usage }, { crypto, clock: slow }, claimOf('heal-1'));
+    expect(recorded).toEqual([
+      { slot: healingSlot, version: 1, operation: 'sign', durationMs: 250, failed: false },
+    ]);
+  } finally {
+    close();
+  }
+});
+
+function opened(disk: SystemDisk, clock: ManualClock) {
+  const keys = EmbeddedAdapter.open({ layer: 7, disk, crypto, clock, usageWindowMs: 0 });
+  return { store: keys.store, close: () => keys.close() };
+}

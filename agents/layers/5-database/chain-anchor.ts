@@ -44,7 +44,7 @@ export class ChainAnchor {
     return this.#current;
   }
 
-  /** Whether a chain that ends there can be the one that was seen here. */
+  /** Whether a chain that ends there can be the one that was seen here; beyond it, anything can (chain-end.ts). */
   allows(end: { readonly sequence: number; readonly hash: Uint8Array }): boolean {
     const seen = this.#current;
     if (seen === undefined || end.sequence > seen.sequence) return true;

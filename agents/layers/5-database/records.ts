@@ -11,8 +11,10 @@ import type { Clock } from '#shared/runtime/ports.ts';
 import type { EmbeddedAdapter } from '../embedded/embedded-adapter.ts';
 import { Refused } from '../service/http-app.ts';
 import type { ChainAnchor } from './chain-anchor.ts';
+import type { ChainEnd } from './chain-end.ts';
+import { chainPlaceOf, type ChainPlace } from './chain-place.ts';
 import { columnKeyStatus, columnSlot, type ColumnKeys } from './column-keys.ts';
-import { bytesOf, numberOf, type Database, type Row } from './database.ts';
+import { numberOf, type Database, type Row, type Statements } from './database.ts';
 import type { HeldVersions } from './held-versions.ts';
 import {
   entryOf,
@@ -41,6 +43,7 @@ export const recordStatus = {
   REVISION_CONFLICT: 409,
   RECORD_TAMPERED: 409,
   CHAIN_ROLLED_BACK: 500,
+  CHAIN_BROKEN: 500,
   DATABASE_UNAVAILABLE: 503,
 } as const;
 export type RecordCode = keyof typeof recordStatus;
@@ -79,6 +82,7 @@ export interface RecordsOptions {
   readonly signatures: RecordSignatures;
   readonly held: HeldVersions;
   readonly anchor: ChainAnchor;
+  readonly end: ChainEnd;
   readonly heads: RecordHeads;
   readonly crypto: CryptoProvider;
   readonly clock: Clock;
@@ -246,39 +250,47 @@ export class Records {
   }
 
   async #commit(about: About, write: Write): Promise<Entry | undefined> {
-    const { database, anchor, heads } = this.#options;
+    const { database, anchor, end, heads } = this.#options;
     const { namespace, owner } = about;
-    const entry = await database.transact({ role: 'gyre_rows', namespace, owner }, async (on) => {
-      const [end] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1 FOR UPDATE');
-      const last = {
-        sequence: end === undefined ? -1 : numberOf(end, 'sequence'),
-        hash: end === undefined ? new Uint8Array() : bytesOf(end, 'hash'),
-      };
-      if (!anchor.allows(last)) {
-        throw refused('CHAIN_ROLLED_BACK', 'the database ends before what was committed');
+    for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+      const made = await database.transact({ role: 'gyre_rows', namespace, owner }, (on) =>
+        this.#write(on, about, write),
+      );
+      if (made === undefined) return undefined;
+      if (made !== 'end-unknown') {
+        anchor.note(made);
+        heads.note(made);
+        return made;
       }
-      const latest = await latestOf(on, about);
-      if ((latest === undefined ? 0 : numberOf(latest, 'revision')) !== write.revision - 1) {
-        return undefined;
-      }
-      const made = this.#entryAfter(last, about, write);
-      await insertEntry(on, made);
-      await replaceCells(on, about, write.sealed);
-      await on.rows('UPDATE gyre.chain SET sequence = $1, hash = $2 WHERE one = 1', [
-        made.sequence,
-        made.hash,
-      ]);
-      return made;
-    });
-    if (entry !== undefined) {
-      anchor.note(entry);
-      heads.note(entry);
+      await end.verify();
     }
-    return entry;
+    throw refused('OVERLOADED', 'others write at the end of the chain again and again');
+  }
+
+  async #write(
+    on: Statements,
+    about: About,
+    write: Write,
+  ): Promise<Entry | 'end-unknown' | undefined> {
+    const [row] = await on.rows('SELECT sequence, hash FROM gyre.chain WHERE one = 1 FOR UPDATE');
+    const last = chainPlaceOf(row ?? {});
+    if (!this.#options.end.isKnown(last)) return 'end-unknown';
+    const latest = await latestOf(on, about);
+    if ((latest === undefined ? 0 : numberOf(latest, 'revision')) !== write.revision - 1) {
+      return undefined;
+    }
+    const made = this.#entryAfter(last, about, write);
+    await insertEntry(on, made);
+    await replaceCells(on, about, write.sealed);
+    await on.rows('UPDATE gyre.chain SET sequence = $1, hash = $2 WHERE one = 1', [
+      made.sequence,
+      made.hash,
+    ]);
+    return made;
   }
 
   #entryAfter(
-    last: { readonly sequence: number; readonly hash: Uint8Array },
+    last: ChainPlace,
     about: About,
     { revision, signatureVersion, sealed, isDeleted }: Write,
   ): Entry {

@@ -28,7 +28,8 @@ import {
   type RefusalCounts,
   type ServiceApps,
 } from '../service/http-app.ts';
-import { chainBegin, type ChainCheck, type ChainPlace } from './chain-check.ts';
+import type { ChainCheck } from './chain-check.ts';
+import { chainBegin, type ChainPlace } from './chain-place.ts';
 import type { Entry, RecordKey } from './record-entry.ts';
 import { recordStatus, type RecordCode, type Records, type StoredRecord } from './records.ts';
 
@@ -44,6 +45,8 @@ const status = { ...capabilityStatus, ...recordStatus };
 
 const RecordId = Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._~:@-]{0,127}$' });
 const Owner = Text(256);
+/** Of a cell, whatever somebody made of it. */
+const CellText = Type.String({ maxLength: 4_096 });
 const written = {
   kind: Type.String({ pattern: '^[a-z][a-z0-9-]{0,62}$' }),
   columns: MapOf(Type.String({ pattern: '^[A-Za-z0-9_-]*$', maxLength: columnCharsMax }), {
@@ -71,7 +74,11 @@ const checks = {
   verification: compile(
     StrictObject({
       after: Type.Optional(
-        StrictObject({ sequence: Uint(), hash: Type.String({ pattern: '^[0-9a-f]{96}$' }) }),
+        StrictObject({
+          sequence: Uint(),
+          hash: Type.String({ pattern: '^[0-9a-f]{96}$' }),
+          cell: Type.Optional(Type.Tuple([CellText, CellText, CellText, CellText])),
+        }),
       ),
       limit: Type.Optional(IntegerRange({ min: 1, max: pageMax })),
     }),
@@ -165,10 +172,14 @@ function chainRoutes({ check, log }: DatabaseRoutesOptions, refusals: RefusalCou
   app.post('/chain/verifications', async (context) => {
     const { after, limit = pageMax } = await bodyOf(context, checks.verification);
     const report = await served(() => check.page(placeOf(after), limit));
-    const { last } = report;
+    const { verified, isDone, last, faults, ends, stray } = report;
+    const { sequence, hash, cell } = last;
+    const codes = stray === undefined ? ends : (['CELL_STRAY'] as const);
     return context.json({
-      ...report,
-      last: { sequence: last.sequence, hash: toHex(last.hash) },
+      verified,
+      isDone,
+      last: { sequence, hash: toHex(hash), ...(cell === undefined ? {} : { cell }) },
+      faults: [...faults, ...codes.map((code) => ({ code, sequence }))],
     });
   });
   return app;
@@ -221,12 +232,10 @@ function pageOf(found: readonly ReturnType<typeof shown>[], limit: number) {
 }
 
 function placeOf(
-  after: { readonly sequence: number; readonly hash: string } | undefined,
+  after: (Omit<ChainPlace, 'hash'> & { readonly hash: string }) | undefined,
 ): ChainPlace {
   const hash = fromHex(after?.hash ?? '');
-  return after === undefined || hash === undefined
-    ? chainBegin
-    : { sequence: after.sequence, hash };
+  return after === undefined || hash === undefined ? chainBegin : { ...after, hash };
 }
 
 function idOf(context: Context): string {

@@ -15,6 +15,7 @@ import type { LayerService, OpenService, ServicePorts } from '../service/service
 import { layer, openAdapter } from './adapter.ts';
 import { ChainAnchor } from './chain-anchor.ts';
 import { ChainCheck } from './chain-check.ts';
+import { ChainEnd } from './chain-end.ts';
 import { ChainPass } from './chain-pass.ts';
 import { asStep, ColumnKeys, columnSlot } from './column-keys.ts';
 import type { Database } from './database.ts';
@@ -92,7 +93,8 @@ function serviceOf(
   const held = new HeldVersions();
   const shared = { database, keys, columnKeys, signatures, held, crypto };
   const columns = new RecordColumns({ keys, columnKeys, crypto, clock });
-  const records = new Records({ ...shared, columns, anchor, heads, clock });
+  const end = new ChainEnd({ database, signatures, anchor });
+  const records = new Records({ ...shared, columns, anchor, end, heads, clock });
   const check = new ChainCheck({ database, columns, signatures, anchor, heads, crypto });
   const pass = new ChainPass({ check, heads, disk, clock, log });
   const upkeep = new Upkeep(shared);

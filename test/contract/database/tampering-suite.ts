@@ -2,7 +2,7 @@
  * Attacks on what layer 5 keeps by somebody who can change anything in the database, and has older copies
  * of it: what a read notices, what the pass in the background finds, and how layer 7 hears of it.
  */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { nothingWatched, stepWatch, type Finding } from '#shared/core/anomaly/watch.ts';
@@ -197,6 +197,99 @@ export function tamperingSuite(name: string, open: () => Promise<TestedDatabase>
       await restore(tested, kept);
       expect(await world.text('h-1')).toBe('new');
     });
+
+    const stateFileOf = (file: string) => join(world.service.folder, 'layer-5', file);
+    const isBroken = { code: 'CHAIN_BROKEN', retryable: false };
+
+    test('nothing is signed onto an end that nobody wrote, and writing goes on once it is mended', async () => {
+      await world.put('e-1', { text: 'true' });
+      const kept = await snapshot(tested);
+      const length = await measured('chain-length');
+      const far = `sequence = 9007199254740990, hash = decode(repeat('ab', 48), 'hex')`;
+      const copied = `INSERT INTO gyre.entries
+        SELECT 9007199254740990, namespace, owner, 'e-2', revision, is_deleted, kind, links, commitments,
+          written_at_ms, previous, decode(repeat('ab', 48), 'hex'), signature, signature_version
+        FROM gyre.entries WHERE record_id = 'e-1'`;
+      const next = `UPDATE gyre.chain SET sequence = sequence + 1`;
+      for (const change of [
+        `UPDATE gyre.chain SET ${far}`,
+        `UPDATE gyre.chain SET ${far}; ${copied}`,
+        next,
+      ]) {
+        for (const text of change.split(';')) await tested.thief(text);
+        for (const id of ['e-3', 'e-1']) {
+          expect([change, await world.put(id, { text: 'x' })]).toMatchObject([change, isBroken]);
+        }
+        expect(await measured('chain-length')).toBe(length);
+        await world.service.stop();
+        await world.service.start();
+        expect([change, await world.put('e-3', { text: 'x' })]).toMatchObject([change, isBroken]);
+        await restore(tested, kept);
+        expect((await world.put('e-1', { text: 'true' })).status).toBe('done');
+      }
+      const answer = await world.put('e-3', { text: 'x' });
+      expect(answer).toMatchObject({ body: { sequence: length + 1 } });
+      expect(await world.faults()).toEqual([]);
+    });
+
+    test('what was committed beyond the anchor is verified before anything is signed onto it', async () => {
+      const file = stateFileOf('chain-anchor.json');
+      await world.service.stop();
+      const before = readFileSync(file);
+      await world.service.start();
+      for (let count = 0; count < 70; count += 1) await world.put(`v-${count}`, { text: 'x' });
+      const kept = await snapshot(tested);
+      for (const change of [
+        `kind = 'other' WHERE record_id = 'v-3'`,
+        `signature = (SELECT signature FROM gyre.entries WHERE sequence = 1) WHERE record_id = 'v-68'`,
+      ]) {
+        await world.service.stop();
+        writeFileSync(file, before);
+        await world.service.start();
+        await tested.thief(`UPDATE gyre.entries SET ${change}`);
+        expect([change, await world.put('v-x', { text: 'x' })]).toMatchObject([change, isBroken]);
+        await restore(tested, kept);
+      }
+      await world.service.stop();
+      writeFileSync(file, before);
+      await world.service.start();
+      expect((await world.put('v-70', { text: 'x' })).status).toBe('done');
+      expect(await world.faults()).toEqual([]);
+    });
+
+    test.each([
+      [
+        'a cell without an entry',
+        `INSERT INTO gyre.cells VALUES ('layer-6', 'ann', 'ghost', 'text', 1, '\\x00')`,
+        `DELETE FROM gyre.cells WHERE record_id = 'ghost'`,
+      ],
+      [
+        'an end that is said to be elsewhere',
+        `UPDATE gyre.chain SET hash = decode(repeat('ab', 48), 'hex')`,
+        '',
+      ],
+    ])(
+      '%s stands whatever is written meanwhile, and after a restart',
+      async (what, change, mend) => {
+        await faultsStand(0);
+        const kept = await snapshot(tested);
+        await tested.thief(change);
+        await nextPass();
+        await faultsStand(1);
+        if (mend !== '') {
+          expect((await world.put('w-1', { text: what })).status).toBe('done');
+        }
+        await world.service.stop();
+        await world.service.start();
+        const found = await measured('integrity-faults');
+        await world.until(async () => (await measured('integrity-faults')) > found + 2, 1_000);
+        expect(await measured('chain-faults')).toBe(1);
+        if (mend === '') await restore(tested, kept);
+        else await tested.thief(mend);
+        await world.until(async () => (await measured('chain-faults')) === 0, 1_000);
+        expect(await world.faults()).toEqual([]);
+      },
+    );
 
     test('layer 7 finds it: nothing in passes over a sound chain, an action for what was altered', async () => {
       await faultsStand(0);

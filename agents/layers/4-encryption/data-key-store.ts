@@ -32,6 +32,21 @@ export interface StoredDataKey extends ObjectName, WrappedDataKey {
   readonly salt: Uint8Array | undefined;
 }
 
+/** Objects that there can be, of about 1.8 kB each. Each layer has room of its own. */
+export interface ObjectLimits {
+  readonly perSubject: number;
+  readonly ofAllSubjects: number;
+  readonly perLayer: number;
+}
+
+export const objectLimits: ObjectLimits = {
+  perSubject: 50_000,
+  ofAllSubjects: 500_000,
+  perLayer: 50_000,
+};
+/** Owners whose number of objects is remembered. */
+const countedMax = 1_000;
+
 const schema = `
   CREATE TABLE IF NOT EXISTS data_keys (
     owner TEXT NOT NULL,
@@ -50,11 +65,20 @@ const schema = `
 
 export class DataKeyStore {
   readonly #database: DatabaseSync;
+  readonly #limits: ObjectLimits;
+  /** Objects by owner, of some; nobody else writes here. */
+  readonly #counts = new Map<string, number>();
+  #ofAllSubjects: number;
 
   /** @throws AdapterError */
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, limits: ObjectLimits = objectLimits) {
     this.#database = database;
+    this.#limits = limits;
     this.transact('the data keys cannot be used', () => database.exec(schema));
+    this.#ofAllSubjects = this.#count(
+      `SELECT count(*) AS n FROM data_keys WHERE owner >= 'subject:' AND owner < 'subject;'`,
+      [],
+    );
     // Of a version that kept the data keys of all layers under one empty name.
     if (this.#count(`SELECT count(*) AS n FROM data_keys WHERE owner = ''`, []) === 0) return;
     const what =
@@ -67,13 +91,25 @@ export class DataKeyStore {
     return this.#all(`SELECT * FROM data_keys ${where}`, [owner, objectId]).map(dataKeyOf)[0];
   }
 
+  /** Whether its owner may have one more; what subjects have takes no room from a layer. */
+  hasRoomFor({ owner }: ObjectName): boolean {
+    const { perSubject, ofAllSubjects, perLayer } = this.#limits;
+    const owned = this.#countOf(owner);
+    if (!isSubject(owner)) return owned < perLayer;
+    return owned < perSubject && this.#ofAllSubjects < ofAllSubjects;
+  }
+
+  /** For whom there is room. */
   add(key: StoredDataKey, atMs: number): void {
-    this.#run(
-      `INSERT INTO data_keys
-        (owner, object_id, place, kek_version, capsule, wrapped, created_at_ms)
-        VALUES (?, ?, ?, ?, ?, ?, ?)`,
-      [key.owner, key.objectId, key.place, key.kekVersion, key.capsule, key.wrapped, atMs],
+    this.transact('the data key was not kept', () =>
+      this.#run(
+        `INSERT INTO data_keys
+          (owner, object_id, place, kek_version, capsule, wrapped, created_at_ms)
+          VALUES (?, ?, ?, ?, ?, ?, ?)`,
+        [key.owner, key.objectId, key.place, key.kekVersion, key.capsule, key.wrapped, atMs],
+      ),
     );
+    this.#changeCount(key.owner, 1);
   }
 
   /** Notes what was sealed under the key; false where that was something else. */
@@ -128,6 +164,7 @@ export class DataKeyStore {
       const where = 'WHERE owner = ? AND object_id = ?';
       return this.#run(`DELETE FROM data_keys ${where}`, [owner, objectId]);
     });
+    this.#changeCount(owner, -changes);
     const [row] = this.#all('PRAGMA wal_checkpoint(TRUNCATE)', []);
     if (row?.['busy'] === 0) return changes > 0;
     throw new AdapterError('STORE_FAILED', 'destroyed bytes are still in the write-ahead log', {
@@ -143,6 +180,21 @@ export class DataKeyStore {
     if (this.#database.isOpen) this.#database.close();
   }
 
+  #countOf(owner: string): number {
+    const known = this.#counts.get(owner);
+    if (known !== undefined) return known;
+    if (this.#counts.size >= countedMax) this.#counts.clear();
+    const counted = this.#count('SELECT count(*) AS n FROM data_keys WHERE owner = ?', [owner]);
+    this.#counts.set(owner, counted);
+    return counted;
+  }
+
+  #changeCount(owner: string, by: number): void {
+    const known = this.#counts.get(owner);
+    if (known !== undefined) this.#counts.set(owner, known + by);
+    if (isSubject(owner)) this.#ofAllSubjects += by;
+  }
+
   #count(sql: string, values: readonly SQLInputValue[]): number {
     return Number(this.#all(sql, values)[0]?.['n'] ?? 0);
   }
@@ -156,6 +208,10 @@ export class DataKeyStore {
   #run(sql: string, values: readonly SQLInputValue[]): number {
     return Number(this.#database.prepare(sql).run(...values).changes);
   }
+}
+
+function isSubject(owner: string): boolean {
+  return owner.startsWith('subject:');
 }
 
 function dataKeyOf(row: Record<string, SQLOutputValue>): StoredDataKey {

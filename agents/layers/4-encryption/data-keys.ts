@@ -27,13 +27,14 @@ export const batchKeys = 32;
 /** The primary KEK may change while its share is opened; it does not do so again and again. */
 const attemptsMax = 8;
 
-/** 404: nothing; 409: something else; 423: not while it is frozen. */
+/** 404: nothing; 409: something else; 423: not while it is frozen; 507: no room. */
 export const dataKeyStatus = {
   OBJECT_UNKNOWN: 404,
   CONTEXT_MISMATCH: 409,
   DATA_KEY_USED: 409,
   DATA_KEY_DAMAGED: 409,
   SLOT_FROZEN: 423,
+  STORE_FULL: 507,
 } as const;
 export type DataKeyCode = keyof typeof dataKeyStatus;
 
@@ -74,13 +75,14 @@ export class DataKeys {
       const share = await shares.open(primary.version);
       // From here on nothing else runs: the KEK is primary still, and the object is still without.
       if (this.#primary().version !== primary.version || store.find(object) !== undefined) continue;
+      if (!store.hasRoomFor(object)) {
+        throw new Refused<DataKeyCode>('STORE_FULL', 'there is no room for another object');
+      }
       const key = this.#options.crypto.randomBytes(dataKeyBytes);
       const place = this.#placeOf(object);
       const wrapped = this.#wrap(key, { kek: primary, share: share.reveal(), place });
       const { owner, objectId } = object;
-      store.transact('the data key was not kept', () =>
-        store.add({ owner, objectId, place, salt: undefined, ...wrapped }, clock.nowMs()),
-      );
+      store.add({ owner, objectId, place, salt: undefined, ...wrapped }, clock.nowMs());
       return { key, kekVersion: primary.version };
     }
     throw new Refused('OVERLOADED', 'the key changes again and again', { retryable: true });

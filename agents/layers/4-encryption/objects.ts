@@ -9,7 +9,7 @@ import { utf8 } from '#shared/crypto/bytes.ts';
 import { Refused } from '../service/http-app.ts';
 import type { KeptSettings } from '../service/kept-settings.ts';
 import { openObject, sealObject } from '../service/sealed-object.ts';
-import type { DataKeyStore } from './data-key-store.ts';
+import type { DataKeyStore, ObjectName } from './data-key-store.ts';
 import {
   dataKeyBits,
   dataKeyStatus,
@@ -73,6 +73,11 @@ export class Objects {
       key.fill(0);
     }
     throw new Refused<ObjectCode>('CIPHERTEXT_INVALID', 'this is not what was sealed');
+  }
+
+  /** Nothing opens the object once this returns, or it is none; its name is free again. @throws AdapterError */
+  remove(name: ObjectName): void {
+    this.#options.store.shred(name);
   }
 
   /** What the policy asks of AES keys. @throws Refused KEY_TOO_SHORT */

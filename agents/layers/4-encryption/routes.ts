@@ -1,7 +1,7 @@
 /** What layer 4 may be asked: with a capability on its service socket, for data keys on a layer's own. */
 
 import { randomUUID } from 'node:crypto';
-import type { Hono } from 'hono';
+import type { Context, Hono } from 'hono';
 import type { LayerNumber } from '#schemas/layers.ts';
 import { Base64Url, IntegerRange, StrictObject, Type, compile } from '#schemas/primitives.ts';
 import { fromBase64Url, toBase64Url } from '#shared/crypto/bytes.ts';
@@ -19,7 +19,6 @@ import {
   type ServiceApps,
 } from '../service/http-app.ts';
 import type { Log } from '#shared/runtime/ports.ts';
-import type { DataKeyStore } from './data-key-store.ts';
 import type { DataKeys } from './data-keys.ts';
 import { objectStatus, type ObjectCode, type Objects } from './objects.ts';
 
@@ -52,7 +51,6 @@ const checks = {
 
 export interface EncryptionRoutesOptions {
   readonly dataKeys: DataKeys;
-  readonly store: DataKeyStore;
   readonly objects: Objects;
   readonly desk: CapabilityDesk;
   readonly health: () => unknown;
@@ -81,6 +79,11 @@ export function encryptionRoutes(options: EncryptionRoutesOptions): ServiceApps 
     const plaintext = await objects.decrypt(object, bytesOf(asked.ciphertext));
     return context.json({ objectId, plaintext: toBase64Url(plaintext) });
   });
+  app.delete('/v1/objects/:objectId{.+}', async (context) => {
+    const { subject } = await requireCapability(context, desk, scope);
+    objects.remove({ owner: ownerOf(subject), ...nameOf(context) });
+    return context.json({});
+  });
   return { app, refusals, peerRoutes: { 5: dataKeyRoutes(options, refusals, 5) } };
 }
 
@@ -90,7 +93,7 @@ function dataKeyRoutes(
   refusals: RefusalCounts,
   peer: LayerNumber,
 ): Hono {
-  const { dataKeys, store, objects, log } = options;
+  const { dataKeys, objects, log } = options;
   const owner = `layer:${peer}`;
   const { app } = serviceApp<CapabilityCode | ObjectCode>({ log, status, bodyBytesMax, refusals });
   app.post('/internal/v1/data-keys', async (context) => {
@@ -105,12 +108,17 @@ function dataKeyRoutes(
     return context.json({ objectId: object.objectId, key: revealed(key), kekVersion });
   });
   app.delete('/internal/v1/data-keys/:objectId{.+}', (context) => {
-    const name = { objectId: context.req.param('objectId') };
-    if (!checks.objectId.check(name)) throw new Refused('REQUEST_MALFORMED', 'no such name');
-    store.shred({ owner, ...name });
+    objects.remove({ owner, ...nameOf(context) });
     return context.json({});
   });
   return app;
+}
+
+/** Of the path. @throws Refused REQUEST_MALFORMED */
+function nameOf(context: Context): { readonly objectId: string } {
+  const name = { objectId: context.req.param('objectId') };
+  if (checks.objectId.check(name)) return name;
+  throw new Refused('REQUEST_MALFORMED', 'no such name');
 }
 
 /** Never that of a layer. */

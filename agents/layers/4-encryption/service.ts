@@ -115,7 +115,6 @@ function serviceOf(parts: Parts): LayerService {
   };
   const { app, refusals, peerRoutes } = encryptionRoutes({
     dataKeys,
-    store,
     objects,
     desk: { authorization: () => ports.peer(2) },
     health: () => healthOf(layer, keys, settings),

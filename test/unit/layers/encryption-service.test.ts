@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
 import { openService } from '#agents/layers/4-encryption/service.ts';
+import { DataKeyStore, objectLimits } from '#agents/layers/4-encryption/data-key-store.ts';
 import { batchKeys } from '#agents/layers/4-encryption/data-keys.ts';
 import type { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { strictSettings } from '#agents/layers/service/kept-settings.ts';
@@ -121,6 +122,65 @@ test('objects are sealed once, opened by their owner, and by a capability that w
   expect(await ask('decrypt', { ...object, objectId: 'o-2', ciphertext })).toMatchObject({
     code: 'OBJECT_UNKNOWN',
   });
+});
+
+test('a subject fills his own room and no other; what he destroys makes room again', async () => {
+  const { service } = await world();
+  const asked = (subject: string) => ({ headers: capabilityOf(subject, 'encryption:use') });
+  const encrypt = (subject: string, objectId?: string) =>
+    service.client.ask({
+      method: 'POST',
+      path: '/v1/objects/encrypt',
+      ...asked(subject),
+      body: { ...(objectId === undefined ? {} : { objectId }), context: '', plaintext: '' },
+    });
+  const destroy = (subject: string, path: string) =>
+    service.client.ask({ method: 'DELETE', path: `/v1/objects/${path}`, ...asked(subject) });
+  await service.stop();
+  const database = new DatabaseSync(join(service.folder, 'layer-4', 'data-keys.db'));
+  database.exec(`
+    WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${objectLimits.perSubject - 1})
+    INSERT INTO data_keys (owner, object_id, place, kek_version, capsule, wrapped, created_at_ms)
+      SELECT 'subject:eve', 'o-' || i, x'', 1, x'', x'', 0 FROM n`);
+  database.close();
+  await service.start();
+  const last = await encrypt('eve', 'a/last');
+  expect(last.status).toBe('done');
+  expect(await encrypt('eve')).toMatchObject({ status: 'refused', code: 'STORE_FULL' });
+  expect(await encrypt('eve', 'a/last')).toEqual(last);
+  expect((await encrypt('ann', 'o-1')).status).toBe('done');
+  expect((await dataKey(service, 'o-1')).key).toEqual(expect.any(String));
+  // Only one's own: what is another's is not told from what is not there.
+  expect((await destroy('bob', 'a%2Flast')).status).toBe('done');
+  expect(await encrypt('eve')).toMatchObject({ code: 'STORE_FULL' });
+  expect((await destroy('eve', 'a%2Flast')).status).toBe('done');
+  expect((await destroy('eve', 'a%2Flast')).status).toBe('done');
+  expect(await encrypt('eve', 'a/last')).not.toEqual(last);
+  expect(await encrypt('eve')).toMatchObject({ code: 'STORE_FULL' });
+  const without = { method: 'DELETE', path: '/v1/objects/o-1' } as const;
+  expect(await service.client.ask(without)).toMatchObject({ code: 'CAPABILITY_MISSING' });
+  expect(await destroy('eve', '%20')).toMatchObject({ code: 'REQUEST_MALFORMED' });
+});
+
+test('all subjects together leave the room of the layers alone, also after a new start', () => {
+  const database = new DatabaseSync(':memory:');
+  const limits = { perSubject: 2, ofAllSubjects: 3, perLayer: 1 };
+  let store = new DataKeyStore(database, limits);
+  const bytes = new Uint8Array(32);
+  const key = { kekVersion: 1, capsule: bytes, wrapped: bytes, place: bytes, salt: undefined };
+  const isKept = (owner: string, objectId: string): boolean => {
+    if (!store.hasRoomFor({ owner, objectId })) return false;
+    store.add({ owner, objectId, ...key }, 0);
+    return true;
+  };
+  expect(['a', 'b', 'c'].map((id) => isKept('subject:ann', id))).toEqual([true, true, false]);
+  expect(['a', 'b'].map((id) => isKept('subject:bob', id))).toEqual([true, false]);
+  store = new DataKeyStore(database, limits);
+  expect(isKept('subject:bob', 'b')).toBe(false);
+  expect(['a', 'b'].map((id) => isKept('layer:5', id))).toEqual([true, false]);
+  expect(isKept('layer:6', 'a')).toBe(true);
+  for (let times = 0; times < 2; times += 1) store.shred({ owner: 'subject:ann', objectId: 'a' });
+  expect(['b', 'c'].map((id) => isKept('subject:bob', id))).toEqual([true, false]);
 });
 
 test('the policy says how long keys are at the least', async () => {

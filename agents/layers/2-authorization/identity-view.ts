@@ -4,9 +4,11 @@
  * layer 1 does not answer, the last good answer holds; it is kept on the disk and outlives this process.
  *
  * Where a key was prepared and turned within those two seconds, or is made up, layer 1 is asked: twenty
- * times a second at the most, one question for all who came before it was sent. So nobody holds a
- * connection for long, and who shows a key that is known waits for nothing. A session is refused only
- * where layer 1 has said that there is no such key.
+ * times a second at the most, one question for all who came before it was sent. Whoever shows a key that
+ * is known waits for nothing. Others wait for less than a second, whatever layer 1 and its client do; for
+ * so many keys at once, and while layer 1 is silent so many in all, that most of layer 3's connections
+ * stay free. A key that layer 1 has said not to have is not asked for again for a moment: nobody can show
+ * a key before layer 1 names it. A session is refused only where layer 1 has said that there is no such key.
  */
 
 import { AkpKey, IdentityKey, identityKeysCheck, keySetCheck } from '#schemas/identity.ts';
@@ -23,8 +25,13 @@ import { storedJson } from '../service/stored-json.ts';
 
 const file = 'identity-keys.json';
 const refreshGapMs = 50;
-/** Requests that wait for a key that may come: 12 MB of bodies, and three connections of four. */
-export const waitingMax = 384;
+/** Unknown keys that are waited for at once; and requests that wait while layer 1 is silent. */
+export const waitingMax = 64;
+/** How long a request waits for a key that may come; of real time, as the answers of layer 1 are. */
+export const waitMsMax = 900;
+/** For how long a key is none once layer 1 has said so. */
+const absentMs = 1_000;
+const absentMax = 1_024;
 const keysMax = 64;
 
 const Kept = StrictObject({
@@ -57,7 +64,13 @@ export class IdentityView {
   #asking: Promise<void> | undefined;
   /** Whether layer 1 answered the question that is not sent yet: whoever comes now shares it. */
   #next: Promise<boolean> | undefined;
-  #waiting = 0;
+  /** How many wait for each key. */
+  readonly #waiting = new Map<string, number>();
+  #waitingInAll = 0;
+  /** Whether the last question was not answered, or not in time. */
+  #isSilent = false;
+  /** Keys that layer 1 said not to have, and when; the oldest first. */
+  readonly #absent = new Map<string, number>();
   /** What the disk holds, as far as is known. */
   #keptText: string | undefined;
 
@@ -84,16 +97,28 @@ export class IdentityView {
    */
   async sessionKey(keyId: string): Promise<AkpKey | undefined> {
     const known = this.#sessionKey(keyId);
-    if (known !== undefined) return known;
-    if (this.#waiting >= waitingMax) throw pending('too many sessions wait for their key');
-    this.#waiting += 1;
+    if (known !== undefined || this.#isAbsent(keyId)) return known;
+    const waiting = this.#waiting.get(keyId) ?? 0;
+    const hasRoom = waiting > 0 || this.#waiting.size < waitingMax;
+    if (!hasRoom || (this.#isSilent && this.#waitingInAll >= waitingMax)) {
+      throw pending('too many sessions wait for their key');
+    }
+    this.#waiting.set(keyId, waiting + 1);
+    this.#waitingInAll += 1;
     try {
-      const isAnswered = await (this.#next ??= this.#askNext());
+      const isAnswered = await inTime((this.#next ??= this.#askNext()), waitMsMax);
       const found = this.#sessionKey(keyId);
-      if (found === undefined && !isAnswered) throw pending('layer 1 does not answer');
+      if (found === undefined && isAnswered !== true) {
+        this.#isSilent = true;
+        throw pending('layer 1 does not answer');
+      }
+      if (found === undefined) this.#noteAbsent(keyId);
       return found;
     } finally {
-      this.#waiting -= 1;
+      this.#waitingInAll -= 1;
+      const left = (this.#waiting.get(keyId) ?? 1) - 1;
+      if (left > 0) this.#waiting.set(keyId, left);
+      else this.#waiting.delete(keyId);
     }
   }
 
@@ -107,6 +132,18 @@ export class IdentityView {
 
   #sessionKey(keyId: string): AkpKey | undefined {
     return this.#known.session.find(({ kid }) => kid === keyId);
+  }
+
+  #isAbsent(keyId: string): boolean {
+    const atMs = this.#absent.get(keyId);
+    return atMs !== undefined && this.#ports.clock.monotonicMs() - atMs < absentMs;
+  }
+
+  #noteAbsent(keyId: string): void {
+    this.#absent.delete(keyId);
+    const [oldest] = this.#absent.keys();
+    if (oldest !== undefined && this.#absent.size >= absentMax) this.#absent.delete(oldest);
+    this.#absent.set(keyId, this.#ports.clock.monotonicMs());
   }
 
   /** A question that is sent after all who wait for it have come; false where layer 1 is silent. */
@@ -141,10 +178,15 @@ export class IdentityView {
   async #ask(): Promise<void> {
     const { clock, peer, crypto, disk } = this.#ports;
     this.#askedAtMs = clock.monotonicMs();
-    const [session, identity] = await Promise.all([
+    const answers = Promise.all([
       answerOf(peer(), '/v1/jwks', keySetCheck),
       answerOf(peer(), '/v1/identity-keys', identityKeysCheck),
     ]);
+    answers.then(
+      () => (this.#isSilent = false),
+      () => (this.#isSilent = true),
+    );
+    const [session, identity] = await answers;
     const isNamed = (text: string, keyId: string): boolean => {
       const bytes = fromBase64Url(text);
       return bytes !== undefined && isNamedAs(crypto, bytes, keyId);
@@ -180,6 +222,22 @@ async function answerOf<Answer>(
   const answer = await peer.ask({ method: 'GET', path });
   if (answer.status === 'done' && check.check(answer.body)) return answer.body;
   throw new ServiceError('ANSWER_MALFORMED', 'layer 1 gave no valid answer');
+}
+
+/** What comes of it, or undefined where nothing has by then. */
+async function inTime<Result>(
+  work: Promise<Result>,
+  timeoutMs: number,
+): Promise<Result | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), timeoutMs);
+  });
+  try {
+    return await Promise.race([work, over]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** What is damaged is as good as nothing: layer 1 is asked again. */

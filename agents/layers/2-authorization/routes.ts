@@ -12,7 +12,7 @@ import type { KeptSettings } from '../service/kept-settings.ts';
 import { akpKeyOf, signingStatus } from '../service/token-signer.ts';
 import { sessionStatus, type Capabilities } from './capabilities.ts';
 import { capabilitySlot, type Certification } from './certification.ts';
-import { identityStatus, waitingMax } from './identity-view.ts';
+import { identityStatus } from './identity-view.ts';
 
 const status = {
   ...capabilityStatus,
@@ -22,8 +22,8 @@ const status = {
 } as const;
 /** A token and little else. */
 const bodyBytesMax = 32 * 1024;
-/** Requests that wait for a key of layer 1 leave room to all others. */
-const inFlightMax = waitingMax + 128;
+/** Twice as many as layer 3 sends at once. */
+const inFlightMax = 512;
 
 export interface AuthorizationRoutes {
   readonly log: Log;

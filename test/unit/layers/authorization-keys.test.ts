@@ -8,11 +8,17 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { Hono } from 'hono';
 import { decodeProtectedHeader } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { IdentityView, waitingMax } from '#agents/layers/2-authorization/identity-view.ts';
+import {
+  IdentityView,
+  waitingMax,
+  waitMsMax,
+} from '#agents/layers/2-authorization/identity-view.ts';
+import { GuardedClient } from '#agents/layers/service/circuit-breaker.ts';
 import { ServiceClient } from '#agents/layers/service/service-client.ts';
 import { SocketServer } from '#agents/layers/service/socket-server.ts';
 import { sessionCheck, type AkpKey } from '#schemas/identity.ts';
 import { toBase64Url, toHex, utf8 } from '#shared/crypto/bytes.ts';
+import { systemClock } from '#shared/runtime/system.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { serviceFolder } from '../../support/layer-service.ts';
 import { crypto } from '../../support/world.ts';
@@ -42,7 +48,7 @@ describe('a session key', () => {
       await done(control, 'POST', '/v1/control/configure', { ...settings, ...lax });
     }
     const socketPath = join(layers.authorization.folder, '2.service.sock');
-    crowd = new ServiceClient({ socketPath, socketsMax: waitingMax + 120, timeoutMs: 30_000 });
+    crowd = new ServiceClient({ socketPath, socketsMax: 256, timeoutMs: 30_000 });
   });
   afterAll(async () => {
     crowd.close();
@@ -59,35 +65,31 @@ describe('a session key', () => {
     return crowd.ask({ method: 'POST', path: '/v1/capabilities', body });
   };
   const given = async (token: string) => codeOf(await asked(token));
-  /** Requests at once, as fast as connections are taken; the codes so far. */
-  const flood = async (count: number, token: () => string) => {
+  /** Requests at once, over as many connections as layer 3 has; the codes so far. */
+  const flood = (count: number, token: () => string) => {
     const codes: string[] = [];
-    const all: Promise<unknown>[] = [];
-    for (let sent = 0; sent < count; sent += 1) {
-      all.push(given(token()).then((code) => codes.push(code)));
-      if (sent % 100 === 99) await pause(5);
-    }
+    const all = Array.from({ length: count }, () =>
+      given(token()).then((code) => codes.push(code)),
+    );
     return { codes, all: Promise.all(all) };
+  };
+  /** The clock goes on as time does until all has come. */
+  const passing = async <Result>(work: Promise<Result>): Promise<Result> => {
+    let isOver = false;
+    const settled = work.finally(() => {
+      isOver = true;
+    });
+    while (!isOver) {
+      await pause(5);
+      await layers.clock.advance(10);
+    }
+    return await settled;
   };
   /** Signed by nobody, under a key that nobody has. */
   const madeUp = (token: string): string => {
     const header = { ...decodeProtectedHeader(token), kid: toHex(crypto.randomBytes(32)) };
     return [toBase64Url(utf8(JSON.stringify(header))), ...token.split('.').slice(1)].join('.');
   };
-  /** Layer 1 has been asked a moment ago: whoever needs an answer waits from here on. */
-  const justAsked = async (token: string): Promise<void> => {
-    let isAnswered = false;
-    const answer = given(madeUp(token)).finally(() => {
-      isAnswered = true;
-    });
-    // Time stands still from the question to the answer.
-    for (let tries = 0; !isAnswered; tries += 1) {
-      if (tries % 500 === 0) await layers.clock.advance(50);
-      await pause(2);
-    }
-    expect(await answer).toBe('SESSION_KEY_UNKNOWN');
-  };
-
   test('is known from when it is prepared, and its first token needs nobody', async () => {
     const { clock, identity, authorization } = layers;
     const adapter = await identity.adapter();
@@ -105,42 +107,57 @@ describe('a session key', () => {
   });
 
   test('that signs at once: all its first tokens are good, made-up ones beside them or not', async () => {
-    const { clock, identity } = layers;
+    const { identity } = layers;
     const old = await session();
-    await justAsked(old);
     const adapter = await identity.adapter();
     await adapter.prepare(slot, 3);
     await adapter.activate(slot, 3, utf8('challenge'));
     const token = await session();
-    const [genuine, others] = [await flood(320, () => token), await flood(50, () => madeUp(old))];
-    // Sessions under a key that is known wait for nothing: the clock stands still.
-    for (let count = 0; count < 5; count += 1) expect(await given(old)).toBe('ok');
-    expect([genuine.codes, others.codes]).toEqual([[], []]);
-    await moving(clock, Promise.all([genuine.all, others.all]));
+    const [genuine, others] = [flood(320, () => token), flood(50, () => madeUp(old))];
+    await passing(Promise.all([genuine.all, others.all]));
     expect(genuine.codes).toEqual(Array.from({ length: 320 }, () => 'ok'));
     expect(new Set(others.codes)).toEqual(new Set(['SESSION_KEY_UNKNOWN']));
     adapter.close();
   });
 
   test('that does not exist, by the hundred, turns nobody else away for good', async () => {
-    const { clock, identity } = layers;
+    const { identity } = layers;
     const old = await session();
-    await justAsked(old);
     const adapter = await identity.adapter();
     await adapter.prepare(slot, 4);
     await adapter.activate(slot, 4, utf8('challenge'));
     const token = await session();
-    const { codes, all } = await flood(waitingMax + 80, () => madeUp(old));
-    while (codes.length < 80) await pause(5);
-    expect(new Set(codes)).toEqual(new Set(['SESSION_KEY_PENDING']));
-    for (let count = 0; count < 5; count += 1) expect(await given(old)).toBe('ok');
-    // There is no room to wait: not refused, but told to come again.
-    expect(await asked(token)).toMatchObject({ code: 'SESSION_KEY_PENDING', retryable: true });
-    await moving(clock, all);
-    expect(codes.filter((code) => code === 'SESSION_KEY_PENDING')).toHaveLength(80);
-    expect(codes.filter((code) => code === 'SESSION_KEY_UNKNOWN')).toHaveLength(waitingMax);
-    expect(await given(token)).toBe('ok');
+    const one = madeUp(old);
+    const floods = [flood(waitingMax + 300, () => madeUp(old)), flood(300, () => one)];
+    const known = flood(5, () => old);
+    const all = [known, ...floods].map((each) => each.all);
+    await passing(Promise.all(all));
+    expect(known.codes).toEqual(Array.from({ length: 5 }, () => 'ok'));
+    for (const code of new Set(floods.flatMap(({ codes }) => codes))) {
+      expect(['SESSION_KEY_PENDING', 'SESSION_KEY_UNKNOWN']).toContain(code);
+    }
+    expect(await passing(given(token))).toBe('ok');
     adapter.close();
+  });
+
+  test('that does not exist, by the hundred while layer 1 is away, keeps nobody else waiting', async () => {
+    const { identity } = layers;
+    const old = await session();
+    await identity.stop();
+    expect(await passing(given(madeUp(old)))).toBe('SESSION_KEY_PENDING');
+    const one = madeUp(old);
+    const beganMs = performance.now();
+    const floods = [flood(400, () => madeUp(old)), flood(400, () => one)];
+    const known = flood(5, () => old);
+    await passing(known.all);
+    // A layer 1 that went a moment ago is waited for by its client, for a quarter of a minute.
+    expect(performance.now() - beganMs).toBeLessThan(10_000);
+    expect(known.codes).toEqual(Array.from({ length: 5 }, () => 'ok'));
+    await passing(Promise.all(floods.map((each) => each.all)));
+    const codes = new Set(floods.flatMap((each) => each.codes));
+    expect(codes).toEqual(new Set(['SESSION_KEY_PENDING']));
+    expect(performance.now() - beganMs).toBeLessThan(14_000);
+    await identity.start();
   });
 
   test('is not called unknown by a layer 1 that does not answer', async () => {
@@ -152,7 +169,7 @@ describe('a session key', () => {
       retryable: true,
     });
     await identity.start();
-    expect(await moving(clock, given(token))).toBe('SESSION_KEY_UNKNOWN');
+    await until(clock, async () => (await moving(clock, given(token))) === 'SESSION_KEY_UNKNOWN');
   });
 });
 
@@ -213,6 +230,74 @@ describe('what layer 1 says', () => {
     const found = await moving(clock, Promise.all(waiting));
     expect(found).toEqual(Array.from({ length: 50 }, () => key));
     expect(state.asked).toBe(2);
+    await end();
+  });
+
+  /** Layer 1 as somebody who takes questions and says nothing. */
+  const silence = () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    return { hold: promise, end: resolve };
+  };
+  const codesOf = (all: readonly Promise<unknown>[]) => {
+    const codes: string[] = [];
+    const note = (error: { code: string }) => void codes.push(error.code);
+    return { codes, all: Promise.all(all.map((each) => each.then(() => undefined, note))) };
+  };
+
+  test('is waited for briefly, for so many keys, and while it is silent by so many', async () => {
+    const { state, view, end } = await world();
+    const silent = silence();
+    state.hold = silent.hold;
+    const beganMs = performance.now();
+    const distinct = codesOf(
+      Array.from({ length: 256 }, (_, index) => view.sessionKey(`made-up-${index}`)),
+    );
+    const same = codesOf(Array.from({ length: 256 }, () => view.sessionKey('made-up-0')));
+    await new Promise(setImmediate);
+    expect([distinct.codes.length, same.codes.length]).toEqual([256 - waitingMax, 0]);
+    await Promise.all([distinct.all, same.all]);
+    const tookMs = performance.now() - beganMs;
+    expect(tookMs).toBeGreaterThan(waitMsMax - 50);
+    // Its client gives up after five seconds.
+    expect(tookMs).toBeLessThan(4_500);
+    expect(waitMsMax).toBeLessThan(1_000);
+    const again = codesOf(Array.from({ length: 256 }, () => view.sessionKey('made-up-0')));
+    await new Promise(setImmediate);
+    expect(again.codes.length).toBe(256 - waitingMax);
+    await again.all;
+    const codes = new Set([distinct, same, again].flatMap((each) => each.codes));
+    expect(codes).toEqual(new Set(['SESSION_KEY_PENDING']));
+    silent.end();
+    await end();
+  });
+
+  test('is waited for briefly also where its client waits for who went away', async () => {
+    const { disk, clock, end } = await world();
+    const folder = serviceFolder();
+    const socketPath = join(folder, 'nobody.sock');
+    const client = new GuardedClient({ socketPath }, { clock: systemClock });
+    const view = IdentityView.restore({ disk, crypto, clock, peer: () => client });
+    const beganMs = performance.now();
+    const many = codesOf(Array.from({ length: 256 }, () => view.sessionKey('made-up')));
+    await many.all;
+    expect(many.codes).toEqual(Array.from({ length: 256 }, () => 'SESSION_KEY_PENDING'));
+    expect(performance.now() - beganMs).toBeLessThan(10_000);
+    client.close();
+    rmSync(folder, { recursive: true });
+    await end();
+  });
+
+  test('holds for a moment where it says that there is no such key', async () => {
+    const { state, clock, view, end } = await world();
+    const key = newKey();
+    expect(await moving(clock, view.sessionKey(key.kid))).toBe(undefined);
+    state.keys = [key];
+    const { asked } = state;
+    const all = Array.from({ length: 600 }, () => view.sessionKey(key.kid));
+    expect(new Set(await Promise.all(all))).toEqual(new Set([undefined]));
+    expect(state.asked).toBe(asked);
+    await clock.advance(1_000);
+    expect(await moving(clock, view.sessionKey(key.kid))).toEqual(key);
     await end();
   });
 

@@ -1,6 +1,6 @@
 /**
- * How much of something bounded each client holds: connections, requests, bytes of bodies. No client takes
- * more than its share, so that others find room while one of them holds all it may. A client is an
+ * How much of something bounded each client holds, or each of one layer: connections, requests, bytes of
+ * bodies. Nobody takes more than his share, so that others find room while he holds all he may. A client is an
  * address; of IPv6 the first 64 bits, because whoever has one address there has all of them.
  */
 

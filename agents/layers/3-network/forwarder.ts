@@ -1,8 +1,8 @@
 /**
  * Carries requests that came over TLS to the services' sockets, and their answers back: bodies are taken
  * whole before a service is asked, answers stream, over connections that are kept alive. Everything is
- * bounded, for one client and for all, so that one that holds all it may leaves room for others. A service that
- * went away is waited for while it is started anew; where a connection breaks before an answer, one more try
+ * bounded, for one client at one service, for one client and for all, so that one that holds all it may leaves
+ * room for others, and for itself at other services than the one it waits for. A service that went away is waited for while it is started anew; where a connection breaks before an answer, one more try
  * follows, under the same request id, and services take requests that come twice. A service that does not
  * answer is left in peace for a moment (circuit breaker). What fails after that is answered with a code.
  */
@@ -41,15 +41,18 @@ export interface ForwarderOptions {
 }
 
 export interface ForwarderLimits {
-  /** Requests of one client that are not answered yet, and of all. */
+  /** Requests that are not answered yet, waiting or asked: of one client to one layer, in all, of everybody. */
+  readonly requestsPerClientAndLayerMax: number;
   readonly requestsPerClientMax: number;
   readonly requestsMax: number;
-  /** Requests that services are asked at once, over so many connections to each. */
+  /** Requests that services are asked at once, of one client and in all, over so many connections to each. */
+  readonly inFlightPerClientMax: number;
   readonly inFlightMax: number;
   readonly socketsMax: number;
   /** A body is taken as a whole, for a second try and so that it is sent on with its length. */
   readonly bodyBytesMax: number;
-  /** Of all bodies that are kept. */
+  /** Of the bodies that are kept: of one client for one layer, in all, of everybody. */
+  readonly bodyBytesPerClientAndLayerMax: number;
   readonly bodyBytesPerClientMax: number;
   readonly bodyBytesAllMax: number;
   readonly bodyMs: number;
@@ -62,11 +65,14 @@ export interface ForwarderLimits {
 
 const mebibyte = 1024 * 1024;
 const limitsDefault: ForwarderLimits = {
-  requestsPerClientMax: 128,
+  requestsPerClientAndLayerMax: 64,
+  requestsPerClientMax: 256,
   requestsMax: 2_048,
+  inFlightPerClientMax: 128,
   inFlightMax: 512,
   socketsMax: 256,
   bodyBytesMax: mebibyte,
+  bodyBytesPerClientAndLayerMax: 8 * mebibyte,
   bodyBytesPerClientMax: 16 * mebibyte,
   bodyBytesAllMax: 128 * mebibyte,
   bodyMs: 15_000,
@@ -76,6 +82,7 @@ const limitsDefault: ForwarderLimits = {
 };
 
 interface Upstream extends Target {
+  readonly client: string;
   readonly socketPath: string;
   readonly body: Buffer;
   /** The same for every try. */
@@ -108,9 +115,11 @@ export class Forwarder {
   readonly #limits: ForwarderLimits;
   readonly #agent: Agent;
   readonly #requestsOf: ClientShares;
+  readonly #requestsAt: ClientShares;
+  readonly #inFlightOf: ClientShares;
   readonly #bytesOf: ClientShares;
+  readonly #bytesAt: ClientShares;
   readonly #breakers = new Map<LayerNumber, CircuitBreaker>();
-  #inFlight = 0;
   #requests = 0;
   #retries = 0;
 
@@ -119,9 +128,13 @@ export class Forwarder {
     this.#options = options;
     this.#limits = limits;
     this.#agent = new Agent({ keepAlive: true, maxSockets: limits.socketsMax });
-    const { requestsPerClientMax, requestsMax, bodyBytesPerClientMax, bodyBytesAllMax } = limits;
-    this.#requestsOf = new ClientShares({ eachMax: requestsPerClientMax, allMax: requestsMax });
-    this.#bytesOf = new ClientShares({ eachMax: bodyBytesPerClientMax, allMax: bodyBytesAllMax });
+    const { requestsMax: allMax, inFlightMax, bodyBytesAllMax } = limits;
+    const shares = (eachMax: number, all: number) => new ClientShares({ eachMax, allMax: all });
+    this.#requestsOf = shares(limits.requestsPerClientMax, allMax);
+    this.#requestsAt = shares(limits.requestsPerClientAndLayerMax, allMax);
+    this.#inFlightOf = shares(limits.inFlightPerClientMax, inFlightMax);
+    this.#bytesOf = shares(limits.bodyBytesPerClientMax, bodyBytesAllMax);
+    this.#bytesAt = shares(limits.bodyBytesPerClientAndLayerMax, bodyBytesAllMax);
   }
 
   /** Since the start, but for the circuits that are open now. */
@@ -147,16 +160,12 @@ export class Forwarder {
   async #handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     this.#requests += 1;
     const client = clientOf(request.socket.remoteAddress);
-    const share = this.#requestsOf.take(client);
     try {
-      if (share !== 'taken') throw overloaded(share);
-      await this.#forward(request, response, client);
+      await withShare(this.#requestsOf, client, () => this.#forward(request, response, client));
     } catch (error) {
       const code = error instanceof Refusal ? error.code : 'UPSTREAM_BROKEN';
       // Whoever went away is told nothing, and was refused nothing.
       if (!(error instanceof ClientGone)) this.#refuse(request, response, code);
-    } finally {
-      if (share === 'taken') this.#requestsOf.give(client);
     }
   }
 
@@ -164,19 +173,24 @@ export class Forwarder {
     const target = targetOf(request.method ?? '', request.url ?? '');
     const socketPath = target === undefined ? undefined : this.#options.socketOf(target.layer);
     if (target === undefined || socketPath === undefined) throw new Refusal('PATH_UNKNOWN');
-    let kept = 0;
+    const at = `${target.layer} ${client}`;
+    let [keptOf, keptAt] = [0, 0];
     const reserve = (bytes: number): void => {
-      const share = this.#bytesOf.take(client, bytes);
-      if (share !== 'taken') throw overloaded(share);
-      kept += bytes;
+      mustTake(this.#bytesOf, client, bytes);
+      keptOf += bytes;
+      mustTake(this.#bytesAt, at, bytes);
+      keptAt += bytes;
     };
     try {
-      const { bodyBytesMax: bytesMax, bodyMs: withinMs } = this.#limits;
-      const body = await bodyOf(request, { bytesMax, withinMs, reserve });
-      const requestId = this.#requestIdOf(request, target.path, body);
-      await this.#exchange(request, response, { ...target, socketPath, body, requestId });
+      await withShare(this.#requestsAt, at, async () => {
+        const { bodyBytesMax: bytesMax, bodyMs: withinMs } = this.#limits;
+        const body = await bodyOf(request, { bytesMax, withinMs, reserve });
+        const requestId = this.#requestIdOf(request, target.path, body);
+        await this.#exchange(request, response, { ...target, client, socketPath, body, requestId });
+      });
     } finally {
-      this.#bytesOf.give(client, kept);
+      this.#bytesOf.give(client, keptOf);
+      this.#bytesAt.give(at, keptAt);
     }
   }
 
@@ -198,14 +212,13 @@ export class Forwarder {
     let isAnswered = false;
     const begin = async (): Promise<IncomingMessage> => {
       if (signal.aborted) throw new ClientGone();
-      if (this.#inFlight >= this.#limits.inFlightMax) throw new Refusal('OVERLOADED');
-      this.#inFlight += 1;
+      mustTake(this.#inFlightOf, target.client);
       try {
         const answer = await this.#try(request, { ...target, signal });
         isAnswered = true;
         return answer;
       } finally {
-        if (!isAnswered) this.#inFlight -= 1;
+        if (!isAnswered) this.#inFlightOf.give(target.client);
       }
     };
     let late: Refusal | undefined;
@@ -223,7 +236,7 @@ export class Forwarder {
       throw systemCode(error) === 'ECONNRESET' ? new Refusal('UPSTREAM_BROKEN') : new ClientGone();
     } finally {
       clearTimeout(timer);
-      if (isAnswered) this.#inFlight -= 1;
+      if (isAnswered) this.#inFlightOf.give(target.client);
     }
   }
 
@@ -317,8 +330,25 @@ function lossIn(error: unknown): Loss | undefined {
   return !error.isOpen && isAway(error.cause) ? 'away' : 'broken';
 }
 
-function overloaded(share: 'client-full' | 'all-full'): Refusal {
-  return new Refusal(share === 'client-full' ? 'CLIENT_OVERLOADED' : 'OVERLOADED');
+/** @throws Refusal CLIENT_OVERLOADED, OVERLOADED */
+function mustTake(shares: ClientShares, holder: string, amount = 1): void {
+  const share = shares.take(holder, amount);
+  if (share === 'taken') return;
+  throw new Refusal(share === 'client-full' ? 'CLIENT_OVERLOADED' : 'OVERLOADED');
+}
+
+/** @throws Refusal CLIENT_OVERLOADED, OVERLOADED; what `use` throws */
+async function withShare(
+  shares: ClientShares,
+  holder: string,
+  use: () => Promise<void>,
+): Promise<void> {
+  mustTake(shares, holder);
+  try {
+    await use();
+  } finally {
+    shares.give(holder);
+  }
 }
 
 async function answered(outgoing: ReturnType<typeof ask>): Promise<IncomingMessage> {

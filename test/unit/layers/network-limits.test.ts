@@ -41,7 +41,7 @@ async function start(limits: NetworkLimits): Promise<TlsClient> {
 }
 
 /** The answer to a request of another address. */
-async function served(path = hello.path): Promise<string> {
+async function served(path: string = hello.path): Promise<string> {
   const socket = await world.handshake(genuine);
   socket.write(`GET ${path} HTTP/1.1\r\n${head}connection: close\r\n\r\n`);
   await once(socket, 'close');
@@ -251,6 +251,56 @@ test('those who wait for a service that is away keep no place from the others', 
   await expect.poll(standing, { timeout: 4_000 }).toBe('done');
   await world.upstream.start();
   await Promise.all(waiting8);
+});
+
+/** Requests that are sent one behind the other over one connection, and all taken at once. */
+async function crowd(path: string, count: number, options: { localAddress?: string } = {}) {
+  const socket = await world.handshake(options);
+  socket.write(`GET ${path} HTTP/1.1\r\n${head}\r\n`.repeat(count));
+  return socket;
+}
+
+test('who waits for a service that is away is served by the others', async () => {
+  const user = await start({});
+  // What nine requests in a second come to in the fifteen for which it is waited for.
+  await crowd('/phi/v1/any', 135);
+  const refused = async () => (await world.adapter.measure())['refused-client-overloaded'];
+  await expect.poll(refused).toBe(71);
+  expect(await user.ask(hello)).toMatchObject({ status: 'done' });
+  const more = { status: 'refused', code: 'CLIENT_OVERLOADED', retryable: true };
+  expect(await user.ask({ method: 'GET', path: '/phi/v1/any' })).toMatchObject(more);
+});
+
+test('the bodies of those who wait for a service that is away leave room for other bodies', async () => {
+  const user = await start({ forwarder: { bodyBytesPerClientAndLayerMax: 1_000 } });
+  const body = { text: 'x'.repeat(600) };
+  const upload = (path: string) => user.ask({ method: 'POST', path, body });
+  const waits = await world.handshake();
+  waits.write(`POST /phi/v1/any HTTP/1.1\r\n${head}content-length: 600\r\n\r\n${'x'.repeat(600)}`);
+  await expect.poll(async () => (await world.adapter.measure())['requests']).toBe(1);
+  expect(await upload('/phi/v1/any')).toMatchObject({ code: 'CLIENT_OVERLOADED' });
+  expect(await upload(hello.path)).toMatchObject({ status: 'refused', code: 'PATH_UNKNOWN' });
+  expect(world.read(waits)).toBe('');
+});
+
+test('two clients that hold all they may of a service leave room for others at it', async () => {
+  await start({});
+  await crowd(held.path, 128);
+  await crowd(held.path, 128, { localAddress: '127.0.0.3' });
+  await expect.poll(() => waiting.length).toBe(128);
+  expect(await served()).toContain('200 OK');
+});
+
+test('what one client has asked at once is bounded, at all services together', async () => {
+  const user = await start({ forwarder: { inFlightPerClientMax: 1 } });
+  const asked = user.ask(held);
+  await expect.poll(() => waiting.length).toBe(1);
+  const health = { method: 'GET', path: '/network/v1/health' } as const;
+  expect(await user.ask(health)).toMatchObject({ code: 'CLIENT_OVERLOADED', retryable: true });
+  expect(await served('/network/v1/health')).toContain('200 OK');
+  for (const go of waiting.splice(0)) go();
+  expect(await asked).toMatchObject({ status: 'done' });
+  expect(await user.ask(health)).toMatchObject({ status: 'done' });
 });
 
 test('a client is an address, of IPv6 the half of one that somebody is given', () => {

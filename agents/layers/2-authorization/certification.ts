@@ -2,7 +2,9 @@
  * The certificates of layer 2's capability keys. Every key has one before it is reported as prepared;
  * it is renewed when half of its time is over, and when layer 1 has another primary identity key, so
  * that nothing here keeps the old one in use. Layer 1 is told which certificates are still used: only
- * then are the others superseded. Each pass may end anywhere and is taken up by the next.
+ * then are the others superseded. It is told before it is asked for others, whatever it answers then: what
+ * somebody else had made over this layer's socket goes with the next turn. Each pass may end anywhere and
+ * is taken up by the next.
  */
 
 import { keyCertificateCheck, type KeyCertificate } from '#schemas/identity.ts';
@@ -143,6 +145,7 @@ export class Certification {
     if (this.#isStopped) return;
     const { keys, view } = this.#ports;
     await view.refresh();
+    await this.#tell();
     const there = keys.store.versions(capabilitySlot).filter(({ state }) => state !== 'destroyed');
     for (const stored of there) {
       if (!this.#isCurrent(stored.keyId)) await this.#renew(stored);
@@ -209,12 +212,12 @@ export class Certification {
     this.#checked = new Set([...this.#checked].filter((signature) => signatures.has(signature)));
   }
 
-  /** Says which certificates are in use, where layer 1 has not heard it yet. */
+  /** Says which certificates are in use, where layer 1 has not heard it yet under its key of now. */
   async #tell(): Promise<void> {
     const serials = this.certificates()
       .map(({ body }) => body.serial)
       .toSorted();
-    const said = serials.join();
+    const said = [this.#ports.view.primaryIdentityKeyId, ...serials].join();
     if (said === this.#told) return;
     const answer = await this.#ports.peer().ask({
       method: 'PUT',

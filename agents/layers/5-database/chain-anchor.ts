@@ -1,7 +1,8 @@
 /**
  * The last entry of the chain that this service has seen committed, in its own state and not in the
  * database: a database that was set back to an earlier state, or lost its last entries, is found out. It
- * is written shortly after the commits and may be behind them, never before them.
+ * is written shortly after the commits and may be behind them, never before them: a commit is on the disk
+ * of the database before it is noted here (pglite-files.ts, postgresql.ts).
  */
 
 import { StrictObject, Type, Uint, compile, type Static } from '#schemas/primitives.ts';

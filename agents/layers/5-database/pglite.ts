@@ -1,6 +1,10 @@
-/** PGlite behind the port: PostgreSQL in this process, in a folder of the service's state. */
+/**
+ * PGlite behind the port: PostgreSQL in this process, in a folder of the service's state. What was committed
+ * is on the disk when a transaction resolves (pglite-files.ts).
+ */
 
 import type { PGlite, Transaction } from '@electric-sql/pglite';
+import type { NodeFS } from '@electric-sql/pglite/nodefs';
 import {
   actorStatement,
   actorValues,
@@ -13,6 +17,19 @@ import {
   type Statements,
 } from './database.ts';
 
+import {
+  durableParameters,
+  requireDurable,
+  syncedFiles,
+  syncFolder,
+  type Sync,
+} from './pglite-files.ts';
+
+interface Modules {
+  readonly PGlite: typeof PGlite;
+  readonly NodeFS: typeof NodeFS;
+}
+
 export class PgliteDatabase implements Database {
   readonly kind = 'pglite';
   readonly #database: PGlite;
@@ -24,12 +41,30 @@ export class PgliteDatabase implements Database {
   }
 
   /** The folder exists, or its parent does. Takes a second or two. @throws AdapterError */
-  static async start(folder: string): Promise<PgliteDatabase> {
+  static async start(folder: string, sync?: Sync): Promise<PgliteDatabase> {
+    return await PgliteDatabase.#opened(async ({ PGlite, NodeFS }) => {
+      const database = await PGlite.create({
+        fs: syncedFiles(NodeFS, folder, sync),
+        startParams: durableParameters(PGlite.defaultStartParams),
+      });
+      await requireDurable(database);
+      syncFolder(folder, sync);
+      return database;
+    });
+  }
+
+  /** One that is gone with the process. @throws AdapterError */
+  static async startInMemory(): Promise<PgliteDatabase> {
+    return await PgliteDatabase.#opened(({ PGlite }) => PGlite.create('memory://'));
+  }
+
+  static async #opened(make: (modules: Modules) => Promise<PGlite>): Promise<PgliteDatabase> {
     // Only where it is used: loading it costs what the rest of the service does.
     const { PGlite, messages } = await import('@electric-sql/pglite');
+    const { NodeFS } = await import('@electric-sql/pglite/nodefs');
     const isFault = (error: unknown): boolean => error instanceof messages.DatabaseError;
     try {
-      return new PgliteDatabase(await PGlite.create(folder), isFault);
+      return new PgliteDatabase(await make({ PGlite, NodeFS }), isFault);
     } catch (error) {
       throw databaseFault(error, 'the embedded database cannot be opened');
     }

@@ -1,4 +1,7 @@
-/** A PostgreSQL server behind the port, by a pool of connections. */
+/**
+ * A PostgreSQL server behind the port, by a pool of connections. What was committed is on its disk when a
+ * transaction resolves, unless the server itself is run without `fsync`.
+ */
 
 import pg from 'pg';
 import type { Log } from '#shared/runtime/ports.ts';
@@ -103,7 +106,11 @@ export class PostgresqlDatabase implements Database {
   }
 }
 
-const begin = { text: 'BEGIN', query_timeout: beginTimeoutMs };
+/** Whatever the server or the role is set to: what is answered is on the server's disk. */
+const begin = {
+  text: 'BEGIN; SET LOCAL synchronous_commit TO on',
+  query_timeout: beginTimeoutMs,
+};
 
 /** Asks the driver: its faults are ours from here on, errors of ours never come from there. */
 async function driven<Result>(ask: () => Promise<Result>): Promise<Result> {

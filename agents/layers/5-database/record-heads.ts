@@ -4,8 +4,8 @@
  * whoever reads it, although everything that is left is signed. Of each record 16 bytes of a hash of its key,
  * its number and 16 bytes of its hash; a name tells nothing of the record.
  *
- * It is written shortly after the commits and may be behind them, never before them. What it is
- * behind by, after a crash or where it is new, the pass over the chain makes up for (chain-pass.ts).
+ * It is written shortly after the commits and may be behind them, never before them, as the anchor of the
+ * chain is (chain-anchor.ts). What it is behind by, after a crash or where it is new, the pass over the chain makes up for (chain-pass.ts).
  */
 
 import type { DatabaseSync, StatementSync } from 'node:sqlite';

@@ -37,7 +37,7 @@ let embedded: Promise<PgliteDatabase> | undefined;
 afterAll(async () => (await embedded)?.close());
 
 adapterContract('service of layer 5', async () => {
-  const database = await (embedded ??= PgliteDatabase.start('memory://'));
+  const database = await (embedded ??= PgliteDatabase.startInMemory());
   await database.transactAsOwner((on) => on.script('DROP SCHEMA IF EXISTS gyre CASCADE'));
   const kept: Database = {
     kind: database.kind,

@@ -7,7 +7,7 @@ import { AdapterError } from '#agents/layers/adapter.ts';
 import { DatabaseWorld } from './world.ts';
 
 test('a key is turned and turned back while the database is away; the rows follow once it is back', async () => {
-  const real = await PgliteDatabase.start('memory://');
+  const real = await PgliteDatabase.startInMemory();
   let isAway = false;
   const gone = new AdapterError('SYSTEM_UNREACHABLE', 'gone', { retryable: true });
   const database: Database = {

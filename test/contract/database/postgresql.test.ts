@@ -100,6 +100,18 @@ describe.runIf(server !== undefined)('on a server', () => {
     await port.close();
   });
 
+  test('a commit is on the disk of the server before it is answered, whatever the role is set to', async () => {
+    const admin = new pg.Client({ connectionString: started().superuserUrl });
+    await admin.connect();
+    await admin.query('ALTER ROLE gyre_owner SET synchronous_commit = off');
+    const database = new PostgresqlDatabase(started().url, quiet);
+    const shown = await database.transactAsOwner((on) => on.rows('SHOW synchronous_commit'));
+    expect(shown).toEqual([{ synchronous_commit: 'on' }]);
+    await admin.query('ALTER ROLE gyre_owner RESET synchronous_commit');
+    await admin.end();
+    await database.close();
+  });
+
   test('a database whose row security somebody loosened is not used', async () => {
     const thief = new pg.Client({ connectionString: started().superuserUrl });
     await thief.connect();

@@ -34,7 +34,13 @@ export class RunningService {
   readonly client: ServiceClient;
   readonly control: ServiceClient;
   readonly #asPeer = new Map<LayerNumber, ServiceClient>();
-  #running: { service: LayerService; servers: SocketServer[]; peers: ServiceClient[] } | undefined;
+  #running:
+    | {
+        service: LayerService;
+        servers: SocketServer[];
+        peers: ReadonlyMap<LayerNumber, ServiceClient>;
+      }
+    | undefined;
   readonly #options: ServiceOptions;
 
   private constructor(options: ServiceOptions, folder: string) {
@@ -84,7 +90,7 @@ export class RunningService {
     const peerSockets = Object.fromEntries(
       (peersServed[layer] ?? []).map((peer) => [String(peer), this.#peerSocket(layer, peer)]),
     );
-    const peers: ServiceClient[] = [];
+    const peers = new Map<LayerNumber, ServiceClient>();
     const service = await open({
       layer,
       config: {
@@ -101,8 +107,8 @@ export class RunningService {
       clock: clock ?? systemClock,
       log: log ?? quiet,
       peer: (other) => {
-        const client = new ServiceClient({ socketPath: socketOf(other) });
-        peers.push(client);
+        const client = peers.get(other) ?? new ServiceClient({ socketPath: socketOf(other) });
+        peers.set(other, client);
         return client;
       },
       resolve: (relative) => resolve(this.folder, relative),
@@ -125,7 +131,7 @@ export class RunningService {
     this.#running = undefined;
     for (const server of running?.servers ?? []) await server.stop();
     await running?.service.stop();
-    for (const peer of running?.peers ?? []) peer.close();
+    for (const peer of running?.peers.values() ?? []) peer.close();
   }
 
   /** Stops it, and removes the folder. */

@@ -138,11 +138,20 @@ interface LayerKeys {
   stop(): Promise<void>;
 }
 
+/** What else held the keys would serve on with some that nobody turns. */
+function requireOneHolder({ serviceControlSocket, attached }: BootedAgent['config']): void {
+  if (serviceControlSocket === undefined || attached === undefined) return;
+  const what = 'serviceControlSocket and attached both name who holds the keys';
+  const remedy = "keep one of them, and end the layer's service where something else is attached";
+  throw new BootError('CONFIG_INVALID', what, remedy);
+}
+
 async function openKeys(
   booted: BootedAgent,
   { layer, openAdapter, attach }: LayerProcess,
 ): Promise<LayerKeys> {
   const { config, disk, crypto, clock, log } = booted;
+  requireOneHolder(config);
   if (config.serviceControlSocket !== undefined) {
     const controlSocket = booted.resolve(config.serviceControlSocket);
     const link = await ServiceLink.open({ ...booted, controlSocket });

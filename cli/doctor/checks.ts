@@ -4,7 +4,7 @@
  */
 import { execFile } from 'node:child_process';
 import { lstat, readdir, statfs } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { findSoftHsmLibrary } from '#shared/runtime/token/pkcs11-provisioning.ts';
 import { CliFault } from '../fault.ts';
@@ -82,6 +82,9 @@ export function checkSoftHsm(environment: Environment): Finding {
   };
 }
 
+/** Folders whose content a server makes as it likes: the folder itself keeps others out. */
+const foldersOfServers = ['jetstream', 'pglite'];
+
 /** Nobody else may read keys, PINs and channel secrets, nor enter the folders that hold them. */
 export async function checkPermissions(root: string): Promise<Finding> {
   const check = 'permissions';
@@ -93,7 +96,8 @@ export async function checkPermissions(root: string): Promise<Finding> {
     if (entry === null || entry.isSymbolicLink() || entry.isSocket()) continue;
     count += 1;
     if ((entry.mode & 0o077) !== 0 && (entry.isDirectory() || isSecret(path))) open.push(path);
-    if (entry.isDirectory() && count < filesCheckedMax && !path.endsWith('jetstream')) {
+    const isOfServer = foldersOfServers.includes(basename(path));
+    if (entry.isDirectory() && count < filesCheckedMax && !isOfServer) {
       pending.push(...(await readdir(path)).map((name) => join(path, name)));
     }
   }

@@ -12,6 +12,7 @@ import type { MeshFile } from '../mesh/mesh-file.ts';
 import { isRunning, isSuspended } from '../mesh/process-identity.ts';
 import { readProcesses, runningSupervisor } from '../mesh/supervisor-record.ts';
 import type { OperatorSession } from '../operator-session.ts';
+import type { Answered } from './answered.ts';
 import { rootKeyStatus } from './root-key.ts';
 
 export interface ProcessStatus {
@@ -34,11 +35,6 @@ export interface LockoutStatus {
   readonly untilMs: number;
   readonly by: readonly string[];
 }
-
-/** An answer, or why there is none. */
-export type Answered<Value> =
-  | { readonly ok: true; readonly value: Value }
-  | { readonly ok: false; readonly code: string; readonly reason: string };
 
 export type OrchestratorStatus = { readonly agentId: string } & (
   { readonly ok: true } | { readonly ok: false; readonly code: string; readonly reason: string }

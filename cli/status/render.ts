@@ -2,7 +2,8 @@
 import type { MeshStatus } from '../answers.ts';
 import { standingText } from '../rotation/render.ts';
 import { fingerprint, span, table, type Style } from '../style.ts';
-import { isHealthy, type Answered, type ProcessStatus, type Status } from './collect.ts';
+import type { Answered } from './answered.ts';
+import { isHealthy, type ProcessStatus, type Status } from './collect.ts';
 
 const rotationsShown = 5;
 /** Of the longest label, `orchestrator`; one space parts it from what follows. */

@@ -8,7 +8,7 @@ import { controlPath } from '#agents/layers/service/control-routes.ts';
 import { ServiceClient, ServiceError } from '#agents/layers/service/service-client.ts';
 import type { KeyCustody } from '#agents/layers/service/service.ts';
 import type { MeshLayout } from '../mesh/layout.ts';
-import type { Answered } from './collect.ts';
+import type { Answered } from './answered.ts';
 
 const described = compile(serviceControls.describe.answer);
 const timeoutMs = 2_000;

@@ -146,8 +146,7 @@ class Connection {
   }
 
   reset(): void {
-    this.#client.resetAndDestroy();
-    this.#server.resetAndDestroy();
+    for (const socket of [this.#client, this.#server]) closeAtOnce(socket);
     this.#end();
   }
 
@@ -160,6 +159,15 @@ class Connection {
     this.#server.destroySoon();
     this.#onEnd();
   }
+}
+
+/**
+ * With a reset, unless it is ending already: a reset in the midst of that is refused by the system's layer
+ * below Node, which then never closes the socket, and the process cannot end.
+ */
+export function closeAtOnce(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
 
 interface LaneOptions {

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { Proxy } from '../../chaos/cluster/proxy.ts';
+import { closeAtOnce, Proxy } from '../../chaos/cluster/proxy.ts';
 
 let echo: Server;
 let proxy: Proxy;
@@ -72,6 +72,14 @@ describe('a proxy', () => {
     client.write('slow');
     await hears('slow');
     expect(performance.now() - startedMs).toBeGreaterThanOrEqual(2 * longMs - 20);
+  });
+
+  it('closes a connection that is reset while it ends', async () => {
+    const closed = once(client, 'close');
+    client.destroySoon();
+    closeAtOnce(client);
+    await closed;
+    expect(client.destroyed).toBe(true);
   });
 
   it('resets what is connected, and takes new connections', async () => {

@@ -6,17 +6,16 @@
  */
 
 import { BusError, type BusMessage, type Subscription } from '#shared/bus/bus.ts';
-import { channels, channelsOf, isEntitledTo } from '#shared/core/channels.ts';
+import { channels, channelsOf } from '#shared/core/channels.ts';
 import { activeEpoch } from '#shared/core/epoch.ts';
 import { epochCommand, keptForAudit, type EpochCommand } from '#shared/core/epoch-command.ts';
-import { entitledDigest } from '#shared/crypto/epoch-capsule.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
-import type { Enrolled } from '#shared/crypto/trust.ts';
 import { entryFault, keepersOf } from '#shared/runtime/epoch-announcements.ts';
 import type { EpochMember } from '#shared/runtime/epoch-member.ts';
-import type { ReceivedEvent } from '#shared/runtime/exchange.ts';
+import type { AnyReceivedEvent, ReceivedEvent } from '#shared/runtime/exchange.ts';
 import type { Timer } from '#shared/runtime/ports.ts';
+import { Entitled } from './entitled.ts';
 import { EpochAudit } from './epoch-audit.ts';
 import { openedOrHistory } from './epoch-history.ts';
 import { EpochLog } from './epoch-log.ts';
@@ -63,6 +62,7 @@ export class EpochDriver {
   readonly #ports: EpochPorts;
   readonly #office: EpochOffice;
   readonly #audit: EpochAudit;
+  readonly #entitled: Entitled;
   readonly #shelf = new PrekeyShelf();
   readonly #channels: ReadonlyMap<string, Channel>;
   readonly #subscriptions: Subscription[] = [];
@@ -77,6 +77,7 @@ export class EpochDriver {
     this.#ports = ports;
     this.#office = new EpochOffice(ports, this.#shelf);
     this.#audit = new EpochAudit(ports);
+    this.#entitled = new Entitled(ports);
     this.#lookingSinceMs = ports.clock.nowMs();
     this.#channels = new Map(
       channels.map((channel) => [
@@ -179,7 +180,9 @@ export class EpochDriver {
     channel.log.lastSequence = Math.max(channel.log.lastSequence, message.sequence);
     const event = openedOrHistory(this.#ports, message);
     if (event?.type === 'epoch-entry') await this.#take(channel, event);
-    this.#countNumber(channel.log, message);
+    const isDirect = event !== undefined && event.restoredBy === undefined;
+    const entry = isDirect ? event : this.#ports.exchange.openRecord(message.data);
+    this.#countNumber(channel.log, message.subject, entry);
   }
 
   async #take(channel: Channel, event: ReceivedEvent<'epoch-entry'>): Promise<void> {
@@ -212,8 +215,7 @@ export class EpochDriver {
    * A number that the signer stated and somebody appended is used up, whether or not the entry took
    * effect here: the signer goes by that, and states none that is not above it.
    */
-  #countNumber(log: EpochLog, { data, subject }: BusMessage): void {
-    const event = this.#ports.exchange.openRecord(data);
+  #countNumber(log: EpochLog, subject: string, event: AnyReceivedEvent | undefined): void {
     if (event?.type !== 'epoch-entry' || event.header.subject !== subject) return;
     const { channel, epoch, event: said } = event.body;
     if (said.type !== 'epoch-announced' || channel !== log.channel || epoch <= log.state.highest)
@@ -288,7 +290,7 @@ export class EpochDriver {
     try {
       outcome = await this.#office.carryOut(channel.log, command, {
         wish: channel.wish,
-        entitledDigest: this.#entitledDigest(channel.log.channel),
+        entitledDigest: this.#entitled.digest(channel.log.channel, clock.nowMs()),
       });
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
@@ -316,7 +318,8 @@ export class EpochDriver {
   #goesFirst({ log }: Channel, { type }: EpochCommand): boolean {
     const { agentId, clock } = this.#ports;
     if (type !== 'announce' && log.author !== undefined) return log.author === agentId;
-    const ids = this.#entitled(log.channel, clock.nowMs())
+    const ids = this.#entitled
+      .to(log.channel, clock.nowMs())
       .filter(({ kind }) => kind === 'orchestrator')
       .map((agent) => agent.agentId)
       .toSorted();
@@ -328,13 +331,14 @@ export class EpochDriver {
     const { trust, clock } = this.#ports;
     const { log, wish } = channel;
     const nowMs = clock.nowMs();
-    const running = this.#entitled(log.channel, nowMs).filter(({ kind }) => kind !== 'operator');
+    const entitled = this.#entitled.to(log.channel, nowMs);
+    const running = entitled.filter(({ kind }) => kind !== 'operator');
     const candidates = running.map(({ agentId }) => agentId);
     const keepers = running.filter(({ kind }) => kind === 'signer').map(({ agentId }) => agentId);
     return epochCommand(log.state, {
       nowMs,
       rules: trust.policy.policies.channels,
-      entitledDigest: this.#entitledDigest(log.channel),
+      entitledDigest: this.#entitled.digest(log.channel, nowMs),
       candidates,
       prekeyed: new Set(
         candidates.filter((agentId) => this.#shelf.find(agentId, log.channel) !== undefined),
@@ -384,15 +388,6 @@ export class EpochDriver {
       .filter(({ layers }) => layer === undefined || layers.includes(Number(layer)))
       .map(({ beganAtMs }) => beganAtMs);
     return began.length === 0 ? null : Math.min(...began);
-  }
-
-  #entitledDigest(channel: string): string {
-    const { crypto, clock } = this.#ports;
-    return entitledDigest(crypto, channel, this.#entitled(channel, clock.nowMs()));
-  }
-
-  #entitled(channel: string, nowMs: number): Enrolled[] {
-    return this.#ports.trust.agents().filter((agent) => isEntitledTo(channel, agent, nowMs));
   }
 }
 

@@ -165,7 +165,8 @@ export class Orchestrator {
   #onControl(message: BusMessage): void {
     this.#saw('GYRE_CONTROL', message);
     const address = this.#ports.subjects.parse(message.subject);
-    if (address === null) return;
+    // Entries of epochs' logs are for those who follow them.
+    if (address === null || address.kind === 'saga-epoch') return;
     if (address.kind === 'negotiation') {
       // What comes later is heard as a notice.
       if (message.sequence <= this.#backlog.GYRE_CONTROL) this.#negotiations.remember(message);

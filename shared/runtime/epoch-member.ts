@@ -184,6 +184,8 @@ export class EpochMember {
 
   async #announced(entry: Entry, said: Announced): Promise<void> {
     const { channel, epoch } = entry.body;
+    // Of others' channels nothing counts but what it uses up of this member's.
+    if (!this.#mine.has(channel) && !this.#prekeys.isNamedBy(said.capsules)) return;
     const fault = entryFault(this.#ports, entry.body, said);
     if (fault !== undefined) {
       const fields = { channel, epoch, sender: entry.sender.agentId, code: fault };

@@ -68,6 +68,12 @@ export class Prekeys {
     }
   }
 
+  /** Whether one of the capsules is for a prekey that is on offer. */
+  isNamedBy(capsules: readonly { readonly prekeyId: string }[]): boolean {
+    const offered = new Set(Array.from(this.#keys.values(), ({ keyId }) => keyId));
+    return capsules.some(({ prekeyId }) => offered.has(prekeyId));
+  }
+
   /** Publishes what is on offer once more: somebody does not seem to know of it. */
   offerAgain(): void {
     if (this.#isDue || this.#keys.size === 0 || this.#stopped) return;

@@ -105,6 +105,8 @@ export class Notices {
     const { exchange, catchUp, subjects, admits } = this.#ports;
     const address = subjects.parse(message.subject);
     if (address?.kind === 'trust' && !admits(address.agentId, message.timeMs)) return 'ack';
+    // Orchestrators follow the epochs' logs by themselves.
+    if (address?.kind === 'saga-epoch' && !this.#handlers.has('epoch-entry')) return 'ack';
     let opening = exchange.open(message);
     if (isBehind(opening)) {
       await catchUp();

@@ -65,6 +65,8 @@ const summary = {
   awaitsApprovals: Type.Optional(Uint(16)),
   /** Uses of keys that are to go, which they hold up; absent where nothing does. */
   usesLeft: Type.Optional(Uint()),
+  /** Why it can no longer be executed, where it waits for that. */
+  stale: Type.Optional(Failure),
   failure: Type.Optional(Failure),
 };
 export const RotationSummary = open(summary);
@@ -73,6 +75,8 @@ export const RotationList = List(RotationSummary, { itemsMax: 1_000 });
 
 const Key = open({ keyId: DigestHex(), version: Version() });
 const Operator = open({ operatorId: AgentId() });
+
+const KeyUses = List(open({ agentId: AgentId(), uses: Uint() }), { itemsMax: 1_024 });
 
 const GridStatus = OneOf(['waiting', 'running', 'done', 'failed', 'skipped']);
 const GridRow = open({
@@ -116,7 +120,7 @@ const State = open({
       /** Members, the owner among them, that were revoked while the rotation waited for them. */
       revoked: List(AgentId(), { itemsMax: 1_024 }),
       /** Members that still use the key that is to go, and how much, as they said when last asked. */
-      heldBy: List(open({ agentId: AgentId(), uses: Uint() }), { itemsMax: 1_024 }),
+      heldBy: KeyUses,
     }),
     { itemsMax: 64 },
   ),
@@ -180,7 +184,23 @@ export const MeshStatus = open({
 });
 export type MeshStatus = Static<typeof MeshStatus>;
 
-export const KeysList = open({ layers: List(LayerInspection, { itemsMax: 1_024 }) });
+/** What holds a slot, or an older key of one (`shared/core/key-holds.ts`). */
+const KeyHold = Type.Union([
+  open({ kind: Type.Literal('slot'), slot: SlotName(), planId: Identifier() }),
+  open({
+    kind: Type.Literal('key'),
+    slot: SlotName(),
+    planId: Identifier(),
+    version: Version(),
+    untilMs: Type.Optional(TimeMs()),
+    heldBy: KeyUses,
+  }),
+]);
+
+export const KeysList = open({
+  layers: List(LayerInspection, { itemsMax: 1_024 }),
+  holds: List(KeyHold, { itemsMax: 65_536 }),
+});
 export type KeysList = Static<typeof KeysList>;
 
 export const checks = {

@@ -13,6 +13,8 @@ export const exitCodes = {
   approvalMissing: 6,
   rolledBack: 7,
   lockedOut: 8,
+  /** What was asked for goes on; the command's time was over first. */
+  timeOver: 9,
 } as const;
 
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];

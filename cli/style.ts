@@ -60,6 +60,16 @@ export function span(ms: number): string {
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
+/** Of this day, in UTC: `12:00:30Z`. */
+export function clockTime(ms: number): string {
+  return `${new Date(ms).toISOString().slice(11, 19)}Z`;
+}
+
+/** `1 use`, `3 uses`. */
+export function usesText(uses: number): string {
+  return uses === 1 ? '1 use' : `${uses} uses`;
+}
+
 /** A path as a shell takes it, for what is printed to be typed. */
 export function typed(path: string): string {
   return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`;

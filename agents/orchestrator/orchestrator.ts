@@ -126,6 +126,7 @@ export class Orchestrator {
       rotations: () => [...this.#drivers.values()].filter(({ log: l }) => l.state !== null),
       find: (planId) => this.#drivers.get(planId),
       isLive: () => this.#live,
+      heldSlots: () => this.#ledger.log.state?.held ?? [],
       negotiation: (query) => this.#negotiations.show(query),
       lockouts: () => this.#ports.trustDesk.lockouts(),
       epochs: this.#epochs,

@@ -4,7 +4,10 @@ import type { CapabilitiesList } from '#schemas/negotiation.ts';
 import { answerBytesMax } from '#schemas/events.ts';
 import { lockoutsShownMax, type Query, type TrustDocuments } from '#schemas/queries.ts';
 import type { AgentTelemetrySummary } from '#schemas/telemetry.ts';
+import { keyHolds } from '#shared/core/key-holds.ts';
 import type { Lockout } from '#shared/core/lockout.ts';
+import { staleness, turnedSlots, type TurnedSlots } from '#shared/core/plan-staleness.ts';
+import type { SlotHold } from '#shared/core/slots.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import { rotationGrid } from '#shared/core/rotation/grid.ts';
@@ -22,6 +25,8 @@ interface Desk {
   readonly rotations: () => readonly RotationDriver[];
   readonly find: (planId: string) => RotationDriver | undefined;
   readonly isLive: () => boolean;
+  /** What the ledger of slots says. */
+  readonly heldSlots: () => readonly SlotHold[];
   /** Whom this orchestrator locked out. */
   readonly lockouts: () => readonly Lockout[];
   /** Absent where secrets are fixed. */
@@ -56,7 +61,7 @@ export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
       case 'capabilities-list':
         return { ok: true, result: await capabilities(desk) };
       case 'keys-list':
-        return { ok: true, result: { layers: await surveyMembers(desk.ports) } };
+        return { ok: true, result: await keysList(desk) };
       case 'telemetry-recent':
         return { ok: true, result: desk.ports.telemetry.recent(query.agentId) };
       case 'telemetry-prove':
@@ -138,6 +143,12 @@ function heardOf(summary: AgentTelemetrySummary | undefined) {
   return { ...(silent ? { silentMs } : {}), ...(documents === undefined ? {} : { documents }) };
 }
 
+/** The keys as their agents show them, and what holds them as the logs say by then. */
+async function keysList(desk: Desk) {
+  const layers = await surveyMembers(desk.ports);
+  return { layers, holds: keyHolds(desk.heldSlots(), desk.rotations().map(stateOf)) };
+}
+
 async function capabilities({ ports }: Desk): Promise<CapabilitiesList> {
   const inspections = await surveyMembers(ports);
   return {
@@ -167,7 +178,7 @@ async function showRotation(
       ? undefined
       : driver.log.changed();
   });
-  return { ok: true, result: detailsOf(driver, query.afterIndex !== undefined) };
+  return { ok: true, result: detailsOf(desk, driver, query.afterIndex !== undefined) };
 }
 
 async function outcomeOf(desk: Desk, query: Extract<Query, { ask: 'request-outcome' }>) {
@@ -196,18 +207,33 @@ async function waitUntil(
 }
 
 /** By the time they began, whatever order the log was read in; the newest last. */
-function latestRotations({ rotations }: Desk) {
-  return rotations()
-    .map(summaryOf)
+function latestRotations(desk: Desk) {
+  const states = desk.rotations().map(stateOf);
+  const turned = turnedSlots(states);
+  return states
     .toSorted((one, other) => one.beganAtMs - other.beganAtMs)
-    .slice(-listedMax);
+    .slice(-listedMax)
+    .map((state) => summaryOf(desk.ports, state, () => turned));
 }
 
-function summaryOf(driver: RotationDriver) {
-  const state = driver.log.state;
-  if (state === null) throw new Error('assertion: a listed rotation has a state');
+function stateOf({ log: { state } }: RotationDriver): RotationState {
+  if (state === null) throw new Error('assertion: a rotation that is shown has a state');
+  return state;
+}
+
+function summaryOf(
+  { trust, clock }: OrchestratorPorts,
+  state: RotationState,
+  turned: () => TurnedSlots,
+) {
   const { plan, phase, planDigest, atMs, beganAtMs, failure } = state;
   const usesLeft = usesOfOldKeys(state);
+  const digests = {
+    registry: trust.registryDigest,
+    policy: trust.policyDigest,
+    enrolments: trust.enrolmentsDigest,
+  };
+  const stale = staleness(state, { turned, digests, nowMs: clock.nowMs() });
   return {
     planId: state.sagaId,
     planDigest,
@@ -220,6 +246,7 @@ function summaryOf(driver: RotationDriver) {
     ...(phase === 'validated'
       ? { awaitsApprovals: plan.body.approvals_required - state.approvals.length }
       : {}),
+    ...(stale === undefined ? {} : { stale: { code: stale.code, reason: stale.reason } }),
     ...(usesLeft === 0 ? {} : { usesLeft }),
     ...(failure === null ? {} : { failure: { code: failure.code, reason: failure.reason } }),
   };
@@ -230,11 +257,10 @@ function usesOfOldKeys({ slots }: RotationState): number {
 }
 
 /** All there is; or, for who asks again at every change, what changes and is looked at. */
-function detailsOf(driver: RotationDriver, isWatched: boolean) {
-  const { state } = driver.log;
-  if (state === null) throw new Error('assertion: a shown rotation has a state');
+function detailsOf({ ports, rotations }: Desk, driver: RotationDriver, isWatched: boolean) {
+  const state = stateOf(driver);
   return {
-    ...summaryOf(driver),
+    ...summaryOf(ports, state, () => turnedSlots(rotations().map(stateOf))),
     index: state.index,
     plan: state.plan,
     state: isWatched ? watchedPart(state) : state,

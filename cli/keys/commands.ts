@@ -1,20 +1,22 @@
 /**
- * `gyre keys …`: which key is primary in every slot, how old the policy lets it grow, and which older
- * ones are still accepted.
+ * `gyre keys …`: which key is primary in every slot, how old the policy lets it grow, which older ones
+ * are still accepted, and what holds slots and older keys.
  */
 import { keyAges, type KeyAge } from '#shared/core/key-ages.ts';
 import { checks, type KeysList } from '../answers.ts';
 import type { CommandSpec } from '../command.ts';
 import { inSession } from '../context.ts';
 import { exitCodes } from '../fault.ts';
-import { fingerprint, table, type Style } from '../style.ts';
+import { clockTime, fingerprint, table, usesText, type Style } from '../style.ts';
 
 const list: CommandSpec = {
   name: 'list',
   summary: 'list the key slots of all layers with their primary keys and the ages of these',
   details:
     'A key is due in the last tenth of the time that max_key_age_days of the policy gives it, and\n' +
-    'overdue after it. Nothing turns by itself: plan a rotation of the layer.',
+    'overdue after it. Nothing turns by itself: plan a rotation of the layer. Below the list stands\n' +
+    'what is held: a slot by the rotation that turns it, until that is decided; after it an older key\n' +
+    'until the overlap is over, and then as long as somebody uses it.',
   examples: ['gyre keys list --json'],
   run: async ({ output, ...context }) => {
     const { keys, policy } = await inSession({ output, ...context }, async (session) => {
@@ -25,7 +27,11 @@ const list: CommandSpec = {
     const ages = new Map(keyAges(held, policy, Date.now()).map((age) => [age.slot, age]));
     const slots = keys.layers
       .flatMap(({ agentId, slots: ofLayer }) =>
-        ofLayer.map((slot) => ({ agentId, ...slot, ...ageOf(ages.get(slot.slot)) })),
+        ofLayer.map((slot) => ({
+          agentId,
+          ...shown(slot, keys.holds),
+          ...ageOf(ages.get(slot.slot)),
+        })),
       )
       .toSorted(bySlot);
     const silent = keys.layers.filter(({ ready }) => !ready);
@@ -41,7 +47,31 @@ const list: CommandSpec = {
 
 export const keysCommands: readonly CommandSpec[] = [list];
 
-type ListedKey = KeysList['layers'][number]['slots'][number] & ReturnType<typeof ageOf>;
+type SlotShown = KeysList['layers'][number]['slots'][number];
+type Hold = KeysList['holds'][number];
+type OldKey = Extract<Hold, { kind: 'key' }>;
+export type ListedKey = SlotShown &
+  ReturnType<typeof ageOf> & { readonly held?: readonly Omit<OldKey, 'kind' | 'slot'>[] };
+
+/**
+ * A slot with what holds it. An agent keeps its own note of a rotation until the old key is gone; whose
+ * the slot is, the mesh's ledger says.
+ */
+export function shown(slot: SlotShown, holds: readonly Hold[]) {
+  const { reservedBy: _, ...status } = slot;
+  const ofSlot = holds.filter((hold) => hold.slot === slot.slot);
+  const holder = ofSlot.find(({ kind }) => kind === 'slot');
+  const held = ofSlot.flatMap((hold) => {
+    if (hold.kind === 'slot') return [];
+    const { kind: _kind, slot: _slot, ...old } = hold;
+    return [old];
+  });
+  return {
+    ...status,
+    ...(holder === undefined ? {} : { reservedBy: holder.planId }),
+    ...(held.length === 0 ? {} : { held }),
+  };
+}
 
 export function renderKeys(slots: readonly ListedKey[], style: Style): string {
   const names = ['slot', 'algorithm', 'accepted', 'key', 'since', 'over age'];
@@ -57,8 +87,12 @@ export function renderKeys(slots: readonly ListedKey[], style: Style): string {
     slot.age === undefined ? '' : overAge(slot.age, style),
   ]);
   const marked = slots.flatMap((slot) => {
-    const mark = slot.frozen ? style.failed('frozen') : reservation(slot.reservedBy, style);
-    return mark === '' ? [] : [`${slot.slot}: ${mark}`];
+    const marks = [
+      ...(slot.frozen ? [style.failed('frozen')] : []),
+      ...(slot.reservedBy === undefined ? [] : [style.busy(`reserved by ${slot.reservedBy}`)]),
+      ...(slot.held ?? []).map((old) => heldText(old)),
+    ];
+    return marks.map((mark) => `${slot.slot}: ${mark}`);
   });
   return [table([names.map((name) => style.dim(name)), ...rows]), ...marked].join('\n');
 }
@@ -89,8 +123,14 @@ function bySlot(left: { readonly slot: string }, right: { readonly slot: string 
   return left.slot < right.slot ? -1 : 1;
 }
 
-function reservation(planId: string | undefined, style: Style): string {
-  return planId === undefined ? '' : style.busy(`reserved by ${planId}`);
+/** Why an older key is still there. */
+function heldText({ version, planId, untilMs, heldBy }: Omit<OldKey, 'kind' | 'slot'>): string {
+  const users = heldBy.map(({ agentId, uses }) => `${usesText(uses)} at ${agentId}`);
+  if (untilMs !== undefined) {
+    return `v${version} stays valid until ${clockTime(untilMs)}, the overlap of ${planId}`;
+  }
+  if (users.length === 0) return `v${version} is about to be destroyed by ${planId}`;
+  return `v${version} stays for ${users.join(', ')}; ${planId} destroys it after that`;
 }
 
 function layerOf({ agentId, ready, reason }: KeysList['layers'][number]) {

@@ -16,6 +16,8 @@ import { longPollMs, type OperatorSession } from '../operator-session.ts';
 import { orchestrationFault } from '../orchestration-fault.ts';
 import { words } from '../style.ts';
 import { checkWindowStart, type WindowMs } from './arguments.ts';
+import { waitsFor } from './holding.ts';
+import { approvedAlready, isApprovedBy } from './approved-already.ts';
 import { refusalHint } from './refusal-hint.ts';
 
 export interface PlanRequest {
@@ -69,13 +71,23 @@ function servedIn({ trust }: OperatorSession): (layer: LayerNumber) => boolean {
   return servedBy(servingAgents(trust.agents()));
 }
 
-/** Signs the plan as another operator; on a locked-out plan, its recovery. */
+/**
+ * Signs the plan as another operator; on a locked-out plan, its recovery. `beforehand` is told what will
+ * be signed. Of a plan that can no longer be executed nothing is signed.
+ */
 export async function approveRotation(
   session: OperatorSession,
   planId: string,
+  beforehand: Watcher = () => undefined,
 ): Promise<RotationDetails> {
   const { bound, details } = await checkedPlan(session, planId);
   if (details.phase === 'locked_out') return approveRecovery(session, planId);
+  if (details.stale !== undefined) throw staleFault(planId, details.stale.reason);
+  if (isApprovedBy(session.operatorId, details)) {
+    const missing = details.awaitsApprovals ?? 0;
+    throw approvedAlready(details, { ...askingOf(session), missing });
+  }
+  beforehand(details);
   await advised(session, planId, () => session.request('plan-approved', bound, planId));
   return follow(session, planId, ({ state }) =>
     state.approvals.some(({ operatorId }) => operatorId === session.operatorId),
@@ -235,15 +247,17 @@ async function advised(
     await request();
   } catch (error) {
     if (!(error instanceof CliFault)) throw error;
-    const operators = session.trust.agents().filter(({ kind }) => kind === 'operator');
-    const hint = refusalHint(error.code, await showRotation(session, planId), {
-      operatorId: session.operatorId,
-      operators: operators.map(({ agentId }) => agentId).toSorted(),
-    });
+    const standing = await showRotation(session, planId);
+    const hint = refusalHint(error.code, standing, askingOf(session));
     if (hint === undefined) throw error;
     const { code, reason, exitCode } = error;
     throw new CliFault({ code, reason, hint, exitCode, cause: error });
   }
+}
+
+function askingOf({ operatorId, trust }: OperatorSession) {
+  const operators = trust.agents().filter(({ kind }) => kind === 'operator');
+  return { operatorId, operators: operators.map(({ agentId }) => agentId).toSorted() };
 }
 
 /** The plan as an operator may rely on it. */
@@ -290,11 +304,22 @@ function checkCommit(
   });
 }
 
-function undecided({ planId, phase }: RotationDetails): CliFault {
+function undecided(details: RotationDetails): CliFault {
+  const { planId } = details;
   return new CliFault({
     code: 'TIMEOUT',
-    reason: `${planId} is still ${words(phase)}; it goes on by itself`,
-    hint: `Follow it: gyre rotation watch ${planId} --timeout MS.`,
-    exitCode: exitCodes.failed,
+    reason: waitsFor(details),
+    hint: `It goes on by itself; follow it: gyre rotation watch ${planId} --timeout MS.`,
+    exitCode: exitCodes.timeOver,
+    about: { planId },
+  });
+}
+
+function staleFault(planId: string, why: string): CliFault {
+  return new CliFault({
+    code: 'PLAN_STALE',
+    reason: `${planId} can no longer be executed: ${why}`,
+    hint: 'Nothing was signed; make another plan: gyre rotation plan.',
+    about: { planId },
   });
 }

@@ -26,12 +26,13 @@ import {
 } from './arguments.ts';
 import { interruptible, progressOf } from './progress.ts';
 import {
-  addedLayers,
+  approvalLines,
   renderDryRun,
   renderGrid,
   renderList,
   renderPlan,
   renderResult,
+  togetherLines,
 } from './render.ts';
 import { detailsResult, exitCodeOf, resultOf } from './result.ts';
 
@@ -50,7 +51,10 @@ const plan: CommandSpec = {
     'A scheduled rotation needs a window in which the rotation_schedule of the policy comes round (UTC);\n' +
     'an emergency must be over within emergency_rotation_sla_minutes of being asked for. Layer 1 is\n' +
     'turned by operators who are enrolled with the capability mfa. Layers that depend on one of\n' +
-    'those named are turned with it, and the plan says so: 2 with 1, and 5 with 4.',
+    'those named are turned with it, and the plan says so: 2 with 1, and 5 with 4. The window is that\n' +
+    'of the rotation as a whole: it begins, and every layer is activated, inside it. The\n' +
+    'rotation_window of each key in the signed plan is its part of that: it gives an order, and is\n' +
+    'not kept by itself.',
   examples: ['gyre rotation plan --layers 1-7 --reason "quarterly rotation"'],
   run: async (context, options) => {
     const layers = textOption(options, 'layers');
@@ -65,10 +69,12 @@ const plan: CommandSpec = {
       ...(window === undefined ? {} : { window: parseWindow(window) }),
     };
     const details = await inSession(context, (session) => planRotation(session, request));
-    for (const line of addedLayers(request.layers, resultOf(details).sequence)) {
-      context.output.progress(line);
-    }
-    return printed(context, details, renderPlan);
+    const result = resultOf(details);
+    const added = result.dependentLayers.filter(({ layer }) => !request.layers.includes(layer));
+    for (const line of togetherLines(added)) context.output.progress(line);
+    const addedLayers = [...new Set(added.map(({ layer }) => layer))];
+    context.output.result({ ...result, addedLayers }, (style) => renderPlan(result, style));
+    return exitCodes.done;
   },
 };
 
@@ -77,12 +83,20 @@ const approve: CommandSpec = {
   summary: 'sign a plan as another operator than the one who asked for it',
   arguments: planArgument,
   details:
-    'The plan is fetched, and its signature and digest are checked, before anything is signed. On a\n' +
-    'rotation that is locked out it approves the recovery that somebody else has asked for.',
+    'The plan is fetched, its signature and digest are checked, and what it turns is told, before\n' +
+    'anything is signed. A plan that can no longer be executed is not signed (PLAN_STALE): its time is\n' +
+    'over, or another rotation has turned its keys since. An approval that does not count, by the one\n' +
+    'who asked or by the same operator again, ends with 6 and says who is still needed. On a rotation\n' +
+    'that is locked out it approves the recovery that somebody else has asked for.',
   examples: ['gyre rotation approve rot-0123456789abcdef --as op-2'],
   run: async (context, _options, positional) => {
     const planId = parsePlanId(positionalAt(positional, 0));
-    const details = await inSession(context, (session) => approveRotation(session, planId));
+    const beforehand = (details: RotationDetails): void => {
+      for (const line of approvalLines(resultOf(details))) context.output.progress(line);
+    };
+    const details = await inSession(context, (session) =>
+      approveRotation(session, planId, beforehand),
+    );
     return printed(context, details, renderPlan);
   },
 };
@@ -94,7 +108,8 @@ const execute: CommandSpec = {
   options: [['--dry-run', 'check everything against the live agents, and change nothing']],
   details:
     'Ends with 0 when the rotation is committed, 6 when approvals are missing, 7 when it was rolled\n' +
-    'back, 8 when it is locked out. Old keys are retired after the overlap; rotation watch shows that.',
+    'back, 8 when it is locked out, 9 when it is not decided within --timeout and goes on by itself.\n' +
+    'Old keys are retired after the overlap; rotation watch shows that.',
   examples: [
     'gyre rotation execute rot-0123456789abcdef --dry-run',
     'gyre rotation execute rot-0123456789abcdef --json',
@@ -146,6 +161,10 @@ const watch: CommandSpec = {
   name: 'watch',
   summary: 'follow a rotation until it rests: retired, rolled back, refused or locked out',
   arguments: planArgument,
+  details:
+    'Says until when the old keys stay valid, and then who still uses one that is to be destroyed. Ends\n' +
+    'with 0 when it is retired, 7 when it was rolled back, 8 when it is locked out, 1 when it was\n' +
+    'refused, and 9 when --timeout is over first: then it says what the rotation waits for.',
   examples: ['gyre rotation watch rot-0123456789abcdef'],
   run: async (context, _options, positional) => {
     const planId = parsePlanId(positionalAt(positional, 0));

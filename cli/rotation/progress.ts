@@ -40,7 +40,8 @@ function drawing(output: Output): Watcher {
     const text = renderGrid(details, output.progressStyle);
     const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A\r`;
     // Clears to the end of each line, so that a shorter text leaves nothing of a longer one.
-    output.draw(`${up}${text.replaceAll('\n', '\u001b[K\n')}\u001b[K\n`);
+    // And to the end of the screen, where there were more lines before.
+    output.draw(`${up}${text.replaceAll('\n', '\u001b[K\n')}\u001b[K\n\u001b[J`);
     drawnLines = text.split('\n').length;
   };
 }

@@ -1,9 +1,10 @@
 /** Rotations as text: plans, results, lists and the grid of layers and steps. Pure functions. */
-import { layerDependencies, layerNames, type LayerNumber } from '#schemas/layers.ts';
+import { layerNames, type LayerNumber } from '#schemas/layers.ts';
 import { gridSteps, type GridStatus } from '#shared/core/rotation/grid.ts';
 import type { RotationDetails, RotationSummary } from '../answers.ts';
-import { fingerprint, plainStyle, span, table, words, type Style } from '../style.ts';
-import type { RotationResult } from './result.ts';
+import { fingerprint, plainStyle, span, table, usesText, words, type Style } from '../style.ts';
+import { heldLines, userLines, waitText, type Held } from './holding.ts';
+import type { DependentLayer, RotationResult } from './result.ts';
 
 const marks: Readonly<Record<GridStatus, string>> = {
   waiting: '·',
@@ -16,10 +17,7 @@ const marks: Readonly<Record<GridStatus, string>> = {
 /** Phases that alternate while layer after layer goes through them: its own lines say more. */
 const perLayerPhases: ReadonlySet<string> = new Set(['activating', 'verifying']);
 
-export type GridView = Pick<RotationDetails, 'planId' | 'phase' | 'grid' | 'atMs'> & {
-  readonly plan: { readonly body: { readonly timing: Pick<Timing, 'soak_ms' | 'overlap_ms'> } };
-};
-type Timing = RotationDetails['plan']['body']['timing'];
+export type GridView = Held & Pick<RotationDetails, 'grid'>;
 
 /** One row per layer in the order in which it is turned, one column per step. */
 export function renderGrid(view: GridView, style: Style): string {
@@ -31,26 +29,8 @@ export function renderGrid(view: GridView, style: Style): string {
     ...gridSteps.map((step) => mark(steps[step], style)),
   ]);
   const top = `${style.strong(planId)}  ${phaseText(phase, style)}${waitText(view)}`;
-  return `${top}\n${table([head, ...rows], 2)}`;
-}
-
-/** What a phase waits for in which nothing is to be seen, how long, and until when. */
-function waitText({ phase, atMs, plan }: GridView): string {
-  const { soak_ms: soakMs, overlap_ms: overlapMs } = plan.body.timing;
-  const until = (ms: number): string => `${span(ms)}, until ${clockTime(atMs + ms)}`;
-  switch (phase) {
-    case 'soaking':
-      return ` for ${until(soakMs)}: triggers are watched before the commit`;
-    case 'committed':
-      return `; old keys stay valid for ${until(overlapMs)}`;
-    default:
-      return '';
-  }
-}
-
-/** Of this day, in UTC. */
-function clockTime(ms: number): string {
-  return `${new Date(ms).toISOString().slice(11, 19)}Z`;
+  const held = heldLines(view).map((line) => `  ${line}`);
+  return [top, table([head, ...rows], 2), ...held].join('\n');
 }
 
 /** What has changed between two looks at a rotation, one line each. */
@@ -66,20 +46,31 @@ export function renderChanges(before: GridView | undefined, after: GridView): st
       return isNews ? [`${after.planId}: layer ${layer} ${name}: ${step} ${status}`] : [];
     }),
   );
-  return [...news, ...lines];
+  const heldBefore = new Set(before === undefined ? [] : heldLines(before));
+  const held = heldLines(after)
+    .filter((line) => !heldBefore.has(line))
+    .map((line) => `${after.planId}: ${line}`);
+  return [...news, ...lines, ...held];
 }
 
-/** A line for each layer that the plan turns and nobody named. */
-export function addedLayers(
-  named: readonly LayerNumber[],
-  planned: readonly LayerNumber[],
-): string[] {
-  return layerDependencies
-    .filter(({ dependent }) => planned.includes(dependent) && !named.includes(dependent))
-    .map(
-      ({ prerequisite, dependent, reason }) =>
-        `layer ${dependent} (${layerNames[dependent]}) is turned with layer ${prerequisite}: ${reason}`,
-    );
+/** A line for each layer that the plan turns because another one is turned. */
+export function togetherLines(layers: readonly DependentLayer[]): string[] {
+  return layers.map(
+    ({ layer, turnedWith, reason }) =>
+      `layer ${layer} (${layerNames[layer]}) is turned with layer ${turnedWith}: ${reason}`,
+  );
+}
+
+/** What an operator is about to sign, before it is signed. */
+export function approvalLines({
+  planId,
+  sequence,
+  slots,
+  dependentLayers,
+}: RotationResult): string[] {
+  const layers = sequenceText(sequence);
+  const what = `approving ${planId}: ${slots.length} slots of layers ${layers}`;
+  return [what, ...togetherLines(dependentLayers)];
 }
 
 export function renderPlan(result: RotationResult, style: Style): string {
@@ -87,13 +78,22 @@ export function renderPlan(result: RotationResult, style: Style): string {
   const lines = [
     `${style.strong(result.planId)}  ${phaseText(result.phase, style)}`,
     `  type      ${words(result.rotationType)}, asked for by ${result.requestedBy}`,
-    `  sequence  ${result.sequence.map((layer) => `${layer} ${layerNames[layer]}`).join(' → ')}`,
+    `  sequence  ${sequenceText(result.sequence)}`,
+    ...togetherLines(result.dependentLayers).map((line) => `            ${line}`),
     `  keys      ${result.slots.length} slots, estimated ${span(result.estimatedDurationMs)}`,
     `  approvals ${result.approvals.length} of ${needed}${approvers(result)}`,
     `  digest    ${result.planDigest}`,
-    `  expires   ${result.expiresAt}`,
+    `  window    ${result.window.start} to ${result.window.end}, for the rotation as a whole`,
+    `  expires   ${result.expiresAt}: it has to be executed before`,
+    ...(result.stale === undefined
+      ? []
+      : [style.failed(`  stale     it can no longer be executed: ${result.stale.reason}`)]),
   ];
   return lines.join('\n');
+}
+
+function sequenceText(sequence: readonly LayerNumber[]): string {
+  return sequence.map((layer) => `${layer} ${layerNames[layer]}`).join(' → ');
 }
 
 /** A dry run looks at the layers, not at the approvals, which an execution needs as well. */
@@ -122,9 +122,8 @@ export function renderResult(result: RotationResult, style: Style): string {
   const revoked = (result.revoked ?? []).map(
     (agentId) => `  ${style.warning('revoked')} ${agentId}: the rotation went on without it`,
   );
-  return [head, ...faults, ...revoked, table(rows, 2), ...heldKeys(result), ...wayOut(result)].join(
-    '\n',
-  );
+  const held = userLines(result.phase, result.slots).map((line) => `  ${line}`);
+  return [head, ...faults, ...revoked, table(rows, 2), ...held, ...wayOut(result)].join('\n');
 }
 
 export function renderList(rotations: readonly RotationSummary[], style: Style): string {
@@ -143,15 +142,17 @@ export function renderList(rotations: readonly RotationSummary[], style: Style):
   return table([head, ...rows]);
 }
 
-/** The phase, how many approvals it waits for, and how much still uses the old keys. */
+/** The phase, how many approvals it waits for or why in vain, and how much still uses the old keys. */
 export function standingText(
   {
     phase,
     awaitsApprovals = 0,
     usesLeft = 0,
-  }: Pick<RotationSummary, 'phase' | 'awaitsApprovals' | 'usesLeft'>,
+    stale,
+  }: Pick<RotationSummary, 'phase' | 'awaitsApprovals' | 'usesLeft' | 'stale'>,
   style: Style = plainStyle,
 ): string {
+  if (stale !== undefined) return style.failed(`${words(phase)}, but stale: plan anew`);
   if (usesLeft > 0) {
     return `${phaseText(phase, style)}: ${usesText(usesLeft)} of keys that are to go`;
   }
@@ -178,25 +179,6 @@ export function phaseText(phase: string, style: Style = plainStyle): string {
     default:
       return style.busy(text);
   }
-}
-
-/** A key goes when nothing needs it any more: who still does, and how much. */
-function heldKeys({ phase, slots }: RotationResult): string[] {
-  return slots.flatMap(({ slot, old, new: fresh, heldBy = [] }) => {
-    const isBack = phase === 'rolled_back' && fresh !== undefined;
-    const key = isBack ? `withdrawn key of ${slot} (v${fresh.version})` : oldKey(slot, old);
-    return heldBy.map(
-      ({ agentId, uses }) => `  the ${key} stays for now: ${usesText(uses)} at ${agentId}`,
-    );
-  });
-}
-
-function oldKey(slot: string, { version }: { readonly version: number }): string {
-  return `old key of ${slot} (v${version})`;
-}
-
-function usesText(uses: number): string {
-  return uses === 1 ? '1 use' : `${uses} uses`;
 }
 
 /** A lockout does not end by itself: whoever sees it is told how it does. */

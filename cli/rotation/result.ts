@@ -2,8 +2,11 @@
  * What a rotation came to, as one document for scripts and for the renderer: pure functions of the
  * details that an orchestrator answered with.
  */
-import type { LayerNumber } from '#schemas/layers.ts';
+import { layerDependencies, type LayerNumber } from '#schemas/layers.ts';
+import type { RotationPlanBody } from '#schemas/plan.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
+import { formatInstant } from '#shared/core/instant.ts';
+import { windowOf } from '#shared/core/plan-window.ts';
 import type { Failure, RotationDetails } from '../answers.ts';
 import { exitCodes, type ExitCode } from '../fault.ts';
 import { orchestrationFault } from '../orchestration-fault.ts';
@@ -18,17 +21,29 @@ export interface SlotResult {
   readonly heldBy?: readonly { readonly agentId: string; readonly uses: number }[];
 }
 
+/** A layer that is turned because another one is: what it holds rests on keys of that one. */
+export interface DependentLayer {
+  readonly layer: LayerNumber;
+  readonly turnedWith: LayerNumber;
+  readonly reason: string;
+}
+
 export interface RotationResult {
   readonly planId: string;
   readonly planDigest: string;
   readonly phase: RotationPhase;
   readonly rotationType: string;
   readonly sequence: readonly LayerNumber[];
+  readonly dependentLayers: readonly DependentLayer[];
   readonly requestedBy: string;
   readonly approvals: readonly string[];
   readonly approvalsRequired: number;
   readonly estimatedDurationMs: number;
+  /** In which the rotation as a whole has to begin, and every layer to be activated. */
+  readonly window: { readonly start: string; readonly end: string };
   readonly expiresAt: string;
+  /** Why it can no longer be executed; absent where it can, or has begun. */
+  readonly stale?: Failure;
   readonly slots: readonly SlotResult[];
   readonly timings: Timings;
   /** Members that were revoked while the rotation waited for them; absent where none was. */
@@ -56,11 +71,14 @@ export function resultOf(details: RotationDetails): RotationResult {
     phase: details.phase,
     rotationType: details.rotationType,
     sequence: plan.body.coordination_sequence,
+    dependentLayers: dependentLayersOf(plan.body),
     requestedBy: details.requestedBy,
     approvals: state.approvals.map(({ operatorId }) => operatorId),
     approvalsRequired: plan.body.approvals_required,
     estimatedDurationMs: plan.body.estimated_duration_ms,
+    window: windowShown(plan.body),
     expiresAt: plan.body.expires_at,
+    ...(details.stale === undefined ? {} : { stale: failureOf(details.stale) }),
     slots: state.slots.map(({ slot, layer, checkpoint, candidate, heldBy }) => ({
       slot,
       layer,
@@ -95,7 +113,29 @@ export function exitCodeOf(phase: RotationPhase): ExitCode {
 /** All that is known of a rotation, its saga named by its plan as everywhere on the command line. */
 export function detailsResult(details: RotationDetails) {
   const { sagaId: _, ...state } = details.state as RotationDetails['state'] & { sagaId?: unknown };
-  return { ...details, state };
+  const { body } = details.plan;
+  const said = { dependentLayers: dependentLayersOf(body), window: windowShown(body) };
+  return { ...details, ...said, state };
+}
+
+/** As the plan itself names them, which the signer has signed. */
+function dependentLayersOf({ dependencies }: RotationPlanBody): DependentLayer[] {
+  const named = new Set(dependencies.map((each) => `${each.prerequisite} ${each.dependent}`));
+  return layerDependencies
+    .filter((each) =>
+      named.has(`layer_${each.prerequisite}_rotation layer_${each.dependent}_rotation`),
+    )
+    .map(({ prerequisite, dependent, reason }) => ({
+      layer: dependent,
+      turnedWith: prerequisite,
+      reason,
+    }));
+}
+
+/** The windows of the keys are parts of it, which give an order and are not kept one by one. */
+function windowShown(plan: RotationPlanBody): RotationResult['window'] {
+  const { startMs, endMs } = windowOf(plan);
+  return { start: formatInstant(startMs), end: formatInstant(endMs) };
 }
 
 function errorOf({ phase, planId, state }: RotationDetails): Pick<RotationResult, 'error'> {

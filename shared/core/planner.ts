@@ -254,7 +254,7 @@ export interface ValidationInput {
 export function validatePlan(plan: RotationPlanBody, input: ValidationInput): PlanFault[] {
   return [
     ...planFaults(plan),
-    ...timeDifferences(plan, input),
+    ...timeDifferences(plan, input.nowMs),
     ...digestDifferences(plan, input.digests),
     ...agentDifferences(plan, input.inspections),
     ...existing(transportFault(distinctMembers(plan).map(layerAgentOf), input)),
@@ -263,7 +263,8 @@ export function validatePlan(plan: RotationPlanBody, input: ValidationInput): Pl
   ];
 }
 
-function timeDifferences(plan: RotationPlanBody, { nowMs }: ValidationInput): PlanFault[] {
+/** What the time has against a plan that has not begun. */
+export function timeDifferences(plan: RotationPlanBody, nowMs: number): PlanFault[] {
   if (nowMs >= instantMs(plan.expires_at)) {
     return [difference('ORCH-8004', 'expires_at', `the plan expired at ${plan.expires_at}`)];
   }
@@ -272,7 +273,8 @@ function timeDifferences(plan: RotationPlanBody, { nowMs }: ValidationInput): Pl
     : [];
 }
 
-function digestDifferences(plan: RotationPlanBody, digests: DocumentDigests): PlanFault[] {
+/** Documents that have changed since a plan was made from them. */
+export function digestDifferences(plan: RotationPlanBody, digests: DocumentDigests): PlanFault[] {
   const { registry_digest, policy_digest, enrolments_digest } = plan.basis;
   const pairs = [
     ['registry', registry_digest, digests.registry],

@@ -27,6 +27,7 @@ const environment = { GYRE_DIR: '' };
 describe('a walk through the command line', () => {
   let folder = '';
   let planId = '';
+  let neverRun = '';
   let rootDigest = '';
   let before: readonly Key[] = [];
   let family: readonly ProcessLine[] = [];
@@ -129,8 +130,11 @@ describe('a walk through the command line', () => {
   });
 
   test('10. execute turns every key and shows it as it happens', { timeout: hangMs }, async () => {
+    neverRun = (await json<Rotation>('rotation', 'plan', '--layers', '7')).document.planId;
     const run = await json<Rotation>('rotation', 'execute', planId);
     expect(run.code).toBe(0);
+    const stale = await json<Fault>('rotation', 'approve', neverRun, '--as', 'op-2');
+    expect(stale).toMatchObject({ code: 1, document: { error: { code: 'PLAN_STALE' } } });
     expect(run.stderr).toContain('layer 7 self-healing: verify done');
     const after = (await json<{ keys: Key[] }>('keys', 'list')).document.keys;
     for (const { slot, keyId, version } of before) {
@@ -158,7 +162,13 @@ describe('a walk through the command line', () => {
       rootDigest,
     );
     expect(verified).toMatchObject({ code: 0, document: { ok: true, uncovered: 0 } });
-    expect(verified.document.rotations).toEqual([{ planId, phase: 'retired' }]);
+    expect(verified.document.rotations).toEqual(
+      expect.arrayContaining([
+        { planId, phase: 'retired' },
+        { planId: neverRun, phase: 'validated' },
+      ]),
+    );
+    expect(verified.document.rotations).toHaveLength(2);
     const other = await json<{ ok: boolean }>('audit', 'verify', file, '--root', 'f'.repeat(64));
     expect(other).toMatchObject({ code: 1, document: { ok: false } });
   });
@@ -175,6 +185,7 @@ describe('a walk through the command line', () => {
       const list = await json<{ rotations: Rotation[] }>('rotation', 'list');
       expect(list.document.rotations.map((each) => [each.planId, each.phase])).toEqual([
         [planId, 'retired'],
+        [neverRun, 'validated'],
       ]);
       expect(await gyre('doctor')).toMatchObject({ code: 0 });
     },
@@ -182,7 +193,10 @@ describe('a walk through the command line', () => {
 
   test('13. a layer is planned with those that depend on it', { timeout: hangMs }, async () => {
     const plan = await json<Rotation>('rotation', 'plan', '--layers', '1');
-    expect(plan.code).toBe(0);
+    const together = { dependentLayers: [{ layer: 2, turnedWith: 1, reason: expect.any(String) }] };
+    expect(plan).toMatchObject({ code: 0, document: { ...together, addedLayers: [2] } });
+    const shown = await json<Rotation>('rotation', 'show', plan.document.planId);
+    expect(shown.document).toMatchObject(together);
     expect([...new Set(plan.document.slots.map(({ slot }) => slot[0]))]).toEqual(['1', '2']);
     expect(plan.stderr).toContain('layer 2 (authorization) is turned with layer 1');
   });

@@ -2,6 +2,7 @@
 
 import { afterEach, expect, it } from 'vitest';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
+import { patienceMs } from '../support/patience.ts';
 
 let mesh: InMemoryMesh | undefined;
 
@@ -21,6 +22,38 @@ it('turns seven layers once they are approved', async () => {
   for (const [slot, version] of Object.entries(after))
     expect(version).toBe((before[slot] ?? 0) + 1);
   await mesh.until(plan.planId, ['retired']);
+});
+
+it('tells what keeps the old keys, and which plans the rotation made stale', async () => {
+  mesh = await InMemoryMesh.start({ times: { soakMs: 0, overlapMs: 120_000 } });
+  const slot = '6/patient-mac';
+  const running = mesh;
+  const holds = async () => {
+    const list = (await running.ask({ ask: 'keys-list' })) as { holds: { slot: string }[] };
+    return list.holds.filter((hold) => hold.slot === slot);
+  };
+  const plan = await mesh.approvedPlan([6]);
+  const other = await mesh.plan([6]);
+  const listed = async () => {
+    const list = (await running.ask({ ask: 'rotation-list' })) as { planId: string }[];
+    return list.find(({ planId }) => planId === other.planId);
+  };
+  expect(await holds()).toEqual([]);
+  expect(await listed()).not.toHaveProperty('stale');
+  await mesh.execute(plan);
+  await mesh.until(plan.planId, ['committed']);
+  await expect
+    .poll(holds, { timeout: patienceMs })
+    .toEqual([
+      expect.objectContaining({ kind: 'key', planId: plan.planId, version: 1, heldBy: [] }),
+    ]);
+  const stale = {
+    code: 'ORCH-8004',
+    reason: `${plan.planId} has turned ${slot} since, to version 2`,
+  };
+  expect(await listed()).toMatchObject({ stale });
+  expect(await mesh.show(other.planId)).toMatchObject({ stale });
+  expect(await mesh.show(plan.planId)).not.toHaveProperty('stale');
 });
 
 it('does not run without the approval of a second operator', async () => {

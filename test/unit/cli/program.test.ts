@@ -110,7 +110,9 @@ describe('help', () => {
   });
 
   test('the program lists its exit codes', async () => {
-    expect((await run('--help')).stdout).toContain('6 approval missing');
+    const { stdout } = await run('--help');
+    expect(stdout).toContain('6 approval missing');
+    expect(stdout).toContain('9 not over within --timeout');
   });
 });
 

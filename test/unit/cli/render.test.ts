@@ -4,15 +4,17 @@ import { renderFindings } from '#cli/doctor/commands.ts';
 import { Output } from '#cli/output.ts';
 import { progressOf } from '#cli/rotation/progress.ts';
 import {
-  addedLayers,
+  approvalLines,
   renderChanges,
   renderDryRun,
   renderGrid,
   renderList,
+  renderPlan,
   renderResult,
   standingText,
 } from '#cli/rotation/render.ts';
 import type { GridView } from '#cli/rotation/render.ts';
+import { waitsFor } from '#cli/rotation/holding.ts';
 import { exitCodeOf, type RotationResult } from '#cli/rotation/result.ts';
 import { plainStyle, span, styleOf, table, typed, width, words } from '#cli/style.ts';
 import type { RotationDetails } from '#cli/answers.ts';
@@ -94,6 +96,32 @@ describe('lines of progress', () => {
     ]);
   });
 
+  const held = (phase: GridView['phase'], uses: number): GridView => {
+    const slot = {
+      slot: '3/tls-certificate',
+      checkpoint: { keyId: 'a'.repeat(64), version: 1 },
+      candidate: { keyId: 'b'.repeat(64), version: 2 },
+      heldBy: uses === 0 ? [] : [{ agentId: 'network-a', uses }],
+    };
+    const decidedAtMs = Date.UTC(2027, 0, 15, 11, 30);
+    return { ...view(phase, {}), state: { decidedAtMs, slots: [slot] } };
+  };
+  const user = 'the old key of 3/tls-certificate (v1) stays for now: 2 uses at network-a';
+
+  test('who still uses an old key is told when it is known, and not again', () => {
+    expect(renderChanges(held('retiring', 0), held('retiring', 2))).toEqual([`rot-1: ${user}`]);
+    expect(renderChanges(held('retiring', 2), held('retiring', 2))).toEqual([]);
+    expect(renderGrid(held('retiring', 2), plainStyle).split('\n').at(-1)).toBe(`  ${user}`);
+  });
+
+  test('whoever stops watching is told what the rotation waits for', () => {
+    expect(waitsFor(held('retiring', 2))).toBe(`rot-1 is still retiring: ${user}`);
+    // From the decision on, whatever came after it.
+    expect(waitsFor(held('committed', 0))).toBe(
+      'rot-1 is still committed; old keys stay valid for 1 h, until 12:30:00Z',
+    );
+  });
+
   test('on a terminal the grid is drawn over itself, elsewhere lines are written', () => {
     const drawn = { isTTY: true, text: '', write: (text: string) => (drawn.text += text) };
     const sink = { isTTY: false, text: '', write: (text: string) => (sink.text += text) };
@@ -118,10 +146,12 @@ const result: RotationResult = {
   phase: 'rolled_back',
   rotationType: 'scheduled',
   sequence: [1],
+  dependentLayers: [],
   requestedBy: 'op-1',
   approvals: ['op-2'],
   approvalsRequired: 1,
   estimatedDurationMs: 1_300,
+  window: { start: '2029-01-01T00:00:00.000Z', end: '2030-01-01T00:00:00.000Z' },
   expiresAt: '2030-01-01T00:00:00.000Z',
   slots: [
     { slot: '1/a', layer: 1, old: { keyId: 'a'.repeat(64), version: 1 } },
@@ -238,9 +268,38 @@ test.each([
   [5_430_000, '1 h 31 min'],
 ])('%d ms is %s', (ms, text) => expect(span(ms)).toBe(text));
 
-test('layers that were added to those named are told with the reason', () => {
-  expect(addedLayers([1, 4, 5], [1, 4, 2, 5])).toEqual([
-    'layer 2 (authorization) is turned with layer 1: capability keys are certified by identity keys',
+const together = {
+  ...result,
+  phase: 'validated',
+  sequence: [1, 2],
+  dependentLayers: [
+    { layer: 2, turnedWith: 1, reason: 'capability keys are certified by identity keys' },
+  ],
+} satisfies RotationResult;
+const why =
+  'layer 2 (authorization) is turned with layer 1: capability keys are certified by identity keys';
+
+test('layers that are turned because of others are told with the reason, before it is signed too', () => {
+  expect(renderPlan(together, plainStyle).split('\n')).toContain(`            ${why}`);
+  expect(approvalLines(together)).toEqual([
+    'approving rot-1: 2 slots of layers 1 identity → 2 authorization',
+    why,
   ]);
-  expect(addedLayers([2, 6], [2, 6])).toEqual([]);
+  expect(renderPlan(result, plainStyle)).not.toContain('is turned with');
+});
+
+test('the window of a plan is that of the rotation as a whole', () => {
+  expect(renderPlan(together, plainStyle)).toContain(
+    '  window    2029-01-01T00:00:00.000Z to 2030-01-01T00:00:00.000Z, for the rotation as a whole',
+  );
+});
+
+test('a plan that can no longer be executed says so, wherever it is seen', () => {
+  const stale = { code: 'ORCH-8004', reason: 'rot-2 has turned 1/a since, to version 2' } as const;
+  expect(renderPlan({ ...together, stale }, plainStyle)).toContain(
+    '  stale     it can no longer be executed: rot-2 has turned 1/a since, to version 2',
+  );
+  expect(standingText({ phase: 'validated', awaitsApprovals: 1, stale })).toBe(
+    'validated, but stale: plan anew',
+  );
 });

@@ -3,7 +3,7 @@
  * enqueued is on disk when the call returns. Counts and bytes are kept by triggers, in the caller's
  * transaction, and are therefore right whatever is rolled back.
  */
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue, StatementSync } from 'node:sqlite';
 
 export type OutboxErrorCode =
   /** The bound on rows or bytes is reached. */
@@ -78,6 +78,13 @@ const sqliteIoErrorShmSize = 4874;
 const columns = `position, message_id AS messageId, subject, data, publishes,
   expect_last AS expectLastSubjectSequence`;
 
+interface Totals {
+  readonly rows: number;
+  readonly bytes: number;
+  /** When the first row is due. */
+  readonly dueMs: number | null;
+}
+
 export class OutboxStore {
   readonly #database: DatabaseSync;
   readonly #insert: StatementSync;
@@ -85,11 +92,12 @@ export class OutboxStore {
   readonly #unstoredCount: StatementSync;
   readonly #unstored: StatementSync;
   readonly #overdue: StatementSync;
-  readonly #nextDue: StatementSync;
   readonly #stored: StatementSync;
   readonly #postponed: StatementSync;
   readonly #removePosition: StatementSync;
   readonly #removeId: StatementSync;
+  /** As it was read since the last write: nobody else writes here. */
+  #seen: Totals | undefined;
 
   /** @throws OutboxError OUTBOX_DISK_FULL, OUTBOX_STORE_FAILED */
   constructor(database: DatabaseSync) {
@@ -104,7 +112,10 @@ export class OutboxStore {
       `INSERT INTO outbox (message_id, subject, data, expect_last) VALUES (?, ?, ?, ?)
        ON CONFLICT (message_id) DO NOTHING`,
     );
-    this.#totals = prepare('SELECT row_count AS "rows", byte_count AS bytes FROM outbox_totals');
+    this.#totals = prepare(
+      `SELECT row_count AS "rows", byte_count AS bytes, (SELECT min(due_ms) FROM outbox) AS dueMs
+       FROM outbox_totals`,
+    );
     this.#unstoredCount = prepare(
       'SELECT count(*) AS unstored FROM outbox WHERE stored_sequence IS NULL',
     );
@@ -116,7 +127,6 @@ export class OutboxStore {
       `SELECT ${columns} FROM outbox WHERE due_ms <= ? AND stored_sequence IS NOT NULL
        ORDER BY due_ms, position LIMIT ?`,
     );
-    this.#nextDue = prepare('SELECT min(due_ms) AS dueMs FROM outbox');
     this.#stored = prepare(
       `UPDATE outbox SET stored_sequence = ?, due_ms = ?, publishes = publishes + 1
        WHERE position = ?`,
@@ -133,12 +143,12 @@ export class OutboxStore {
 
   insert(row: Omit<OutboxRow, 'position' | 'publishes'>): void {
     const { messageId, subject, data, expectLastSubjectSequence } = row;
-    translated(() => this.#insert.run(messageId, subject, data, expectLastSubjectSequence));
+    this.#write(this.#insert, messageId, subject, data, expectLastSubjectSequence);
   }
 
   totals(): { readonly rows: number; readonly bytes: number } {
-    const row = translated(() => this.#totals.get());
-    return { rows: Number(row?.['rows']), bytes: Number(row?.['bytes']) };
+    const { rows, bytes } = this.#look();
+    return { rows, bytes };
   }
 
   counts(): OutboxCounts {
@@ -159,20 +169,19 @@ export class OutboxStore {
 
   /** When the next row is due, or null when there is none. */
   nextDueMs(): number | null {
-    const dueMs = translated(() => this.#nextDue.get())?.['dueMs'];
-    return typeof dueMs === 'number' ? dueMs : null;
+    return this.#look().dueMs;
   }
 
   markStored(position: number, sequence: number, dueMs: number): void {
-    translated(() => this.#stored.run(sequence, dueMs, position));
+    this.#write(this.#stored, sequence, dueMs, position);
   }
 
   postpone(position: number, dueMs: number): void {
-    translated(() => this.#postponed.run(dueMs, position));
+    this.#write(this.#postponed, dueMs, position);
   }
 
   remove(position: number): void {
-    translated(() => this.#removePosition.run(position));
+    this.#write(this.#removePosition, position);
   }
 
   /** Removes by message id, all or nothing; how many there were. */
@@ -182,11 +191,30 @@ export class OutboxStore {
     return translated(() =>
       this.#inTransaction(() => {
         let removed = 0;
-        for (const messageId of messageIds)
-          removed += Number(this.#removeId.run(messageId).changes);
+        for (const messageId of messageIds) removed += this.#write(this.#removeId, messageId);
         return removed;
       }),
     );
+  }
+
+  /** What was written in a transaction may be rolled back: nothing is kept until it is over. */
+  #look(): Totals {
+    if (this.#seen !== undefined) return this.#seen;
+    const row = translated(() => this.#totals.get());
+    const dueMs = row?.['dueMs'];
+    const seen = {
+      rows: Number(row?.['rows']),
+      bytes: Number(row?.['bytes']),
+      dueMs: typeof dueMs === 'number' ? dueMs : null,
+    };
+    if (!this.inTransaction) this.#seen = seen;
+    return seen;
+  }
+
+  /** How many rows changed. */
+  #write(statement: StatementSync, ...values: readonly SQLInputValue[]): number {
+    this.#seen = undefined;
+    return translated(() => Number(statement.run(...values).changes));
   }
 
   /** In the caller's transaction when there is one, in its own otherwise. */

@@ -145,9 +145,8 @@ export class EmbeddedAdapter implements LayerAdapter {
   }
 
   async inspect(): Promise<readonly SlotInspection[]> {
-    const all = this.store.allVersions();
     return this.store.slots().map((stored) => {
-      const versions = all.get(stored.slot) ?? [];
+      const versions = this.store.versions(stored.slot);
       return {
         ...stored,
         highestVersion: versions[0]?.version ?? 0,

@@ -128,9 +128,8 @@ export class EmbeddedWorkload implements Workload {
 
   slots(): WorkloadSlot[] {
     const { store } = this.#options;
-    const all = store.allVersions();
     return store.slots().flatMap(({ slot, keyKind, algorithm, frozen }) => {
-      const versions = all.get(slot) ?? [];
+      const versions = store.versions(slot);
       const primary = versions.find(({ state }) => state === 'primary');
       if (primary === undefined) return [];
       const { version, keyId, publicKey } = primary;

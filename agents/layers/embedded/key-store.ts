@@ -8,37 +8,17 @@
  * repeated. Destroying a key overwrites its bytes (secure_delete) and empties the write-ahead log.
  */
 
-import type { DatabaseSync, SQLOutputValue, StatementSync } from 'node:sqlite';
-import { keyKinds, type KeyKind, type SlotDefinition } from '#schemas/layers.ts';
-import { invariant } from '#shared/crypto/errors.ts';
+import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { SlotDefinition } from '#schemas/layers.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { Disk } from '#shared/runtime/disk.ts';
 import { AdapterError } from '../adapter.ts';
 import { openDatabase, transact, translated } from '../sqlite.ts';
 import type { Artefact, OpenKey } from './key-kinds.ts';
+import { slotOf, versionOf, type Row, type StoredSlot, type StoredVersion } from './key-rows.ts';
 import { openStoreKey, type StoreKey } from './store-key.ts';
 
-export const keyStates = ['prepared', 'primary', 'accepted', 'withdrawn', 'destroyed'] as const;
-export type KeyState = (typeof keyStates)[number];
-
-export interface StoredSlot {
-  readonly slot: string;
-  readonly keyKind: KeyKind;
-  readonly algorithm: string;
-  readonly frozen: boolean;
-}
-
-export interface StoredVersion {
-  readonly slot: string;
-  readonly version: number;
-  readonly state: KeyState;
-  readonly keyId: string;
-  readonly publicKey?: Uint8Array;
-  readonly createdAtMs: number;
-  readonly activatedAtMs?: number;
-  /** What the key made when it became primary; gone with the key. */
-  readonly canary?: Artefact;
-}
+export type { StoredSlot, StoredVersion } from './key-rows.ts';
 
 export interface KeyStoreOptions {
   /** Of `keystore.db`, and of the store key that is made together with it. */
@@ -84,6 +64,12 @@ const schema = `
     BEGIN SELECT RAISE(ABORT, 'a destroyed key does not come back'); END;
 `;
 
+/** Slots in order of their names; of each its versions, newest first. */
+interface Listing {
+  readonly slots: readonly StoredSlot[];
+  readonly versions: ReadonlyMap<string, readonly StoredVersion[]>;
+}
+
 const columns =
   'slot, version, state, key_id, public_key, canary_input, canary_output, created_at_ms, activated_at_ms';
 
@@ -92,6 +78,8 @@ export class KeyStore {
   readonly #storeKey: StoreKey;
   /** What reads, by its text. What writes is made each time: it would hold what was bound to it. */
   readonly #statements = new Map<string, StatementSync>();
+  /** All but the secrets, as it was read since the last write: nobody else writes here. */
+  #listed: Listing | undefined;
 
   private constructor(database: DatabaseSync, storeKey: StoreKey) {
     this.#database = database;
@@ -119,45 +107,32 @@ export class KeyStore {
     return this.#storeKey.id();
   }
 
-  slots(): StoredSlot[] {
-    return this.#read('SELECT slot, kind, algorithm, frozen FROM slots ORDER BY slot').map(slotOf);
+  slots(): readonly StoredSlot[] {
+    return this.#listing().slots;
   }
 
   /** @throws AdapterError SLOT_UNKNOWN */
   slot(slot: string): StoredSlot {
-    const [row] = this.#read(
-      'SELECT slot, kind, algorithm, frozen FROM slots WHERE slot = ?',
-      slot,
-    );
-    if (row === undefined) throw new AdapterError('SLOT_UNKNOWN', `no slot ${slot} here`);
-    return slotOf(row);
+    const stored = this.slots().find((each) => each.slot === slot);
+    if (stored === undefined) throw new AdapterError('SLOT_UNKNOWN', `no slot ${slot} here`);
+    return stored;
   }
 
   /** Newest first, destroyed ones included. */
-  versions(slot: string): StoredVersion[] {
-    const order = 'WHERE slot = ? ORDER BY version DESC';
-    return this.#read(`SELECT ${columns} FROM versions ${order}`, slot).map(versionOf);
-  }
-
-  /** Of all slots, by slot; newest first, destroyed ones included. */
-  allVersions(): ReadonlyMap<string, readonly StoredVersion[]> {
-    const rows = this.#read(`SELECT ${columns} FROM versions ORDER BY slot, version DESC`);
-    return Map.groupBy(rows.map(versionOf), ({ slot }) => slot);
+  versions(slot: string): readonly StoredVersion[] {
+    return this.#listing().versions.get(slot) ?? [];
   }
 
   version(slot: string, version: number): StoredVersion | undefined {
-    const where = 'WHERE slot = ? AND version = ?';
-    return this.#read(`SELECT ${columns} FROM versions ${where}`, slot, version).map(versionOf)[0];
+    return this.versions(slot).find((stored) => stored.version === version);
   }
 
   primary(slot: string): StoredVersion | undefined {
-    const where = `WHERE slot = ? AND state = 'primary'`;
-    return this.#read(`SELECT ${columns} FROM versions ${where}`, slot).map(versionOf)[0];
+    return this.versions(slot).find(({ state }) => state === 'primary');
   }
 
   byKeyId(slot: string, keyId: string): StoredVersion | undefined {
-    const where = 'WHERE slot = ? AND key_id = ?';
-    return this.#read(`SELECT ${columns} FROM versions ${where}`, slot, keyId).map(versionOf)[0];
+    return this.versions(slot).find((stored) => stored.keyId === keyId);
   }
 
   /** Takes a key out for the length of `use` and wipes it. @throws AdapterError VERSION_UNKNOWN */
@@ -337,15 +312,32 @@ export class KeyStore {
     });
   }
 
-  #transact(what: string, work: () => void): void {
-    transact(this.#database, what, work);
+  #listing(): Listing {
+    if (this.#listed !== undefined) return this.#listed;
+    const slots = this.#read('SELECT slot, kind, algorithm, frozen FROM slots ORDER BY slot');
+    const versions = this.#read(`SELECT ${columns} FROM versions ORDER BY slot, version DESC`);
+    this.#listed = {
+      slots: slots.map(slotOf),
+      versions: Map.groupBy(versions.map(versionOf), ({ slot }) => slot),
+    };
+    return this.#listed;
   }
 
-  #read(sql: string, ...values: readonly (string | number)[]): Record<string, SQLOutputValue>[] {
+  /** What was read in it may be rolled back. */
+  #transact(what: string, work: () => void): void {
+    try {
+      transact(this.#database, what, work);
+    } finally {
+      this.#listed = undefined;
+    }
+  }
+
+  #read(sql: string, ...values: readonly (string | number)[]): Row[] {
     return translated('the key store cannot be read', () => this.#prepared(sql).all(...values));
   }
 
   #run(sql: string, ...values: readonly (string | number | null | Uint8Array)[]): void {
+    this.#listed = undefined;
     this.#database.prepare(sql).run(...values);
   }
 
@@ -362,39 +354,4 @@ const destroying = `UPDATE versions
 function conflict(stored: StoredVersion, what: string): AdapterError {
   const { version, slot, state } = stored;
   return new AdapterError('STATE_CONFLICT', `version ${version} of ${slot} is ${state}: ${what}`);
-}
-
-function slotOf(row: Record<string, SQLOutputValue>): StoredSlot {
-  const keyKind = keyKinds.find((kind) => kind === row['kind']);
-  invariant(keyKind !== undefined, 'a stored slot has a known kind');
-  const [slot, algorithm] = [row['slot'], row['algorithm']];
-  invariant(typeof slot === 'string' && typeof algorithm === 'string', 'a stored slot is whole');
-  return { slot, keyKind, algorithm, frozen: row['frozen'] === 1 };
-}
-
-function versionOf(row: Record<string, SQLOutputValue>): StoredVersion {
-  const state = keyStates.find((name) => name === row['state']);
-  const { slot, version, key_id: keyId, created_at_ms: createdAtMs } = row;
-  invariant(
-    state !== undefined &&
-      typeof slot === 'string' &&
-      typeof version === 'number' &&
-      typeof keyId === 'string' &&
-      typeof createdAtMs === 'number',
-    'a stored version is whole',
-  );
-  const { public_key: publicKey, activated_at_ms: activatedAtMs } = row;
-  const { canary_input: input, canary_output: output } = row;
-  return {
-    slot,
-    version,
-    state,
-    keyId,
-    createdAtMs,
-    ...(publicKey instanceof Uint8Array ? { publicKey } : {}),
-    ...(typeof activatedAtMs === 'number' ? { activatedAtMs } : {}),
-    ...(input instanceof Uint8Array && output instanceof Uint8Array
-      ? { canary: { input, output } }
-      : {}),
-  };
 }

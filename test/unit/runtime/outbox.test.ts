@@ -214,6 +214,22 @@ describe('transactions', () => {
     await drain.stop();
   });
 
+  it('counts what is there, whatever was seen in a transaction that was undone', () => {
+    const database = openDatabase();
+    const outbox = openOutbox({}, database);
+    outbox.enqueue(message('first'));
+    expect(outbox.counts()).toEqual({ rows: 1, bytes: 8, unstored: 1 });
+    database.exec('BEGIN');
+    outbox.enqueue(message('second'));
+    expect(outbox.counts()).toEqual({ rows: 2, bytes: 16, unstored: 2 });
+    outbox.settle(['first', 'second']);
+    expect(outbox.counts()).toEqual({ rows: 0, bytes: 0, unstored: 0 });
+    database.exec('ROLLBACK');
+    expect(outbox.counts()).toEqual({ rows: 1, bytes: 8, unstored: 1 });
+    expect(outbox.settle(['first'])).toBe(1);
+    expect(outbox.counts()).toEqual({ rows: 0, bytes: 0, unstored: 0 });
+  });
+
   it('takes one message id once', () => {
     const outbox = openOutbox();
     outbox.enqueue(message('same'));

@@ -112,17 +112,34 @@ export function Text(charsMax: number, annotated: Annotated = {}) {
 
 /** A digest as 64 lowercase hexadecimal characters (32 bytes). */
 export function DigestHex(annotated: Annotated = {}) {
-  return Type.String({ ...annotated, pattern: '^[0-9a-f]{64}$', minLength: 64, maxLength: 64 });
+  return Type.String({ ...annotated, pattern: '^[0-9a-f]{64}$' });
 }
 
 /** Bytes as unpadded base64url (RFC 4648 section 5), 1 to `charsMax` characters. */
 export function Base64Url(charsMax: number, annotated: Annotated = {}) {
-  return Type.String({
+  const schema = Type.String({
     ...annotated,
-    pattern: '^[A-Za-z0-9_-]+$',
+    contentEncoding: 'base64url',
     minLength: 1,
     maxLength: charsMax,
   });
+  return Type.Refine(
+    schema,
+    (value: unknown) => typeof value === 'string' && isBase64Url(value),
+    () => 'must be base64url without padding',
+  );
+}
+
+const base64UrlPattern = /^[A-Za-z0-9_-]+$/;
+
+/**
+ * As the pattern says. A signature has 6,170 characters, an anchor's 39,723, and what comes back from the
+ * decoder as it was is base64url: to know it that way is much faster than the pattern.
+ */
+function isBase64Url(text: string): boolean {
+  return (
+    Buffer.from(text, 'base64url').toString('base64url') === text || base64UrlPattern.test(text)
+  );
 }
 
 /** Name of an agent or an operator: lower case, digits and hyphens, 1 to 63 characters. */

@@ -8,7 +8,6 @@ import { bytesToHex, hexToBytes } from '@noble/hashes/utils.js';
 import { invariant } from './errors.ts';
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder();
 const LENGTH_MAX = 0xffff;
 /** Up to here characters one by one are faster than the encoder. */
 const shortTextLength = 64;
@@ -68,54 +67,24 @@ export function fromHex(text: string): Uint8Array | undefined {
   return /^(?:[0-9a-f]{2})*$/.test(text) ? hexToBytes(text) : undefined;
 }
 
-const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
-const alphabetCodes = encoder.encode(alphabet);
-/** Value of each ASCII character in base64url; 255 where it has none. */
-const sextets = new Uint8Array(128).fill(255);
-for (let value = 0; value < alphabet.length; value += 1) {
-  sextets[alphabet.charCodeAt(value)] = value;
-}
+const base64Url = { alphabet: 'base64url', omitPadding: true } as const;
 
-/** Unpadded base64url. A loop over a table too: a root with its anchors has a hundred thousand letters. */
+/** Unpadded base64url. */
 export function toBase64Url(bytes: Uint8Array): string {
-  const letters = new Uint8Array(Math.ceil((bytes.length * 4) / 3));
-  let at = 0;
-  for (let index = 0; index < bytes.length; index += 3) {
-    const left = bytes[index] ?? 0;
-    const middle = bytes[index + 1] ?? 0;
-    const right = bytes[index + 2] ?? 0;
-    // What stands behind the last letter of an unfinished group falls off the end.
-    letters[at] = alphabetCodes[left >> 2] ?? 0;
-    letters[at + 1] = alphabetCodes[((left & 3) << 4) | (middle >> 4)] ?? 0;
-    letters[at + 2] = alphabetCodes[((middle & 15) << 2) | (right >> 6)] ?? 0;
-    letters[at + 3] = alphabetCodes[right & 63] ?? 0;
-    at += 4;
-  }
-  return decoder.decode(letters);
+  return bytes.toBase64(base64Url);
 }
 
-/**
- * Bytes of unpadded base64url; undefined for any text that `toBase64Url` would not write. Documents
- * carry signatures of 6,170 characters each, so this is a loop over a table and nothing shorter.
- */
+/** Bytes of unpadded base64url; undefined for any text that `toBase64Url` would not write. */
 export function fromBase64Url(text: string): Uint8Array | undefined {
-  if (text.length % 4 === 1) return undefined;
-  const bytes = new Uint8Array(Math.floor((text.length * 3) / 4));
-  let held = 0;
-  let heldBits = 0;
-  let at = 0;
-  for (let index = 0; index < text.length; index += 1) {
-    const sextet = sextets[text.charCodeAt(index)] ?? 255;
-    if (sextet === 255) return undefined;
-    held = ((held << 6) | sextet) & 0xfff;
-    heldBits += 6;
-    if (heldBits < 8) continue;
-    heldBits -= 8;
-    bytes[at] = held >> heldBits;
-    at += 1;
+  let bytes: Uint8Array;
+  try {
+    bytes = Uint8Array.fromBase64(text, base64Url);
+  } catch {
+    // The decoder throws for one reason only: the text is no base64url.
+    return undefined;
   }
-  // Bits left over belong to no byte: only zeros are what `toBase64Url` writes.
-  return (held & ((1 << heldBits) - 1)) === 0 ? bytes : undefined;
+  // It takes spaces, padding and bits left over, which `toBase64Url` does not write.
+  return toBase64Url(bytes) === text ? bytes : undefined;
 }
 
 /** Equality in time that depends on the lengths only. */

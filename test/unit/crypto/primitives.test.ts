@@ -135,7 +135,13 @@ describe('strings and numbers', () => {
       ['0'.repeat(64), 'af'.repeat(32)],
       ['', 'AF'.repeat(32), '0'.repeat(63), `${'0'.repeat(64)}\n`],
     ],
-    ['Base64Url', Base64Url(4), ['a', 'A_-9'], ['', 'a=', 'a+b', 'abcde']],
+    [
+      'Base64Url',
+      Base64Url(6170),
+      // Of no bytes, of bits left over: which text has bytes is for who reads them.
+      ['a', 'A_-9', 'AB', 'abcde', `A_-9${'x'.repeat(6166)}`],
+      ['', 'a=', 'YQ==', 'a+b', 'ab/d', ' YWI', 'YWI\n', 'a b', 'ä', 'YWIä', 'a'.repeat(6171)],
+    ],
     [
       'Identifier',
       Identifier(),

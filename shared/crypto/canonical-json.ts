@@ -6,6 +6,7 @@
  */
 import { utf8 } from './bytes.ts';
 import { CryptoError } from './errors.ts';
+import { sortedKeys } from './sorted-keys.ts';
 
 /** Objects and arrays inside each other, at the most. */
 export const jsonDepthMax = 32;
@@ -73,7 +74,7 @@ function written(value: JsonValue): string {
     return `[${items}]`;
   }
   let fields = '';
-  for (const key of Object.keys(value).sort()) {
+  for (const key of sortedKeys(value)) {
     const field = `${JSON.stringify(key)}:${written(value[key] ?? null)}`;
     fields += fields === '' ? field : `,${field}`;
   }

@@ -9,9 +9,10 @@ import { depthMax } from './msgpack-scan.ts';
 /** Stands for whatever is not canonical: no value that can be decoded. */
 const refused = Symbol('not canonical');
 type Read = CanonicalValue | typeof refused;
+type Four = [number, number, number, number];
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
-/** Up to here characters one by one are faster than the decoder. */
+/** Up to here characters are faster than the decoder. */
 const shortTextBytes = 32;
 const highWord = 2 ** 32;
 
@@ -40,6 +41,24 @@ export function readCanonical(
   const reader = new Reader(bytes, options.floats ?? false);
   const value = reader.value(0);
   return value === refused || !reader.atEnd ? undefined : { value };
+}
+
+/** The text of ASCII bytes, eight characters at a time; undefined where one of them is not ASCII. */
+function asciiIn(bytes: Uint8Array, from: number, to: number): string | undefined {
+  let text = '';
+  let at = from;
+  for (; at + 8 <= to; at += 8) {
+    const [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]] as Four;
+    const [e, f, g, h] = [bytes[at + 4], bytes[at + 5], bytes[at + 6], bytes[at + 7]] as Four;
+    if ((a | b | c | d | e | f | g | h) >= 0x80) return undefined;
+    text += String.fromCharCode(a, b, c, d, e, f, g, h);
+  }
+  for (; at < to; at += 1) {
+    const byte = bytes[at] ?? 0x80;
+    if (byte >= 0x80) return undefined;
+    text += String.fromCharCode(byte);
+  }
+  return text;
 }
 
 class Reader {
@@ -175,14 +194,8 @@ class Reader {
     if (at === undefined) return refused;
     const end = this.#at;
     if (end - at <= shortTextBytes) {
-      let text = '';
-      let index = at;
-      for (; index < end; index += 1) {
-        const byte = this.#bytes[index] ?? 0x80;
-        if (byte >= 0x80) break;
-        text += String.fromCharCode(byte);
-      }
-      if (index === end) return text;
+      const text = asciiIn(this.#bytes, at, end);
+      if (text !== undefined) return text;
     }
     try {
       const text = utf8.decode(this.#bytes.subarray(at, end));

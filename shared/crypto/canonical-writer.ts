@@ -7,6 +7,7 @@
  * own for the time, and so does a value that is written while another is (a property that is a getter).
  */
 import { CryptoError } from './errors.ts';
+import { sortedKeys } from './sorted-keys.ts';
 import { depthMax } from './msgpack-scan.ts';
 
 const stayingBytes = 64 * 1_024;
@@ -15,7 +16,7 @@ let isInUse = false;
 
 const utf8 = new TextEncoder();
 /** Up to here characters one by one are faster than the encoder. */
-const shortTextLength = 48;
+const shortTextLength = 64;
 const charBytesMax = 3;
 const headBytesMax = 9;
 /** Bytes that may be written behind the place where the writing stands. */
@@ -95,8 +96,7 @@ class Writer {
   }
 
   #fields(fields: Readonly<Record<string, unknown>>, depth: number): void {
-    // As RFC 8785 sorts: by UTF-16 code units.
-    const keys = Object.keys(fields).sort();
+    const keys = sortedKeys(fields);
     this.#head(ofFields, keys.length, 16);
     for (const key of keys) {
       if (key === '__proto__' || key === 'constructor' || key === 'prototype') {

@@ -32,7 +32,7 @@ import {
   frameBytes,
   isOfKind,
   parseSealed,
-  sealedStatement,
+  sealedHash,
   verifySealed,
   verifySealedAsync,
 } from './sealed-frame.ts';
@@ -138,7 +138,7 @@ export function verifyBatchAsync(
 
 /** The hash that names a batch (32 bytes); nothing is checked. */
 export function batchHashOf(crypto: CryptoProvider, batch: ParsedBatch): Uint8Array {
-  return crypto.blake3(sealedStatement(crypto, batch));
+  return sealedHash(crypto, batch);
 }
 
 /**

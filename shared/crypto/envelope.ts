@@ -25,7 +25,7 @@ import {
   isOfKind,
   parseSealed,
   sealedCiphertextHash,
-  sealedStatement,
+  sealedHash,
   verifySealed,
   verifySealedAsync,
 } from './sealed-frame.ts';
@@ -159,7 +159,7 @@ export function verifyFrameAsync(
  * they were given. What acts on an event takes it from `verifyFrame`.
  */
 export function statementHashOf(crypto: CryptoProvider, frame: ParsedFrame): Uint8Array {
-  return crypto.blake3(sealedStatement(crypto, frame));
+  return sealedHash(crypto, frame);
 }
 
 /**

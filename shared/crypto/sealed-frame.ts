@@ -21,7 +21,7 @@ import {
   statementOf,
   verified,
 } from './statement.ts';
-import type { Refused, StatementLabel, VerifyResult } from './statement.ts';
+import type { Refused, StatementLabel, Verified, VerifyResult } from './statement.ts';
 
 export type FrameKind = 'event' | 'batch';
 
@@ -158,16 +158,32 @@ export function sealedCiphertextHash(crypto: CryptoProvider, frame: SealedFrame)
   return hash;
 }
 
-const statements = new WeakMap<SealedFrame, Uint8Array>();
+/** What a seal signs, and the name that comes of it: held or not, that is for the seal to show. */
+interface Named {
+  readonly statement: Uint8Array;
+  readonly verified: Verified;
+}
+const named = new WeakMap<SealedFrame, Named>();
 
-/** The bytes that the seal signs, made once for each frame. */
-export function sealedStatement(crypto: CryptoProvider, frame: SealedFrame): Uint8Array {
-  const known = statements.get(frame);
-  if (known !== undefined) return known.slice();
+/** Made once for each frame; not to be changed, nor handed out. */
+function namedOf(crypto: CryptoProvider, frame: SealedFrame): Named {
+  const known = named.get(frame);
+  if (known !== undefined) return known;
   const ciphertextHash = sealedCiphertextHash(crypto, frame);
   const statement = statementOf(crypto, { ...frame.parts, ciphertextHash }, frame.kind);
-  statements.set(frame, statement.slice());
-  return statement;
+  const made = { statement, verified: verified(crypto, statement) };
+  named.set(frame, made);
+  return made;
+}
+
+/** The bytes that the seal signs. */
+export function sealedStatement(crypto: CryptoProvider, frame: SealedFrame): Uint8Array {
+  return namedOf(crypto, frame).statement.slice();
+}
+
+/** The hash that names the frame: 32 bytes. No signature is checked. */
+export function sealedHash(crypto: CryptoProvider, frame: SealedFrame): Uint8Array {
+  return namedOf(crypto, frame).verified.statementHash.slice();
 }
 
 /** SIGNATURE_INVALID, also where the header names another key. */
@@ -177,9 +193,9 @@ export function verifySealed(
   key: VerifyKey,
 ): VerifyResult {
   if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
-  const statement = sealedStatement(crypto, frame);
+  const { statement, verified: name } = namedOf(crypto, frame);
   const input = signatureInput(frame.header, statement, frame.parts.seal);
-  return crypto.verify(key, input) ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+  return crypto.verify(key, input) ? copyOf(name) : refused('SIGNATURE_INVALID');
 }
 
 /** As `verifySealed`, with the signature check in the thread pool where the provider has one. */
@@ -189,10 +205,13 @@ export async function verifySealedAsync(
   key: VerifyKey,
 ): Promise<VerifyResult> {
   if (!namesKey(frame.header, key)) return refused('SIGNATURE_INVALID');
-  const statement = sealedStatement(crypto, frame);
+  const { statement, verified: name } = namedOf(crypto, frame);
   const input = signatureInput(frame.header, statement, frame.parts.seal);
-  const holds = await crypto.verifyAsync(key, input);
-  return holds ? verified(crypto, statement) : refused('SIGNATURE_INVALID');
+  return (await crypto.verifyAsync(key, input)) ? copyOf(name) : refused('SIGNATURE_INVALID');
+}
+
+function copyOf({ statementHash, messageId }: Verified): Verified {
+  return { ok: true, statementHash: statementHash.slice(), messageId };
 }
 
 /** COMMITMENT_MISMATCH (checked first, in constant time), TAG_INVALID. */

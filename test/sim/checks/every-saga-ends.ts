@@ -21,6 +21,8 @@ export class EverySagaEnds extends BaseChecker {
   readonly name = 'every saga ends, and no slot has two';
   readonly kinds = ['leaf', 'reservation'] as const;
   readonly #book: SagaBook;
+  /** `<agent> <slot>` → how far in the ledger's order it has passed on there. */
+  readonly #passedAt = new Map<string, number>();
 
   constructor(book: SagaBook) {
     super();
@@ -55,18 +57,23 @@ export class EverySagaEnds extends BaseChecker {
     });
   }
 
-  /** At an agent a slot passes to the saga that the ledger names, and to no other. */
+  /**
+   * At an agent a slot passes to the saga that the ledger names. One that was away hears late of sagas that
+   * have let go meanwhile: of each in the order of the ledger, never back.
+   */
   #passed(
     observation: Observation,
     { agentId, slot, before, after }: Extract<Change, { kind: 'reservation' }>,
   ): readonly Violation[] {
     if (after === undefined) return nothing;
     this.looked += 1;
+    const name = `${agentId} ${slot}`;
+    const latest = this.#passedAt.get(name) ?? 0;
+    const place = this.#book.reservedAt.get(`${slot} ${after}`) ?? 0;
+    this.#passedAt.set(name, Math.max(latest, place));
     const holder = this.#book.held.get(slot)?.sagaId;
     if (holder === after) return nothing;
-    const saga = this.#book.saga(after);
-    // The saga that the agent hears of late has let go of it, and nobody has taken it since.
-    const isLate = holder === undefined && saga?.isExecuted === true && before === undefined;
+    const isLate = before === undefined && place > 0 && place >= latest;
     if (isLate) return nothing;
     const what = `${slot} passes to a rotation that does not hold it`;
     return [this.violation(observation, { agentId, what, about: [holder ?? 'nobody', after] })];

@@ -24,6 +24,8 @@ export interface Entry {
   readonly event: RotationEvent;
   /** True time of the leaf. */
   readonly timeMs: number;
+  /** When it was sealed, by its author's clock: what it decides counts from then. */
+  readonly saidMs: number;
 }
 
 export interface PlannedSlot {
@@ -72,6 +74,9 @@ export class SagaBook {
   /** The ledger of slots by its accepted entries. */
   readonly held = new Map<string, Hold>();
   readonly released = new Map<string, number>();
+  /** `<slot> <saga>` → its place among all reservations of the ledger, the latest one. */
+  readonly reservedAt = new Map<string, number>();
+  #reservations = 0;
   /** Agents whose revocation an auditor holds as accepted: signed by operators, whoever offered it. */
   readonly revoked = new Set<string>();
   /** Set while the change of an accepted entry is looked at. */
@@ -129,7 +134,8 @@ export class SagaBook {
       saga.phases.set(sagaIndex, phase);
       if (sagaIndex < saga.phaseIndex) continue;
       saga.phaseIndex = sagaIndex;
-      if (phase === 'rolled_back') saga.rolledBackAtMs ??= message.timeMs;
+      const saidMs = saga.entries[sagaIndex]?.saidMs ?? message.timeMs;
+      if (phase === 'rolled_back') saga.rolledBackAtMs ??= saidMs;
       saga.phase = phase;
     }
   }
@@ -151,8 +157,9 @@ export class SagaBook {
   ): void {
     const saga = this.#open(entry.sagaId);
     const { index, consumed, event } = entry;
-    const { hash, sender: author } = message;
-    saga.entries[index] ??= { hash, index, author, consumed, event, timeMs };
+    const { hash, sender: author, header } = message;
+    const saidMs = header?.timeMs ?? message.timeMs;
+    saga.entries[index] ??= { hash, index, author, consumed, event, timeMs, saidMs };
     switch (event.type) {
       case 'plan-drafted':
         saga.plan ??= event.plan.body;
@@ -189,7 +196,11 @@ export class SagaBook {
     const { sagaId, sagaIndex } = event;
     this.releasedBefore = this.released.get(sagaId);
     if (event.type === 'slots-reserved') {
-      for (const slot of event.slots) this.held.set(slot, { sagaId, sagaIndex });
+      this.#reservations += 1;
+      for (const slot of event.slots) {
+        this.held.set(slot, { sagaId, sagaIndex });
+        this.reservedAt.set(`${slot} ${sagaId}`, this.#reservations);
+      }
       return;
     }
     if (sagaIndex <= (this.releasedBefore ?? -1)) return;

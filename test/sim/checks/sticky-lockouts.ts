@@ -8,15 +8,15 @@
 import type { Change, Observation, ObservedMessage } from '../observation.ts';
 import { BaseChecker, bodyOf, nothing, type Violation } from './check.ts';
 import { openStepOf, turnOf } from './open-steps.ts';
-import type { Saga, SagaBook } from './sagas.ts';
+import type { Hold, Saga, SagaBook } from './sagas.ts';
 
 export class StickyLockouts extends BaseChecker {
   readonly invariant = 14;
   readonly name = 'a lockout is left only by an approved recovery';
   readonly kinds = ['frozen', 'key', 'leaf', 'lockout', 'message'] as const;
   readonly #book: SagaBook;
-  /** `<agent> <slot>` → the saga whose lockout froze it. */
-  readonly #frozenBy = new Map<string, string>();
+  /** `<agent> <slot>` → the entry of a lockout that froze it. */
+  readonly #frozenBy = new Map<string, Hold>();
   /** `<agent> <slot>`, frozen at some time. */
   readonly #everFrozen = new Set<string>();
 
@@ -59,17 +59,19 @@ export class StickyLockouts extends BaseChecker {
       this.#everFrozen.add(name);
       const step = agent && openStepOf(agent, slot, ['freeze']);
       const saga = step && this.#book.saga(step.task.sagaId);
-      if (saga !== undefined) this.#frozenBy.set(name, saga.sagaId);
+      if (step !== undefined && saga !== undefined) {
+        this.#frozenBy.set(name, { sagaId: saga.sagaId, sagaIndex: step.task.sagaIndex });
+      }
       if (saga?.phases.get(step?.task.sagaIndex ?? -1) === 'locked_out') return nothing;
       if (saga?.phase === 'locked_out') return nothing;
       const what = `${slot} was frozen without a lockout`;
       return [this.violation(observation, { agentId, what, about: [saga?.sagaId ?? ''] })];
     }
-    const sagaId = this.#frozenBy.get(name) ?? '';
+    const frozenBy = this.#frozenBy.get(name);
     this.#frozenBy.delete(name);
-    if (this.#isRecovered(this.#book.saga(sagaId))) return nothing;
+    if (this.#isRecovered(frozenBy)) return nothing;
     const what = `${slot} was thawed without an approved recovery`;
-    return [this.violation(observation, { agentId, what, about: [sagaId] })];
+    return [this.violation(observation, { agentId, what, about: [frozenBy?.sagaId ?? ''] })];
   }
 
   /** Who reports that it froze a slot did so before. */
@@ -94,14 +96,14 @@ export class StickyLockouts extends BaseChecker {
     { agentId, before, after }: Extract<Change, { kind: 'key' }>,
   ): readonly Violation[] {
     if (after === undefined) return nothing;
-    const sagaId = this.#frozenBy.get(`${agentId} ${after.slot}`);
-    if (sagaId === undefined) return nothing;
+    const frozenBy = this.#frozenBy.get(`${agentId} ${after.slot}`);
+    if (frozenBy === undefined) return nothing;
     const turn = turnOf(before, after);
     if (turn === 'destroyed' || turn === 'withdrawn' || turn === 'superseded') return nothing;
     this.looked += 1;
-    if (this.#isRecovered(this.#book.saga(sagaId))) return nothing;
+    if (this.#isRecovered(frozenBy)) return nothing;
     const what = `version ${after.version} of ${after.slot} was ${turn} while it is frozen`;
-    return [this.violation(observation, { agentId, what, about: [sagaId, after.keyId] })];
+    return [this.violation(observation, { agentId, what, about: [frozenBy.sagaId, after.keyId] })];
   }
 
   /** A rotation that is locked out gives nothing back. */
@@ -171,14 +173,14 @@ export class StickyLockouts extends BaseChecker {
     return found;
   }
 
-  /** A recovery stands in the audit behind the latest lockout. */
-  #isRecovered(saga: Saga | undefined): boolean {
-    if (saga === undefined) return false;
-    const lockouts = [...saga.phases].filter(([index, phase]) => {
-      return phase === 'locked_out' && saga.phases.get(index - 1) !== 'locked_out';
-    });
-    const began = Math.max(-1, ...lockouts.map(([index]) => index));
-    return saga.recoveries.some(({ index }) => index >= began);
+  /**
+   * A recovery stands in the audit behind the entry by which it was frozen. An agent that was away hears
+   * late of a recovery after which its rotation was locked out once more; that freezes it again.
+   */
+  #isRecovered(frozenBy: Hold | undefined): boolean {
+    if (frozenBy === undefined) return false;
+    const recoveries = this.#book.saga(frozenBy.sagaId)?.recoveries ?? [];
+    return recoveries.some(({ index }) => index > frozenBy.sagaIndex);
   }
 }
 

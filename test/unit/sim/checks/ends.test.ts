@@ -70,6 +70,18 @@ it('9: sees the new key of a rollback go before its overlap, and for another rot
   expect(found(other, 9)).toEqual([`the new key of ${slot} was destroyed for another rotation`]);
 });
 
+it('9: counts the overlap of a rollback from its entry, not from the receipt that names it', () => {
+  const goneAfter = (overlapMs: number): string[] => {
+    const story = new Story().executed().prepared().accepted().activated().rolledBack(500);
+    story.stage.nowMs += overlapMs - 500;
+    story.stage.intent(owner, 'discard');
+    story.stage.key(owner, 'destroyed', 2);
+    return found(story, 9);
+  };
+  expect(goneAfter(10_000)).toEqual([]);
+  expect(goneAfter(9_900)).toHaveLength(1);
+});
+
 it('10: sees a rotation that nobody approved, or its requester, or over another plan', () => {
   const unapproved = [
     { approvers: [] },
@@ -123,6 +135,20 @@ it('13: sees a slot with two holders', () => {
   ]);
 });
 
+it('13: lets an agent that was away catch up in the order of the ledger, and never go back', () => {
+  const story = new Story().executed().prepared().accepted().activated().rolledBack();
+  const at = { sagaId: 'plan-2', sagaIndex: 3, atMs: 1 };
+  story.stage.ledger({ type: 'slots-reserved', slots: [slot], ...at });
+  const passes = (sagaId: string): string[] => {
+    story.stage.sql(owner, 'store.db', [['DELETE FROM reservations']]);
+    story.stage.sql(owner, 'store.db', [['INSERT INTO reservations VALUES (?, ?)', slot, sagaId]]);
+    return story.stage.found(13).map(({ what }) => what);
+  };
+  expect(passes('plan-1')).toEqual([]);
+  expect(passes('plan-2')).toEqual([]);
+  expect(passes('plan-1')).toEqual([`${slot} passes to a rotation that does not hold it`]);
+});
+
 it('13: sees what agents leave behind', () => {
   const story = wholeStory();
   const { stage } = story;
@@ -147,6 +173,22 @@ it('14: sees a slot that is thawed, turned or frozen without leave', () => {
     `version 1 of ${slot} was restored while it is frozen`,
     `${slot} was thawed without an approved recovery`,
     `${slot} was frozen without a lockout`,
+  ]);
+});
+
+it('14: lets each recovery thaw what an earlier lockout froze, once', () => {
+  const story = new Story().executed().prepared().accepted().activated().lockedOut();
+  // The recovery fails as well, before the owner hears of it.
+  story.recovered();
+  story.stage.entry({ type: 'timer-fired', timer: 'step', atMs: 1 }, 'locked_out');
+  story.freeze(0);
+  const step = story.stage.intent(owner, 'freeze');
+  story.freeze(1);
+  story.stage.outcome(owner, step, [{ slot, version: 1 }]);
+  expect(found(story, 14)).toEqual([]);
+  story.freeze(0);
+  expect(story.stage.found(14).map(({ what }) => what)).toEqual([
+    `${slot} was thawed without an approved recovery`,
   ]);
 });
 

@@ -144,11 +144,12 @@ export class Stage {
   entry(
     event: RotationEvent,
     phase: RotationPhase,
-    { consumed = [], id = 'plan-1', isAudited = true }: EntryChoices = {},
+    { consumed = [], id = 'plan-1', isAudited = true, header }: EntryChoices = {},
   ): string {
     const { index, previous } = this.#sagas.get(id) ?? { index: 0, previous: '0'.repeat(64) };
     const place = { saga: 'rotation', sagaId: id, index, previous, consumed };
-    const hash = this.say('orchestrator-a', 'saga-entry', { ...place, event });
+    const saying = header === undefined ? {} : { header };
+    const hash = this.say('orchestrator-a', 'saga-entry', { ...place, event }, saying);
     this.#sagas.set(id, { index: index + 1, previous: hash });
     if (!isAudited) return hash;
     this.leaf(hash);
@@ -259,6 +260,7 @@ interface EntryChoices {
   readonly consumed?: string[];
   readonly id?: string;
   readonly isAudited?: boolean;
+  readonly header?: Saying['header'];
 }
 
 export function signed<Body>(body: Body) {

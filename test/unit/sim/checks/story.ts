@@ -149,7 +149,8 @@ export class Story {
     return this.#reported('retired');
   }
 
-  rolledBack(): this {
+  /** Its receipt comes later than what it is about, where so many milliseconds are named. */
+  rolledBack(receiptAfterMs = 0): this {
     const { stage, id } = this;
     const asked = { type: 'rollback-requested', operatorId: 'op-1', reason: 'test' } as const;
     stage.entry({ ...asked, ...this.#at }, 'rolling_back', { id });
@@ -159,7 +160,10 @@ export class Story {
       [`UPDATE versions SET state = 'primary' WHERE version = ?`, this.#old],
     ]);
     stage.outcome(owner, step);
-    this.#reported('rolled_back');
+    const header = { timeMs: stage.nowMs };
+    stage.nowMs += receiptAfterMs;
+    const event = { type: 'reports-received', ...this.#at } as const;
+    stage.entry({ ...event, reports: [] }, 'rolled_back', { id, header });
     return this.#released();
   }
 

@@ -76,7 +76,10 @@ async function many({ from, to }: { from: number; to: number }): Promise<number>
       values.minutes === undefined ? Infinity : beganMs + numberOf(values.minutes) * 60_000,
     onResult: (result) => {
       addRun(totals, result);
-      if (result.findings.length > 0) failures.push(result);
+      if (result.findings.length > 0) {
+        failures.push(result);
+        progress(runText(result).split('\n', 2).join(':'));
+      }
       if (performance.now() - shownMs > 5_000) {
         shownMs = performance.now();
         progress(`${totals.runs} of ${to - from + 1} seeds, ${totals.failed.length} failed`);

@@ -75,7 +75,8 @@ export class EventQueue {
     let at = 0;
     for (;;) {
       const left = 2 * at + 1;
-      const [first, second] = [heap[left], heap[left + 1]];
+      const first = heap[left];
+      const second = heap[left + 1];
       if (first === undefined) break;
       const isRight = second !== undefined && isBefore(second, first);
       const child = isRight ? second : first;

@@ -6,7 +6,7 @@
  * before anything that comes due later.
  */
 
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { SimulatedCrash, type Life } from './model.ts';
 import type { SimulatedTime } from './time.ts';
 
@@ -32,6 +32,8 @@ export class SimulatedLife implements Life {
   readonly #onFault: ((fault: unknown) => void) | undefined;
   readonly #waiting: (() => void)[] = [];
   readonly #mourners: (() => void)[] = [];
+  /** In which `running` is this life: entered for every call, it is made once. */
+  readonly #context = running.run(this, () => new AsyncResource('SimulatedLife'));
   #isAlive = true;
   #isPaused = false;
   #isCatchingUp = false;
@@ -108,7 +110,7 @@ export class SimulatedLife implements Life {
 
   #call(run: () => void): void {
     try {
-      running.run(this, run);
+      this.#context.runInAsyncScope(run);
     } catch (fault) {
       if (fault instanceof SimulatedCrash && !this.#isAlive) return;
       if (this.#onFault === undefined) throw fault;

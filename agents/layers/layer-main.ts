@@ -146,7 +146,8 @@ function requireOneHolder({ serviceControlSocket, attached }: BootedAgent['confi
   throw new BootError('CONFIG_INVALID', what, remedy);
 }
 
-async function openKeys(
+/** @throws BootError CONFIG_INVALID, AdapterError */
+export async function openKeys(
   booted: BootedAgent,
   { layer, openAdapter, attach }: LayerProcess,
 ): Promise<LayerKeys> {

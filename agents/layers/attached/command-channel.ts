@@ -19,7 +19,7 @@ import {
   type ServiceAnswer,
   type ServiceRequest,
 } from '../service/service-client.ts';
-import { runProgram, type ProgramSpec } from './program.ts';
+import { outcomeText, runProgram, type ProgramOutcome, type ProgramSpec } from './program.ts';
 
 export interface CommandChannelOptions extends ProgramSpec {
   readonly crypto: CryptoProvider;
@@ -36,7 +36,7 @@ export class CommandChannel implements ControlChannel {
     this.#options = options;
   }
 
-  /** @throws ServiceError UNREACHABLE, TIMEOUT, ANSWER_MALFORMED */
+  /** @throws ServiceError PROGRAM_FAILED */
   async ask({ path, body }: ServiceRequest): Promise<ServiceAnswer> {
     const operation = operations.get(path);
     if (operation === undefined) throw new ServiceError('PEER_UNKNOWN', 'no such operation');
@@ -50,11 +50,9 @@ export class CommandChannel implements ControlChannel {
   async #run(operation: ServiceControl, body: unknown): Promise<ServiceAnswer> {
     const asked = typeof body === 'object' && body !== null ? body : {};
     const outcome = await runProgram(this.#options, JSON.stringify({ operation, ...asked }));
-    if (outcome.status === 'failed') {
-      const code = outcome.code === 'TIMEOUT' ? 'TIMEOUT' : 'UNREACHABLE';
-      throw new ServiceError(code, `${this.#options.program} did not answer: ${outcome.code}`);
-    }
+    if (outcome.status === 'failed') throw this.#failed(operation, outcome);
     const answer = parsed(outcome.output);
+    if (answer === notJson) throw this.#failed(operation, outcome, ', and no JSON printed');
     if (serviceProblemCheck.check(answer)) {
       const { code, reason, retryable } = answer.error;
       const standard = code === 'OPERATION_UNKNOWN' ? this.#standard(operation) : undefined;
@@ -62,8 +60,18 @@ export class CommandChannel implements ControlChannel {
       return { status: 'refused', code, reason, retryable: retryable ?? false };
     }
     if (outcome.exitCode === 0) return { status: 'done', body: answer };
-    const what = `${this.#options.program} ended with exit code ${outcome.exitCode} and no reason`;
-    throw new ServiceError('UNREACHABLE', what);
+    throw this.#failed(operation, outcome, ', and no reason printed');
+  }
+
+  /** What the program said of it goes to the agent's own log, and no further. */
+  #failed(operation: ServiceControl, outcome: ProgramOutcome, more = ''): ServiceError {
+    const { program, onFailure } = this.#options;
+    const what = `${outcomeText(outcome)}${more}`;
+    onFailure?.({ program, operation, what, complaint: outcome.complaint });
+    return new ServiceError(
+      'PROGRAM_FAILED',
+      `the program ${program} failed at ${operation}: ${what}`,
+    );
   }
 
   /** What holds where the program knows no answer. */
@@ -89,10 +97,13 @@ export class CommandChannel implements ControlChannel {
   }
 }
 
+const notJson = Symbol('what is no JSON');
+
 function parsed(output: string): unknown {
   try {
     return JSON.parse(output === '' ? '{}' : output);
   } catch (error) {
-    throw new ServiceError('ANSWER_MALFORMED', 'the program printed no JSON', error);
+    if (error instanceof SyntaxError) return notJson;
+    throw error;
   }
 }

@@ -9,6 +9,7 @@ import type { CertifiedSystem } from '../service/certificate-authority.ts';
 import { RemoteAdapter } from '../service/remote-adapter.ts';
 import { openCertificateFiles } from './certificate-files-adapter.ts';
 import { CommandChannel } from './command-channel.ts';
+import { FailureLog } from './failure-log.ts';
 import { openKeyFiles } from './key-files-adapter.ts';
 import type { ProgramSpec } from './program.ts';
 
@@ -34,9 +35,14 @@ export async function openAttached(
   system: AttachedSystem,
   options: AttachOptions,
 ): Promise<Attached> {
-  const { crypto, resolve } = options;
+  const { crypto } = options;
+  const failures = new FailureLog(options);
+  const programOf = (program: Omit<Program, 'kind'>): ProgramSpec => ({
+    ...specOf(program, options.resolve),
+    onFailure: (failure) => failures.note(failure),
+  });
   if (system.kind === 'command') {
-    const channel = new CommandChannel({ crypto, ...programOf(system, resolve) });
+    const channel = new CommandChannel({ crypto, ...programOf(system) });
     const adapter = await RemoteAdapter.connect(channel);
     return { adapter, takeCounts: () => adapter.takeCounts(), close: () => adapter.close() };
   }
@@ -44,10 +50,10 @@ export async function openAttached(
     const { directory, names, address, reload } = system;
     const { adapter, keys, measure } = openCertificateFiles({
       ...options,
-      directory: resolve(directory),
+      directory: options.resolve(directory),
       names,
       address,
-      reload: programOf(reload, resolve),
+      reload: programOf(reload),
     });
     const takeCounts = () => keys.usage.takeCounts();
     return { adapter, certified: adapter, measure, takeCounts, close: () => keys.close() };
@@ -55,8 +61,8 @@ export async function openAttached(
   const { directory, reload } = system;
   const { adapter, keys } = await openKeyFiles({
     ...options,
-    directory: resolve(directory),
-    ...(reload === undefined ? {} : { reload: programOf(reload, resolve) }),
+    directory: options.resolve(directory),
+    ...(reload === undefined ? {} : { reload: programOf(reload) }),
   });
   return { adapter, takeCounts: () => keys.usage.takeCounts(), close: () => keys.close() };
 }
@@ -64,7 +70,7 @@ export async function openAttached(
 type Program = Extract<AttachedSystem, { kind: 'command' }>;
 
 /** Programs run in the folder of the configuration; one without a slash is looked for on the PATH. */
-function programOf(
+function specOf(
   { program, arguments: words, timeoutMs }: Omit<Program, 'kind'>,
   resolve: AttachOptions['resolve'],
 ): ProgramSpec {

@@ -1,7 +1,7 @@
 /**
  * A program of somebody else's, run once for one question: JSON on its standard input, JSON on its
- * standard output, bounded in time and size. No shell reads its arguments. What it says on standard error is
- * nobody's but its own: it may hold secrets and never goes into a log.
+ * standard output, bounded in time and size. No shell reads its arguments. Of what it says on standard
+ * error the end is kept, escaped, for the agent's own log where the program failed, and for nobody else.
  */
 
 import { spawn } from 'node:child_process';
@@ -14,18 +14,37 @@ export interface ProgramSpec {
   readonly directory?: string;
   /** 30,000 unless told. After it the program and what it started are killed. */
   readonly timeoutMs?: number;
+  /** Told by whoever runs it each time that it failed. */
+  readonly onFailure?: (failure: ProgramFailure) => void;
 }
 
-export type ProgramOutcome =
+export type ProgramOutcome = {
+  /** The end of what it said on standard error, without control characters. */
+  readonly complaint: string;
+} & (
   | { readonly status: 'ended'; readonly exitCode: number; readonly output: string }
   | {
       readonly status: 'failed';
       readonly code: 'NOT_STARTED' | 'TIMEOUT' | 'KILLED' | 'OUTPUT_TOO_LONG';
-    };
+      /** The system's code or the signal, where there was one. */
+      readonly detail?: string;
+    }
+);
+
+/** For a log. */
+export interface ProgramFailure {
+  readonly program: string;
+  readonly operation: string;
+  /** `exit code 3`, `not started: ENOENT` …: in one line, of gyre's own words. */
+  readonly what: string;
+  readonly complaint: string;
+}
 
 type FailureCode = Extract<ProgramOutcome, { status: 'failed' }>['code'];
 
 export const outputBytesMax = 1024 * 1024;
+/** Of standard error, the last ones; escaped they are at most six times as many characters. */
+export const complaintBytesMax = 2_048;
 const timeoutMsDefault = 30_000;
 /** After its end, for what is still in the pipe. */
 const lingerMs = 500;
@@ -39,23 +58,31 @@ export async function runProgram(spec: ProgramSpec, input: string): Promise<Prog
     const child = spawn(program, [...(spec.arguments ?? [])], {
       // A group of its own, so that nothing it started stays behind.
       detached: true,
-      stdio: ['pipe', 'pipe', 'ignore'],
+      stdio: ['pipe', 'pipe', 'pipe'],
       env: environment(),
       ...(directory === undefined ? {} : { cwd: directory }),
     });
     const chunks: Buffer[] = [];
     let bytes = 0;
+    let said = Buffer.alloc(0);
     let failure: FailureCode | undefined;
-    const settle = (outcome: ProgramOutcome): void => {
+    const settle = (outcome: DistributiveOmit<ProgramOutcome, 'complaint'>): void => {
       clearTimeout(timer);
-      // What it started and left behind may hold the pipe open: nobody reads it any more.
+      // What it started and left behind may hold the pipes open: nobody reads them any more.
       child.stdout.destroy();
-      resolve(outcome);
+      child.stderr.destroy();
+      resolve({ ...outcome, complaint: escaped(said) });
     };
+    const fail = (code: FailureCode, detail?: string | null): void =>
+      settle({
+        status: 'failed',
+        code: failure ?? code,
+        ...(failure === undefined && typeof detail === 'string' ? { detail } : {}),
+      });
     const kill = (code: FailureCode): void => {
       failure ??= code;
       endGroup(child.pid);
-      settle({ status: 'failed', code: failure });
+      fail(failure);
     };
     const timer = setTimeout(() => kill('TIMEOUT'), timeoutMs);
     child.stdout.on('data', (chunk: Buffer) => {
@@ -63,21 +90,47 @@ export async function runProgram(spec: ProgramSpec, input: string): Promise<Prog
       if (bytes > outputBytesMax) kill('OUTPUT_TOO_LONG');
       else chunks.push(chunk);
     });
-    child.once('error', () => settle({ status: 'failed', code: failure ?? 'NOT_STARTED' }));
-    const ended = (exitCode: number | null): void => {
+    child.stderr.on('data', (chunk: Buffer) => {
+      said = Buffer.concat([said, chunk]).subarray(-complaintBytesMax);
+    });
+    child.once('error', (error: NodeJS.ErrnoException) => fail('NOT_STARTED', error.code));
+    const ended = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
       if (failure !== undefined || exitCode === null) {
-        settle({ status: 'failed', code: failure ?? 'KILLED' });
+        fail('KILLED', signal);
         return;
       }
       settle({ status: 'ended', exitCode, output: Buffer.concat(chunks).toString('utf8') });
     };
     child.once('close', ended);
     // Its output is complete, unless what it left behind goes on writing.
-    child.once('exit', (exitCode) => setTimeout(() => ended(exitCode), lingerMs));
+    child.once('exit', (...how) => setTimeout(() => ended(...how), lingerMs));
     // A program that does not read its input ends the pipe: that is its own affair.
     child.stdin.on('error', () => undefined);
     child.stdin.end(input);
   });
+}
+
+type DistributiveOmit<Union, Key extends PropertyKey> = Union extends unknown
+  ? Omit<Union, Key>
+  : never;
+
+/** How it went, in a few words: what a program itself said is not among them. */
+export function outcomeText(outcome: ProgramOutcome): string {
+  if (outcome.status === 'ended') return `exit code ${outcome.exitCode}`;
+  const { code, detail } = outcome;
+  const text = code.toLowerCase().replaceAll('_', ' ');
+  return detail === undefined ? text : `${text}: ${detail}`;
+}
+
+/** One line whatever was written: nothing in it moves a cursor, ends a line or turns writing around. */
+function escaped(bytes: Buffer): string {
+  return bytes
+    .toString('utf8')
+    .trim()
+    .replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
+      if (character === '\n') return '\\n';
+      return `\\u{${character.codePointAt(0)?.toString(16) ?? ''}}`;
+    });
 }
 
 function endGroup(pid: number | undefined): void {

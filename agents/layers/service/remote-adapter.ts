@@ -154,7 +154,7 @@ async function ask<Answer>(
   client: ControlChannel,
   control: ServiceControl,
   body: unknown,
-  check: { check(value: unknown): value is Answer },
+  check: { check(value: unknown): value is Answer; errors(value: unknown): string[] },
 ): Promise<Answer> {
   const answer = await answerOf(client, control, body);
   if (answer.status === 'refused') {
@@ -162,7 +162,8 @@ async function ask<Answer>(
     throw new AdapterError(isAdapterErrorCode(code) ? code : 'STORE_FAILED', reason, { retryable });
   }
   if (check.check(answer.body)) return answer.body;
-  throw new AdapterError('SYSTEM_UNREACHABLE', `the service answers ${control} in another form`);
+  const what = `the answer to ${control} has another form: ${check.errors(answer.body)[0] ?? ''}`;
+  throw new AdapterError('SYSTEM_UNREACHABLE', what);
 }
 
 async function answerOf(client: ControlChannel, control: ServiceControl, body: unknown) {
@@ -170,7 +171,10 @@ async function answerOf(client: ControlChannel, control: ServiceControl, body: u
     return await client.ask({ method: 'POST', path: controlPath(control), body });
   } catch (cause) {
     if (!(cause instanceof ServiceError)) throw cause;
-    const what = `the service did not answer ${control}: ${cause.code}`;
+    const what =
+      cause.code === 'PROGRAM_FAILED'
+        ? cause.message
+        : `the service did not answer ${control}: ${cause.code}`;
     throw new AdapterError('SYSTEM_UNREACHABLE', what, { cause, retryable: true });
   }
 }

@@ -18,7 +18,13 @@ import {
 import { serviceProblemCheck } from '#schemas/service.ts';
 import { systemCode } from '#shared/runtime/durable-file.ts';
 
-export type ServiceErrorCode = 'PEER_UNKNOWN' | 'UNREACHABLE' | 'TIMEOUT' | 'ANSWER_MALFORMED';
+export type ServiceErrorCode =
+  | 'PEER_UNKNOWN'
+  | 'UNREACHABLE'
+  | 'TIMEOUT'
+  | 'ANSWER_MALFORMED'
+  /** In place of a service there is a program (`attached/command-channel.ts`). */
+  | 'PROGRAM_FAILED';
 
 export class ServiceError extends Error {
   readonly code: ServiceErrorCode;

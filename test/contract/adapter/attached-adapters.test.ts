@@ -10,10 +10,13 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CommandChannel } from '#agents/layers/attached/command-channel.ts';
 import { openKeyFiles, type KeyFiles } from '#agents/layers/attached/key-files-adapter.ts';
+import { FailureLog } from '#agents/layers/attached/failure-log.ts';
+import { complaintBytesMax, type ProgramFailure } from '#agents/layers/attached/program.ts';
+import { reload } from '#agents/layers/attached/reload.ts';
 import { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { systemClock } from '#shared/runtime/system.ts';
-import { crypto } from '../../support/world.ts';
+import { crypto, quiet } from '../../support/world.ts';
 import { adapterContract } from './adapter-contract.ts';
 
 const examples = join(import.meta.dirname, '../../../docs/examples');
@@ -76,6 +79,87 @@ adapterContract('key files with a reload program', async () => {
       rmSync(place, { recursive: true });
     },
   };
+});
+
+describe('a program that fails', () => {
+  const told = (code: string, timeoutMs?: number) => {
+    const failures: ProgramFailure[] = [];
+    const failure = async () => {
+      const adapter = await connected(code, timeoutMs, (each) => failures.push(each));
+      const error: unknown = await adapter.inspect().catch((caught: unknown) => caught);
+      return { message: error instanceof Error ? error.message : '', failures };
+    };
+    return failure();
+  };
+
+  test('is named, with the operation and its exit code, and what it said is for the log alone', async () => {
+    const { message, failures } = await told(
+      `process.stderr.write('no route to vault\\n\\u001b[2Jtoken=1'); process.exitCode = 3`,
+    );
+    const what = 'exit code 3, and no reason printed';
+    expect(message).toBe(`the program ${process.execPath} failed at inspect: ${what}`);
+    expect(failures).toEqual([
+      {
+        program: process.execPath,
+        operation: 'inspect',
+        what,
+        complaint: 'no route to vault\\n\\u{1b}[2Jtoken=1',
+      },
+    ]);
+  });
+
+  test('keeps the end of a long complaint, and no more', async () => {
+    const { failures } = await told(
+      `process.stderr.write('begin' + 'x'.repeat(100000) + 'end'); process.exitCode = 1`,
+    );
+    expect(failures[0]?.complaint).toMatch(/^x+end$/);
+    expect(failures[0]?.complaint).toHaveLength(complaintBytesMax);
+  });
+
+  test.each([
+    ['without JSON', `process.stdout.write('soon')`, 'exit code 0, and no JSON printed'],
+    ['killed by a signal', `process.kill(process.pid, 'SIGKILL')`, 'killed: SIGKILL'],
+    ['out of time', 'setInterval(() => 0, 1000)', 'timeout'],
+  ])('%s is told as that', async (_, code, what) => {
+    const { message, failures } = await told(code, 3_000);
+    expect(message).toContain(`failed at inspect: ${what}`);
+    expect(failures).toMatchObject([{ what }]);
+  });
+
+  test('because it cannot be started is told with the cause', async () => {
+    const program = join(folder, 'nothing');
+    const nowhere = new CommandChannel({ crypto, program });
+    await expect(RemoteAdapter.connect(nowhere)).rejects.toThrow(
+      `the program ${program} failed at describe: not started: ENOENT`,
+    );
+  });
+
+  test('in the same way again and again is written to the log once a minute', () => {
+    let nowMs = 0;
+    const written: object[] = [];
+    const log = { ...quiet, warn: (fields: object) => void written.push(fields) };
+    const clock = { ...systemClock, monotonicMs: () => nowMs };
+    const failures = new FailureLog({ log, clock });
+    const failure = { program: '/p', operation: 'inspect', what: 'exit code 1', complaint: 'why' };
+    for (; nowMs < 59_000; nowMs += 1_000) failures.note(failure);
+    expect(written).toEqual([
+      { program: '/p', operation: 'inspect', what: 'exit code 1', stderr: 'why' },
+    ]);
+    failures.note({ ...failure, complaint: 'another reason' });
+    nowMs = 60_000;
+    failures.note(failure);
+    expect(written).toHaveLength(3);
+  });
+
+  test('to reload a service is told so too', async () => {
+    const failures: ProgramFailure[] = [];
+    const script = join(folder, 'reload.cjs');
+    writeFileSync(script, `process.stderr.write('no such unit'); process.exitCode = 5`);
+    const onFailure = (each: ProgramFailure) => void failures.push(each);
+    const spec = { program: process.execPath, arguments: [script], onFailure };
+    await expect(reload(spec, '1/session-token')).rejects.toThrow('exit code 5');
+    expect(failures).toMatchObject([{ operation: 'reload', complaint: 'no such unit' }]);
+  });
 });
 
 describe('a program', () => {
@@ -245,12 +329,21 @@ function openFiles(place: string, reload?: { program: string; arguments: string[
   }) satisfies Promise<KeyFiles>;
 }
 
-function commands(words: string[], timeoutMs = 60_000): CommandChannel {
-  return new CommandChannel({ crypto, program: process.execPath, arguments: words, timeoutMs });
+function commands(
+  words: string[],
+  timeoutMs = 60_000,
+  onFailure: (failure: ProgramFailure) => void = () => undefined,
+): CommandChannel {
+  const program = { program: process.execPath, arguments: words, timeoutMs, onFailure };
+  return new CommandChannel({ crypto, ...program });
 }
 
 /** An adapter whose program is this script, but for the description. */
-function connected(code: string, timeoutMs?: number): Promise<RemoteAdapter> {
+function connected(
+  code: string,
+  timeoutMs?: number,
+  onFailure?: (failure: ProgramFailure) => void,
+): Promise<RemoteAdapter> {
   const described = `
     const fs = require('node:fs');
     const asked = fs.readFileSync(0, 'utf8');
@@ -262,7 +355,7 @@ function connected(code: string, timeoutMs?: number): Promise<RemoteAdapter> {
       fs.readFileSync = (file, ...rest) => (file === 0 ? asked : readFileSync(file, ...rest));
       eval(${JSON.stringify(code)});
     }`;
-  return RemoteAdapter.connect(commands(['-e', described], timeoutMs));
+  return RemoteAdapter.connect(commands(['-e', described], timeoutMs, onFailure));
 }
 
 async function inspectedBy(code: string, timeoutMs?: number) {

@@ -123,3 +123,39 @@ export const AgentConfig = StrictObject({
 export type AgentConfig = Static<typeof AgentConfig>;
 
 export const agentConfigCheck = compile(AgentConfig);
+
+const attachedKinds = ['command', 'key-files', 'certificate-files'] as const;
+const attachedChecks = {
+  command: compile(AttachedSystem.anyOf[0]),
+  'key-files': compile(AttachedSystem.anyOf[1]),
+  'certificate-files': compile(AttachedSystem.anyOf[2]),
+} satisfies Readonly<Record<AttachedSystem['kind'], unknown>>;
+
+/**
+ * What is wrong with a configuration, for people: of what is attached only what its kind asks for, and of
+ * an unknown kind which one was given and which ones there are.
+ */
+export function agentConfigFaults(value: unknown): string[] {
+  const faults = agentConfigCheck.errors(value);
+  const attached = isObject(value) ? value['attached'] : undefined;
+  if (!isObject(attached)) return faults;
+  const given = attached['kind'];
+  const kind = attachedKinds.find((known) => known === given);
+  const ofAttached =
+    kind === undefined
+      ? [`/attached/kind: is ${named(given)}, must be one of ${attachedKinds.join(', ')}`]
+      : attachedChecks[kind]
+          .errors(attached)
+          .map((fault) => `/attached${fault.replace(/^\/:/, ':')}`);
+  return [...faults.filter((fault) => !/^\/attached[/:]/.test(fault)), ...ofAttached];
+}
+
+function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** A kind is no secret; it is cut all the same. */
+function named(kind: unknown): string {
+  if (kind === undefined) return 'not given';
+  return typeof kind === 'string' ? JSON.stringify(kind.slice(0, 40)) : 'no text';
+}

@@ -4,7 +4,12 @@
  */
 import { readFile } from 'node:fs/promises';
 import { relative } from 'node:path';
-import { agentConfigCheck, type AgentConfig, type TokenConfig } from '#schemas/config.ts';
+import {
+  agentConfigCheck,
+  agentConfigFaults,
+  type AgentConfig,
+  type TokenConfig,
+} from '#schemas/config.ts';
 import { CliFault } from '../fault.ts';
 import { createFile, replaceFile } from './durable-files.ts';
 import { memberFiles, type MeshLayout } from './layout.ts';
@@ -71,7 +76,7 @@ export async function rewritePort(layout: MeshLayout, port: number): Promise<voi
     if (!agentConfigCheck.check(config)) {
       throw new CliFault({
         code: 'CONFIG_INVALID',
-        reason: `${path} is no configuration: ${agentConfigCheck.errors(config).join('; ')}`,
+        reason: `${path} is no configuration: ${agentConfigFaults(config).join('; ')}`,
         hint: 'Restore the file; gyre does not guess what was meant.',
       });
     }

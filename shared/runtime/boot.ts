@@ -6,7 +6,7 @@
 
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
-import { agentConfigCheck, type AgentConfig } from '#schemas/config.ts';
+import { agentConfigCheck, agentConfigFaults, type AgentConfig } from '#schemas/config.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { connectNatsBus } from '#shared/bus/nats-bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
@@ -269,7 +269,7 @@ function readConfig(configPath: string): AgentConfig {
   if (!agentConfigCheck.check(parsed)) {
     throw new BootError(
       'CONFIG_INVALID',
-      `the configuration ${configPath} does not hold: ${agentConfigCheck.errors(parsed).join('; ')}`,
+      `the configuration ${configPath} does not hold: ${agentConfigFaults(parsed).join('; ')}`,
       'correct the named fields',
     );
   }

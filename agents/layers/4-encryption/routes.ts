@@ -67,7 +67,7 @@ export function encryptionRoutes(options: EncryptionRoutesOptions): ServiceApps 
     const asked = await bodyOf(context, checks.encrypt);
     const { objectId = randomUUID(), keyBits } = asked;
     const object = { owner: ownerOf(subject), objectId, context: asked.context };
-    const plaintext = bytesOf(asked.plaintext);
+    const plaintext = bytesOf(asked.plaintext, 'plaintext');
     const { sealed, kekVersion } = await objects.encrypt(object, plaintext, keyBits);
     return context.json({ objectId, ciphertext: toBase64Url(sealed), kekVersion });
   });
@@ -76,7 +76,7 @@ export function encryptionRoutes(options: EncryptionRoutesOptions): ServiceApps 
     const asked = await bodyOf(context, checks.decrypt);
     const { objectId } = asked;
     const object = { owner: ownerOf(subject), objectId, context: asked.context };
-    const plaintext = await objects.decrypt(object, bytesOf(asked.ciphertext));
+    const plaintext = await objects.decrypt(object, bytesOf(asked.ciphertext, 'ciphertext'));
     return context.json({ objectId, plaintext: toBase64Url(plaintext) });
   });
   app.delete('/v1/objects/:objectId{.+}', async (context) => {
@@ -132,8 +132,8 @@ function revealed(key: Uint8Array): string {
   return text;
 }
 
-function bytesOf(text: string): Uint8Array {
+function bytesOf(text: string, field: string): Uint8Array {
   const bytes = fromBase64Url(text);
   if (bytes !== undefined) return bytes;
-  throw new Refused('REQUEST_MALFORMED', 'a field is not base64url');
+  throw new Refused('REQUEST_MALFORMED', `/${field}: must be base64url`);
 }

@@ -23,6 +23,7 @@ import {
 } from '../service/capability-check.ts';
 import {
   bodyOf,
+  misfit,
   Refused,
   serviceApp,
   type RefusalCounts,
@@ -192,7 +193,9 @@ async function put(records: Records, { asked, ...key }: RecordKey & { readonly a
   const columns = new Map<string, Uint8Array>();
   for (const [name, text] of Object.entries(asked.columns)) {
     const bytes = fromBase64Url(text);
-    if (bytes === undefined) throw new Refused('REQUEST_MALFORMED', 'a column is not base64url');
+    if (bytes === undefined) {
+      throw new Refused('REQUEST_MALFORMED', `/columns/${name}: must be base64url`);
+    }
     columns.set(name, bytes);
   }
   const { kind, links = [], revision } = asked;
@@ -246,8 +249,12 @@ function idOf(context: Context): string {
 
 function queryOf(context: Context) {
   const query = context.req.query();
-  if (checks.query.check(query) && (query.owner ?? '').isWellFormed()) return query;
-  throw new Refused('REQUEST_MALFORMED', 'the query is not what this route takes');
+  if (!checks.query.check(query)) {
+    const where = misfit(checks.query, query);
+    throw new Refused('REQUEST_MALFORMED', `the query does not fit at ${where}`);
+  }
+  if ((query.owner ?? '').isWellFormed()) return query;
+  throw new Refused('REQUEST_MALFORMED', 'the query does not fit at /owner: must be well-formed');
 }
 
 /** A database that does not answer is worth another try. */

@@ -129,11 +129,14 @@ export function serviceApp<Code extends string>(options: ServiceAppOptions<Code>
   return { app, refusals };
 }
 
-/** The JSON body of a request, checked. @throws Refused REQUEST_MALFORMED */
-export async function bodyOf<Value>(
-  context: Context,
-  check: { check(value: unknown): value is Value },
-): Promise<Value> {
+interface Check<Value> {
+  check(value: unknown): value is Value;
+  /** Paths and rules, never values. */
+  errors(value: unknown): readonly string[];
+}
+
+/** The JSON body of a request, checked. @throws Refused REQUEST_MALFORMED, which names the first misfit */
+export async function bodyOf<Value>(context: Context, check: Check<Value>): Promise<Value> {
   let value: unknown;
   try {
     value = await context.req.json();
@@ -142,7 +145,13 @@ export async function bodyOf<Value>(
     throw new Refused('REQUEST_MALFORMED', 'the body is not JSON');
   }
   if (check.check(value)) return value;
-  throw new Refused('REQUEST_MALFORMED', 'the body is not what this route takes');
+  throw new Refused('REQUEST_MALFORMED', `the body does not fit at ${misfit(check, value)}`);
+}
+
+/** Where a value first departs from what is asked for, as a JSON pointer, and from which rule. */
+export function misfit(check: Pick<Check<unknown>, 'errors'>, value: unknown): string {
+  const [first = '/: something else is asked for'] = check.errors(value);
+  return first.replace(/: schema is false$/, ': no such field is known');
 }
 
 function refusedBy(error: unknown, context: Context, log: Log): Refused {

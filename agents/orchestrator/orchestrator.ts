@@ -351,15 +351,28 @@ export class Orchestrator {
     }
   }
 
-  #openRecord(record: AuditRecord): void {
-    const { frame, salt, body } = record;
+  #openRecord({ frame, salt, body, verdict }: AuditRecord): void {
+    if (verdict !== 'accepted' || this.#isApplied(frame)) return;
     const kept = salt === undefined || body === undefined ? undefined : { salt, body };
     const opened = this.#ports.exchange.openRecord(frame, kept);
-    if (record.verdict !== 'accepted' || opened?.type !== 'saga-entry') return;
+    if (opened?.type !== 'saga-entry') return;
     if (!this.#verdicts.has(opened.hash)) {
       this.#verdicts.set(opened.hash, { verdict: 'accepted', receipt: null });
     }
     this.#onEntry(opened);
+  }
+
+  /** Whether this very entry took effect already: opened once, it is not verified again. */
+  #isApplied(frame: Uint8Array): boolean {
+    const { crypto, subjects } = this.#ports;
+    const parsed = parseFrame(frame);
+    const address = parsed.ok ? subjects.parse(parsed.frame.header.subject) : null;
+    if (!parsed.ok || address === null) return false;
+    const log =
+      address.kind === 'saga-rotation'
+        ? this.#drivers.get(address.sagaId)?.log
+        : address.kind === 'saga-slots' && this.#ledger.log;
+    return log ? log.isApplied(toHex(statementHashOf(crypto, parsed.frame))) : false;
   }
 
   #saw(stream: 'GYRE_AUDIT' | 'GYRE_CONTROL', { sequence }: BusMessage): void {

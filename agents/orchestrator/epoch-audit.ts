@@ -41,16 +41,19 @@ export class EpochAudit {
     return new Set(epochs.filter(isRead));
   }
 
-  /** Asks how far auditors are. `waiting`: by channel, the epochs that only they may need. */
-  async look(waiting: ReadonlyMap<string, readonly number[]>): Promise<void> {
-    if (this.#isLooking) return;
+  /**
+   * Asks how far auditors are. `waiting`: by channel, the epochs that only they may need. False where
+   * nobody had to be asked.
+   */
+  async look(waiting: ReadonlyMap<string, readonly number[]>): Promise<boolean> {
+    if (this.#isLooking) return false;
     const names = new Set(
       [...waiting].flatMap(([channel, epochs]) =>
         isAudited(channel) ? epochs.map((epoch) => nameOf(channel, epoch)) : [],
       ),
     );
     for (const name of this.#kept.keys()) if (!names.has(name)) this.#kept.delete(name);
-    if (names.size === 0) return;
+    if (names.size === 0) return false;
     this.#isLooking = true;
     try {
       this.#mark(names, await this.#ports.bus.streamState('GYRE_CONTROL'));
@@ -61,6 +64,7 @@ export class EpochAudit {
     } finally {
       this.#isLooking = false;
     }
+    return true;
   }
 
   /** A stream that lost its end, or all that it had, is read where it is read to where it ends now. */

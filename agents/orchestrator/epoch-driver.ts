@@ -252,7 +252,9 @@ export class EpochDriver {
     if (this.#stopped) return;
     this.#advanceAll();
     const waiting = this.logs().map((log) => [log.channel, this.#keptForAudit(log)] as const);
-    void this.#audit.look(new Map(waiting)).then(() => this.#advanceAll());
+    void this.#audit.look(new Map(waiting)).then((hasLooked) => {
+      if (hasLooked) this.#advanceAll();
+    });
     this.#ticking = this.#ports.clock.after(lookMs, () => this.#tick());
   }
 

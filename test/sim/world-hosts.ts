@@ -148,10 +148,11 @@ export class WorldHosts {
         this.#watchKeys(used.life.agentId, keys);
         return keys;
       },
-      claimsOf: (layer) => () => ({
-        algorithms: algorithmCapabilities({ layer, able, registry, accelerated: new Set() }),
-        constraints: {},
-      }),
+      claimsOf: (layer) => {
+        const accelerated = new Set<string>();
+        const algorithms = algorithmCapabilities({ layer, able, registry, accelerated });
+        return () => ({ algorithms, constraints: {} });
+      },
     };
   }
 

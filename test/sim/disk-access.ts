@@ -12,14 +12,13 @@ import {
   type WorldTime,
 } from './model.ts';
 
+/** Those of which rows changed; `lost` where commits are gone. */
+export type Tables = ReadonlySet<string> | 'lost';
+
 /** What is on the disk from now on, or is not any more. */
 export type DurableWrite =
-  /** A commit, of rows of an outbox alone or not, or the loss of commits that nobody had waited for. */
-  | {
-      readonly kind: 'database';
-      readonly name: string;
-      readonly what: 'outbox' | 'anything' | 'loss';
-    }
+  /** A commit, or the loss of commits that nobody had waited for. */
+  | { readonly kind: 'database'; readonly name: string; readonly tables: Tables }
   | { readonly kind: 'file'; readonly name: string }
   /** Bytes from here on are others; what was not synced is not told of. */
   | { readonly kind: 'log'; readonly name: string; readonly from: number }

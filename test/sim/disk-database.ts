@@ -13,17 +13,17 @@ import {
   DatabaseSync,
   type SQLInputValue,
   type SQLOutputValue,
+  type StatementResultingChanges,
   type StatementSync,
 } from 'node:sqlite';
 import type { Access } from './disk-access.ts';
+import { kindOf, tableOf, type Kind } from './disk-statements.ts';
 
 type Row = Record<string, SQLOutputValue>;
-type Kind = 'begin' | 'commit' | 'rollback' | 'pragma' | 'schema' | 'write' | 'read';
 
 const full = 2;
 const levels: Readonly<Record<string, number>> = { off: 0, normal: 1, full, extra: 3 };
 /** Without meaning where nothing is written to a file. */
-const outboxWrite = /^\s*(?:INSERT INTO|UPDATE|DELETE FROM)\s+outbox\s/;
 const ignored = new Set(['journal_mode', 'secure_delete', 'busy_timeout', 'wal_autocheckpoint']);
 
 /** What one real database is, over the worlds that use it. */
@@ -104,8 +104,8 @@ export class SimulatedDatabase {
   #isInTransaction = false;
   /** The transaction has written something. */
   #hasWritten = false;
-  /** Something that is not of an outbox. */
-  #hasWrittenOther = false;
+  /** Tables of which rows changed since the last commit. */
+  #tables = new Set<string>();
   #hasUnsynced = false;
   #isReleased = false;
   /** Commits, and losses of commits. */
@@ -150,12 +150,11 @@ export class SimulatedDatabase {
     else if (kind === 'commit') this.#commit(access);
     else if (kind === 'rollback') this.#rollback();
     else if (kind === 'read') this.#pooled.raw.exec(sql);
-    else this.write(access, sql, () => this.#run(kind, sql));
+    else this.#write(access, () => this.#run(kind, sql));
   }
 
   /** In the transaction, or in one of its own. */
-  write<Result>(access: Access, sql: string, work: () => Result): Result {
-    this.#hasWrittenOther ||= !isOfOutbox(sql);
+  #write<Result>(access: Access, work: () => Result): Result {
     if (!this.#isInTransaction) return this.#writeAlone(access, work);
     if (access.isFull) throw this.#noRoom(access.chance(0.5));
     if (!this.#hasWritten) {
@@ -164,6 +163,15 @@ export class SimulatedDatabase {
       this.#hasWritten = true;
     }
     return work();
+  }
+
+  /** A statement, in its transaction or in one of its own, and how many rows it changed. */
+  runWrite(access: Access, sql: string, run: () => StatementResultingChanges) {
+    return this.#write(access, () => {
+      const result = run();
+      if (result.changes !== 0) this.#noteTable(sql);
+      return result;
+    });
   }
 
   /** Its owner is gone: what was not committed never was, nor what was not on the disk. */
@@ -195,6 +203,12 @@ export class SimulatedDatabase {
       this.#pool.schemasOf(this.name).add(sql);
     }
     this.#pooled.raw.exec(sql);
+    if (kind === 'write') this.#noteTable(sql);
+  }
+
+  #noteTable(sql: string): void {
+    const table = tableOf(sql);
+    if (table !== undefined) this.#tables.add(table);
   }
 
   #writeAlone<Result>(access: Access, work: () => Result): Result {
@@ -235,6 +249,7 @@ export class SimulatedDatabase {
     if (this.#hasWritten) this.#pooled.raw.exec('ROLLBACK TO work; RELEASE work');
     this.#hasWritten = false;
     this.#isInTransaction = false;
+    this.#tables = new Set();
   }
 
   /** SQLite ends the whole transaction where a commit finds no room, and often already before. */
@@ -253,9 +268,9 @@ export class SimulatedDatabase {
   #committed(access: Access): void {
     if (this.#level >= full) this.#sync();
     this.changes += 1;
-    const what = this.#hasWrittenOther ? 'anything' : 'outbox';
-    this.#hasWrittenOther = false;
-    access.written({ kind: 'database', name: this.name, what });
+    const tables = this.#tables;
+    this.#tables = new Set();
+    access.written({ kind: 'database', name: this.name, tables });
     access.pass(this.#what, 'after');
   }
 
@@ -320,16 +335,22 @@ class FacedDatabase {
     const kind = kindOf(sql);
     if (kind === 'pragma') return { all: () => database.asked(sql) };
     const real = database.prepare(sql);
-    const through = <Result>(work: () => Result): Result => {
+    const write = (...values: SQLInputValue[]) => {
       this.#assertUsable();
-      return kind === 'read' ? work() : database.write(this.#access, sql, work);
+      return database.runWrite(this.#access, sql, () => real.run(...values));
+    };
+    if (kind !== 'read') return { run: write };
+    const all = (...values: SQLInputValue[]): Row[] => {
+      this.#assertUsable();
+      return real.all(...values);
     };
     return {
-      run: (...values: SQLInputValue[]) => through(() => real.run(...values)),
-      get: (...values: SQLInputValue[]) => through(() => real.get(...values)),
-      all: (...values: SQLInputValue[]) => through(() => real.all(...values)),
-      iterate: (...values: SQLInputValue[]) =>
-        through(() => real.all(...values)[Symbol.iterator]()),
+      all,
+      get: (...values: SQLInputValue[]) => {
+        this.#assertUsable();
+        return real.get(...values);
+      },
+      iterate: (...values: SQLInputValue[]) => all(...values)[Symbol.iterator](),
     };
   }
 
@@ -355,36 +376,6 @@ function peekOf(database: SimulatedDatabase): DatabaseSync {
     },
   };
   return peek as unknown as DatabaseSync;
-}
-
-const kinds = new Map<string, Kind>();
-const kindOfWord: Readonly<Record<string, Kind>> = {
-  BEGIN: 'begin',
-  COMMIT: 'commit',
-  END: 'commit',
-  ROLLBACK: 'rollback',
-  PRAGMA: 'pragma',
-  SELECT: 'read',
-};
-
-function kindOf(sql: string): Kind {
-  const known = kinds.get(sql);
-  if (known !== undefined) return known;
-  const [word = ''] = /[A-Za-z]+/.exec(sql) ?? [];
-  const isSchema = /^\s*CREATE TABLE IF NOT EXISTS\b/.test(sql);
-  const kind = isSchema ? 'schema' : (kindOfWord[word.toUpperCase()] ?? 'write');
-  kinds.set(sql, kind);
-  return kind;
-}
-
-const ofOutbox = new Map<string, boolean>();
-
-function isOfOutbox(sql: string): boolean {
-  const known = ofOutbox.get(sql);
-  if (known !== undefined) return known;
-  const isOutbox = outboxWrite.test(sql);
-  ofOutbox.set(sql, isOutbox);
-  return isOutbox;
 }
 
 function sqliteError(errcode: number, errstr: string): Error {

@@ -116,7 +116,7 @@ export class SimulatedDisk {
   #losePower(access: Access): void {
     for (const database of this.#databases.values()) {
       if (database.lose() === 'nothing') continue;
-      access.written({ kind: 'database', name: database.name, what: 'loss' });
+      access.written({ kind: 'database', name: database.name, tables: 'lost' });
     }
     for (const log of this.#logs.values()) {
       const from = log.tear(this.#options.draws);

@@ -41,9 +41,9 @@ export class DiskWatch {
     const { agentId } = disk;
     if (write.kind === 'database') {
       const database = disk.peekDatabase(write.name);
-      // Most commits are an outbox's, which nobody reads here.
-      if (database === undefined || write.what === 'outbox') return;
-      observer.committed(agentId, write.name, database, { isLoss: write.what === 'loss' });
+      if (database !== undefined) {
+        observer.committed(agentId, write.name, database, write.tables);
+      }
     } else if (write.kind === 'file' && write.name === names.trust) {
       observer.trustFile(agentId, disk.peekFile(names.trust) ?? new Uint8Array(0));
     } else if (write.kind === 'log' && write.name === names.log) {
@@ -55,10 +55,9 @@ export class DiskWatch {
 
   #logged(agentId: string, bytes: Uint8Array, from: number): void {
     const { observer } = this.#options;
-    const kept = this.#ends.filter((end) => end <= from).length;
-    if (kept < this.#ends.length) {
-      this.#ends.length = kept;
-      observer.cut(agentId, kept);
+    if ((this.#ends.at(-1) ?? 0) > from) {
+      while ((this.#ends.at(-1) ?? 0) > from) this.#ends.pop();
+      observer.cut(agentId, this.#ends.length);
     }
     observer.auditLog(agentId, bytes);
     let position = this.#ends.at(-1) ?? magicBytes;

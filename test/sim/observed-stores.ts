@@ -22,13 +22,6 @@ const queries = {
   newSteps:
     'SELECT rowid AS place, step_key, task, report FROM steps WHERE rowid > ? ORDER BY rowid',
   report: 'SELECT report FROM steps WHERE step_key = ?',
-  /** Every write to these tables shows in one of the numbers; most commits are the outbox's. */
-  digest: `SELECT
-    (SELECT count(*) || ' ' || count(report) || ' ' || total(length(report)) FROM steps) || ' ' ||
-    (SELECT count(*) || ' ' || total(last_index) FROM sagas) || ' ' ||
-    (SELECT count(*) || ' ' || total(length(saga_id)) FROM reservations) || ' ' ||
-    (SELECT count(*) || ' ' || count(key_id) || ' ' || total(version) FROM candidates) || ' ' ||
-    (SELECT count(*) || ' ' || total(state = 'accepted') FROM peer_keys) AS digest`,
   stepCount: 'SELECT count(*) AS steps FROM steps',
   stepKeys: 'SELECT step_key FROM steps',
   reservations: 'SELECT slot, saga_id FROM reservations',
@@ -44,9 +37,80 @@ type QueryName = keyof typeof queries;
 const prepared = new WeakMap<DatabaseSync, Partial<Record<QueryName, StatementSync>>>();
 const complete = new WeakSet<DatabaseSync>();
 
-export function readKeyStore(database: DatabaseSync, record: AgentRecord, at: At): Change[] {
-  if (!hasTable(database, 'versions')) return [];
+/** A commit, and what it is held against. */
+export interface Committed {
+  readonly database: DatabaseSync;
+  readonly record: AgentRecord;
+  readonly at: At;
+  /** Whether rows of a table can have changed. */
+  readonly isOf: (table: string) => boolean;
+}
+
+export function readKeyStore({ database, record, at, isOf }: Committed): Change[] {
   const changes: Change[] = [];
+  if (isOf('versions') && hasTable(database, 'versions')) {
+    readVersions(database, record, { at, changes });
+  }
+  if (isOf('slots') && hasTable(database, 'slots')) {
+    for (const row of all(database, 'slots')) {
+      const slot = String(row['slot']);
+      const isFrozen = row['frozen'] === 1;
+      if (record.frozen.has(slot) === isFrozen) continue;
+      if (isFrozen) record.frozen.add(slot);
+      else record.frozen.delete(slot);
+      changes.push({ kind: 'frozen', ...at, slot, isFrozen });
+    }
+  }
+  return changes;
+}
+
+export function readStepStore({ database, record, at, isOf }: Committed): Change[] {
+  const changes: Change[] = [];
+  for (const [table, read] of stepTables) {
+    // The outbox makes its tables first.
+    if (!isOf(table) || !hasTable(database, 'peer_keys')) continue;
+    read(database, record, { at, changes });
+  }
+  return changes;
+}
+
+export function readSignerStore({ database, record, at, isOf }: Committed): Change[] {
+  const changes: Change[] = [];
+  if (isOf('epoch_mark') && hasTable(database, 'epoch_closed')) {
+    for (const row of all(database, 'marks')) {
+      const channel = String(row['channel']);
+      const after = Number(row['highest']);
+      const before = record.marks.get(channel);
+      if (before === after) continue;
+      record.marks.set(channel, after);
+      changes.push({ kind: 'mark', ...at, channel, before, after });
+    }
+  }
+  if (isOf('epoch_closed') && hasTable(database, 'epoch_closed')) {
+    for (const row of all(database, 'closed')) {
+      record.closedEpochs.add(`${String(row['channel'])} ${String(row['epoch'])}`);
+    }
+  }
+  return changes;
+}
+
+interface Into {
+  readonly at: At;
+  readonly changes: Change[];
+}
+
+type Reader = (database: DatabaseSync, record: AgentRecord, into: Into) => void;
+
+/** What is read where rows of these tables changed; told in this order. */
+const stepTables: readonly (readonly [string, Reader])[] = [
+  ['sagas', readMemories],
+  ['steps', readSteps],
+  ['reservations', readReservations],
+  ['candidates', readCandidates],
+  ['peer_keys', readPeers],
+];
+
+function readVersions(database: DatabaseSync, record: AgentRecord, { at, changes }: Into): void {
   const rows = all(database, 'versions').map(keyRowOf);
   for (const after of rows) {
     const versions = record.keys.get(after.slot) ?? new Map<number, KeyRow>();
@@ -63,51 +127,6 @@ export function readKeyStore(database: DatabaseSync, record: AgentRecord, at: At
       changes.push({ kind: 'key', ...at, before, after: undefined });
     }
   }
-  for (const row of all(database, 'slots')) {
-    const slot = String(row['slot']);
-    const isFrozen = row['frozen'] === 1;
-    if (record.frozen.has(slot) === isFrozen) continue;
-    if (isFrozen) record.frozen.add(slot);
-    else record.frozen.delete(slot);
-    changes.push({ kind: 'frozen', ...at, slot, isFrozen });
-  }
-  return changes;
-}
-
-export function readStepStore(database: DatabaseSync, record: AgentRecord, at: At): Change[] {
-  // The outbox makes its tables first.
-  if (!hasTable(database, 'peer_keys')) return [];
-  const digest = String(all(database, 'digest')[0]?.['digest']);
-  if (digest === record.storeDigest) return [];
-  record.storeDigest = digest;
-  const changes: Change[] = [];
-  readMemories(database, record, { at, changes });
-  readSteps(database, record, { at, changes });
-  readHeld(database, record, { at, changes });
-  readPeers(database, record, { at, changes });
-  return changes;
-}
-
-export function readSignerStore(database: DatabaseSync, record: AgentRecord, at: At): Change[] {
-  if (!hasTable(database, 'epoch_closed')) return [];
-  const changes: Change[] = [];
-  for (const row of all(database, 'marks')) {
-    const channel = String(row['channel']);
-    const after = Number(row['highest']);
-    const before = record.marks.get(channel);
-    if (before === after) continue;
-    record.marks.set(channel, after);
-    changes.push({ kind: 'mark', ...at, channel, before, after });
-  }
-  for (const row of all(database, 'closed')) {
-    record.closedEpochs.add(`${String(row['channel'])} ${String(row['epoch'])}`);
-  }
-  return changes;
-}
-
-interface Into {
-  readonly at: At;
-  readonly changes: Change[];
 }
 
 function readMemories(database: DatabaseSync, record: AgentRecord, { at, changes }: Into): void {
@@ -155,7 +174,11 @@ function noteStep(record: AgentRecord, after: StepRow, { at, changes }: Into): v
   changes.push({ kind: 'step', ...at, before, after });
 }
 
-function readHeld(database: DatabaseSync, record: AgentRecord, { at, changes }: Into): void {
+function readReservations(
+  database: DatabaseSync,
+  record: AgentRecord,
+  { at, changes }: Into,
+): void {
   const held = new Map<string, string>();
   for (const row of all(database, 'reservations')) {
     held.set(String(row['slot']), String(row['saga_id']));
@@ -167,6 +190,9 @@ function readHeld(database: DatabaseSync, record: AgentRecord, { at, changes }: 
     else record.reservations.set(slot, after);
     changes.push({ kind: 'reservation', ...at, slot, before, after });
   }
+}
+
+function readCandidates(database: DatabaseSync, record: AgentRecord, { at, changes }: Into): void {
   for (const row of all(database, 'candidates')) {
     const keyId = row['key_id'];
     const after = {

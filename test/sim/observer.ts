@@ -22,6 +22,7 @@ import type {
   TrustVersions,
   Wrong,
 } from './observation.ts';
+import type { Tables } from './disk-access.ts';
 import { readKeyStore, readSignerStore, readStepStore } from './observed-stores.ts';
 import { readTrustFile } from './observed-files.ts';
 
@@ -63,8 +64,6 @@ export interface AgentRecord extends AgentView {
   isAlive: boolean;
   /** Rows of the step store that were read already. */
   stepRows: number;
-  /** Of the step store as it was read last. */
-  storeDigest: string;
   auditBytes: Uint8Array;
 }
 
@@ -153,24 +152,22 @@ export class Observer implements Observation {
   }
 
   /**
-   * A commit in `keystore.db`, `store.db` or `signer.db`, or the loss of some. Does nothing inside a
-   * transaction, and for other databases.
+   * A commit in `keystore.db`, `store.db` or `signer.db`, or the loss of some; of which tables, where
+   * that is known. Does nothing inside a transaction, and for other databases.
    */
   committed(
     agentId: string,
     name: string,
     database: DatabaseSync,
-    { isLoss = false }: { readonly isLoss?: boolean } = {},
+    tables: Tables | 'any' = 'any',
   ): void {
     const read = readers[name];
     if (read === undefined || !database.isOpen || database.isTransaction) return;
     const record = this.#record(agentId);
-    if (isLoss) {
-      record.stepRows = 0;
-      record.storeDigest = '';
-    }
+    if (tables === 'lost') record.stepRows = 0;
     const at = { agentId, timeMs: this.nowMs };
-    for (const change of read(database, record, at)) this.#tell(change);
+    const isOf = (table: string): boolean => typeof tables === 'string' || tables.has(table);
+    for (const change of read({ database, record, at, isOf })) this.#tell(change);
   }
 
   /** `trust.json` was replaced. */
@@ -289,7 +286,6 @@ function emptyRecord(agent: ObserverOptions['agents'][number]): AgentRecord {
     lives: 0,
     isAlive: false,
     stepRows: 0,
-    storeDigest: '',
     auditBytes: new Uint8Array(0),
   };
 }

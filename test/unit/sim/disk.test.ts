@@ -94,7 +94,7 @@ describe('a database', () => {
     const again = open(agent.crash());
     expect(said(again)).toEqual(['synced']);
     expect(agent.disk.changesOf('store.db')).toBeGreaterThan(changes);
-    expect(agent.durable[0]).toEqual({ kind: 'database', name: 'store.db', what: 'loss' });
+    expect(agent.durable[0]).toEqual({ kind: 'database', name: 'store.db', tables: 'lost' });
     agent.disk.release();
   });
 
@@ -194,25 +194,34 @@ describe('a small file', () => {
   });
 });
 
-test('a commit of an outbox alone is told from others', () => {
+test('of a commit those tables are told of which rows changed', () => {
   const agent = new AgentDisk();
-  const database = open(agent.begin(), 'outbox-alone.db');
-  database.exec('CREATE TABLE IF NOT EXISTS outbox (word TEXT) STRICT');
-  const send = (word: string) => database.prepare('INSERT INTO outbox VALUES (?)').run(word);
-  const told = () => agent.durable.splice(0).map((write) => 'what' in write && write.what);
+  const database = open(agent.begin(), 'two-tables.db');
+  database.exec('CREATE TABLE IF NOT EXISTS outbox (word TEXT UNIQUE) STRICT');
+  const run = (sql: string) => database.prepare(sql).run();
+  const told = () =>
+    agent.durable.splice(0).map((write) => write.kind === 'database' && [...write.tables]);
   told();
-  send('a');
-  database.prepare('DELETE FROM outbox WHERE word = ?').run('a');
-  expect(told()).toEqual(['outbox', 'outbox']);
-  for (const first of [true, false]) {
-    database.exec('BEGIN IMMEDIATE');
-    if (first) say(database, 'first');
-    send('b');
-    if (!first) say(database, 'last');
-    database.exec('COMMIT');
-    send('c');
-    expect(told()).toEqual(['anything', 'outbox']);
-  }
+  run("INSERT INTO outbox VALUES ('a')");
+  run("INSERT OR IGNORE INTO outbox VALUES ('a')");
+  run("UPDATE outbox SET word = 'b'");
+  run("DELETE FROM outbox WHERE word = 'a'");
+  database.exec('DELETE FROM outbox');
+  expect(told()).toEqual([['outbox'], [], ['outbox'], [], ['outbox']]);
+  database.exec('BEGIN IMMEDIATE');
+  run("INSERT INTO outbox VALUES ('a')");
+  database.exec('ROLLBACK');
+  database.exec('BEGIN IMMEDIATE');
+  say(database, 'first');
+  run("DELETE FROM outbox WHERE word = 'a'");
+  database.exec('COMMIT');
+  database.exec('BEGIN IMMEDIATE');
+  run("INSERT INTO outbox VALUES ('b')");
+  say(database, 'last');
+  database.exec('COMMIT');
+  expect(told()).toEqual([['words'], ['outbox', 'words']]);
+  expect(() => run("REPLACE INTO outbox VALUES ('b')")).toThrow('no such simulation');
+  expect(() => database.exec('DELETE FROM outbox; DELETE FROM words')).toThrow('no such');
   agent.disk.release();
 });
 
@@ -326,8 +335,8 @@ describe('who looks', () => {
     await agent.outcome(log.sync());
     expect(() => disk.replaceFile('last.json', Uint8Array.of(1))).toThrow(SimulatedCrash);
     expect(agent.durable).toEqual([
-      { kind: 'database', name: 'store.db', what: 'anything' },
-      { kind: 'database', name: 'store.db', what: 'anything' },
+      { kind: 'database', name: 'store.db', tables: new Set() },
+      { kind: 'database', name: 'store.db', tables: new Set(['words']) },
       { kind: 'log', name: 'audit.log', from: 0 },
       { kind: 'log', name: 'audit.log', from: 1 },
       { kind: 'file', name: 'last.json' },

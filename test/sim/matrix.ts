@@ -184,7 +184,10 @@ async function run(jobs: Iterator<Job>, what: string, share = 1) {
     onResult: (outcome) => {
       totals.runs += 1;
       if (outcome.result.crashes >= outcome.crashes.length) totals.struck += 1;
-      if (outcome.result.findings.length > 0) totals.failures.push(outcome);
+      if (outcome.result.findings.length > 0) {
+        totals.failures.push(outcome);
+        process.stderr.write(`matrix: ${outcomeText(outcome).split('\n', 2).join(':')}\n`);
+      }
       if (performance.now() - shownMs > 10_000) {
         shownMs = performance.now();
         const failed = totals.failures.length;

@@ -5,7 +5,7 @@
 
 import { planned } from './activities.ts';
 import type { Draws } from './model.ts';
-import type { Operator } from './operator.ts';
+import type { Operator, RotationDetails } from './operator.ts';
 import { checkAtRest, heal, textOf, whileCurrent } from './run.ts';
 import type { Finding } from './results.ts';
 import { SimulatedWorld } from './world.ts';
@@ -30,6 +30,8 @@ export type ScenarioName = (typeof scenarioNames)[number];
 
 const bootMs = 60_000;
 const scenarioMs = 180_000;
+const planTriesMax = 5;
+const planPauseMs = 1_000;
 const waitMs = 60_000;
 const allLayers = [1, 2, 3, 4, 5, 6, 7] as const;
 /** All scenarios are of one seed: what differs is where processes die. */
@@ -122,13 +124,22 @@ const steps: Readonly<Record<ScenarioName, Steps>> = {
 
 async function executed(world: SimulatedWorld, draws: Draws) {
   const [operator, other] = pairOf(world);
-  const plan = await planned({ draws }, operator, allLayers);
-  if (plan === undefined) throw new Error('the plan of the scenario is not validated');
+  const plan = await plannedInTime(draws, operator);
   const { planId, planDigest } = plan;
   await other.request('plan-approved', { planId, planDigest });
   await operator.until(planId, ['approved'], waitMs);
   await operator.request('execution-requested', { planId, planDigest, dryRun: false });
   return { operator, planId, planDigest };
+}
+
+/** An agent that dies while it is asked is in no plan: whoever wants one asks again. */
+async function plannedInTime(draws: Draws, operator: Operator): Promise<RotationDetails> {
+  for (let tries = 0; tries < planTriesMax; tries += 1) {
+    const plan = await planned({ draws }, operator, allLayers);
+    if (plan !== undefined) return plan;
+    await operator.pause(planPauseMs);
+  }
+  throw new Error('the plan of the scenario is not validated');
 }
 
 function pairOf({ operators }: SimulatedWorld): [Operator, Operator] {

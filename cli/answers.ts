@@ -22,6 +22,7 @@ import {
   AgentId,
   DigestHex,
   Identifier,
+  KebabName,
   List,
   OneOf,
   Text,
@@ -164,9 +165,13 @@ export const MeshStatus = open({
   }),
   /** Events that the orchestrator refused since its start, by code. */
   refusals: Type.Record(Type.String({ pattern: '^[A-Z_]{1,40}$' }), Uint()),
+  /** When the layers had been asked, by the orchestrator's clock. */
+  askedAtMs: TimeMs(),
   layers: List(
     open({
       agentId: AgentId(),
+      /** What holds the keys, as it calls itself. */
+      adapter: KebabName(),
       ready: Type.Boolean(),
       reason: Type.Optional(Text(500)),
       slots: Uint(64),

@@ -107,6 +107,7 @@ async function meshStatus(desk: Desk) {
   const { ports } = desk;
   const { trust, telemetry } = ports;
   const heard = new Map(telemetry.recent().agents.map((each) => [each.agentId, each]));
+  const inspections = await surveyLayers(ports);
   return {
     orchestrator: ports.agentId,
     mesh: trust.mesh,
@@ -123,8 +124,10 @@ async function meshStatus(desk: Desk) {
     /** Who offered a bad document a while ago and may ask for nothing new. */
     lockouts: desk.lockouts().slice(0, lockoutsShownMax),
     refusals: ports.exchange.refusals(),
-    layers: (await surveyLayers(ports)).map(({ agentId, ready, reason, slots, lockouts }) => ({
+    askedAtMs: ports.clock.nowMs(),
+    layers: inspections.map(({ agentId, adapter, ready, reason, slots, lockouts }) => ({
       agentId,
+      adapter,
       ready,
       ...(reason === undefined ? {} : { reason }),
       slots: slots.length,

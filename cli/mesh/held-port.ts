@@ -23,10 +23,19 @@ export function holdPort(layout: MeshLayout, layer: LayerNumber): BoundSocket | 
 
 /** Where clients know it from an earlier run. */
 function lastPort(layout: MeshLayout, layer: LayerNumber): number {
+  return listeningAddress(layout, layer)?.port ?? 0;
+}
+
+/** Where a service said that it listens, when it was started last. */
+export function listeningAddress(
+  layout: MeshLayout,
+  layer: LayerNumber,
+): { readonly host: string; readonly port: number } | undefined {
   const said = read(join(layout.serviceDirectory(layer), memberFiles.state, 'listening'));
-  const isTold = typeof said === 'object' && said !== null && 'port' in said;
-  const port = isTold ? Number(said.port) : 0;
-  return Number.isInteger(port) && port > 0 && port <= 65_535 ? port : 0;
+  if (typeof said !== 'object' || said === null || !('port' in said)) return undefined;
+  const port = Number(said.port);
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) return undefined;
+  return { host: 'host' in said ? String(said.host) : 'localhost', port };
 }
 
 /** Undefined where somebody else has the port. */

@@ -27,6 +27,8 @@ export interface ProcessReport {
   readonly pid: number | null;
   readonly restarts: number;
   readonly ready: boolean;
+  /** When it was started, became ready or ended, whichever came last. */
+  readonly sinceMs: number;
   /** Why the last run ended, until the process has become ready again. */
   readonly fault?: LoggedFault;
 }
@@ -54,6 +56,7 @@ export class SupervisedProcess {
   #timer: NodeJS.Timeout | null = null;
   #ready = Promise.withResolvers<void>();
   #isReady = false;
+  #sinceMs = Date.now();
   #stopping = false;
   #logFrom = 0;
   #fault: LoggedFault | undefined;
@@ -76,7 +79,9 @@ export class SupervisedProcess {
 
   report(): ProcessReport {
     const fault = this.#fault === undefined ? {} : { fault: this.#fault };
-    return { id: this.id, pid: this.pid, restarts: this.#restarts, ready: this.#isReady, ...fault };
+    const { id, pid } = this;
+    const [restarts, ready, sinceMs] = [this.#restarts, this.#isReady, this.#sinceMs];
+    return { id, pid, restarts, ready, sinceMs, ...fault };
   }
 
   async start(): Promise<void> {
@@ -121,6 +126,7 @@ export class SupervisedProcess {
     });
     closeSync(log);
     this.#child = child;
+    this.#sinceMs = Date.now();
     let ended = false;
     const end = (): void => {
       if (ended) return;
@@ -128,6 +134,7 @@ export class SupervisedProcess {
       if (child.pid !== undefined) signalProcess(child.pid, 'SIGKILL', true);
       this.#child = null;
       this.#isReady = false;
+      this.#sinceMs = Date.now();
       void this.#afterExit(performance.now() - startedMs);
     };
     child.once('exit', end);
@@ -139,6 +146,7 @@ export class SupervisedProcess {
 
   #becomeReady(): void {
     this.#isReady = true;
+    this.#sinceMs = Date.now();
     this.#fault = undefined;
     this.#ready.resolve();
     this.#events.onChange();

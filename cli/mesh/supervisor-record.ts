@@ -10,6 +10,7 @@ import {
   List,
   StrictObject,
   Text,
+  TimeMs,
   Type,
   Uint,
   compile,
@@ -31,6 +32,7 @@ const ProcessRecord = StrictObject({
   mark: Type.Union([Text(64), Type.Null()]),
   restarts: Uint(),
   ready: Type.Boolean(),
+  sinceMs: Type.Optional(TimeMs()),
   fault: Type.Optional(
     StrictObject({
       code: Type.String({ maxLength: faultCharactersMax }),

@@ -13,6 +13,7 @@ import { isRunning, isSuspended } from '../mesh/process-identity.ts';
 import { readProcesses, runningSupervisor } from '../mesh/supervisor-record.ts';
 import type { OperatorSession } from '../operator-session.ts';
 import type { Answered } from './answered.ts';
+import { networkAddress, type NetworkAddress } from './network-address.ts';
 import { rootKeyStatus } from './root-key.ts';
 
 export interface ProcessStatus {
@@ -23,6 +24,8 @@ export interface ProcessStatus {
   readonly suspended: boolean;
   readonly ready: boolean;
   readonly restarts: number;
+  /** When it was started, became ready or ended, whichever came last. */
+  readonly sinceMs?: number;
   /** Why its last run ended, where it has not become ready since. */
   readonly fault?: LoggedFault;
 }
@@ -55,6 +58,8 @@ export interface Status {
   readonly audit: Answered<AuditHead>;
   /** Of meshes whose layers are services: where layer 4 has its root KEK. */
   readonly rootKey?: Answered<KeyCustody>;
+  /** Where clients reach layer 3; absent where it serves none. */
+  readonly network?: NetworkAddress;
 }
 
 const notEnrolled = {
@@ -102,7 +107,13 @@ export async function collectStatus(
     signer,
     audit,
     ...(rootKey === undefined ? {} : { rootKey }),
+    ...networkOf(layout, services),
   };
+}
+
+function networkOf(layout: MeshLayout, services = false): Pick<Status, 'network'> {
+  const network = networkAddress(layout, services);
+  return network === undefined ? {} : { network };
 }
 
 /** The status of a mesh whose processes are there and whose bus is not: nobody can be asked. */
@@ -131,6 +142,7 @@ export async function silentStatus(
     signer,
     audit,
     ...(rootKey === undefined ? {} : { rootKey }),
+    ...networkOf(layout, services),
   };
 }
 
@@ -189,7 +201,7 @@ export function isHealthy({ processes, orchestrators, mesh, signer, audit }: Sta
 
 async function processStatus(layout: MeshLayout): Promise<ProcessStatus[]> {
   const records = await readProcesses(layout);
-  return records.map(({ id, pid, mark, ready: saidReady, restarts, fault }) => {
+  return records.map(({ id, pid, mark, ready: saidReady, restarts, sinceMs, fault }) => {
     const alive = pid !== null && mark !== null && isRunning({ pid, mark });
     const suspended = alive && isSuspended(pid);
     const ready = alive && saidReady && !suspended;
@@ -200,6 +212,7 @@ async function processStatus(layout: MeshLayout): Promise<ProcessStatus[]> {
       suspended,
       ready,
       restarts,
+      ...(sinceMs === undefined ? {} : { sinceMs }),
       ...(fault === undefined ? {} : { fault }),
     };
   });

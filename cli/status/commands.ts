@@ -12,9 +12,11 @@ export const statusCommand: CommandSpec = {
   name: 'status',
   summary: 'show processes, layers, signer, audit and the root digest of the mesh',
   details:
-    'Names the documents in force, who is locked out for a bad one and until when, and why a process\n' +
-    'does not start. The root digest is that of the first root, which every agent pins. Ends with 0\n' +
-    'when everything runs and answers, 1 when something does not, 5 when nothing does.',
+    'Names the documents in force, who is locked out for a bad one and until when, why a process does\n' +
+    'not start, for how long each process has been as it is, when the layers were asked, what is\n' +
+    'attached to them, and where clients reach layer 3. The root digest is that of the first root, which\n' +
+    'every agent pins. Ends with 0 when everything runs and answers, 1 when something does not, 5 when\n' +
+    'nothing does.',
   examples: ['gyre status --dir ./mesh', 'gyre status --json'],
   run: async (context) => {
     const status = await statusOf(context);

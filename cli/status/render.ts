@@ -1,7 +1,7 @@
 /** The status of a mesh as text. The signer is never shown without what its token is. */
 import type { MeshStatus } from '../answers.ts';
 import { standingText } from '../rotation/render.ts';
-import { fingerprint, span, table, type Style } from '../style.ts';
+import { clockTime, fingerprint, span, table, type Style } from '../style.ts';
 import type { Answered } from './answered.ts';
 import { isHealthy, type ProcessStatus, type Status } from './collect.ts';
 
@@ -9,7 +9,7 @@ const rotationsShown = 5;
 /** Of the longest label, `orchestrator`; one space parts it from what follows. */
 const labelWidth = 12;
 
-export function renderStatus(status: Status, style: Style): string {
+export function renderStatus(status: Status, style: Style, nowMs = Date.now()): string {
   const verdict = isHealthy(status) ? style.good('healthy') : style.failed('not healthy');
   return [
     `${style.strong(status.dir)}  ${verdict}`,
@@ -19,6 +19,7 @@ export function renderStatus(status: Status, style: Style): string {
       ...orchestratorLines(mesh, status, style),
       ...layerLines(mesh, style),
     ]),
+    ...networkLines(status),
     ...(status.mesh.ok ? [] : silentLines(status.orchestrators.slice(1), style)),
     ...section(
       status.signer,
@@ -48,7 +49,7 @@ export function renderStatus(status: Status, style: Style): string {
     ),
     ...lockoutLines(status, style),
     '',
-    renderProcesses(status, style),
+    renderProcesses(status, style, nowMs),
     ...faultLines(status, style),
     ...renderRotations(status, style),
   ].join('\n');
@@ -87,13 +88,19 @@ function silentLines(orchestrators: Status['orchestrators'], style: Style): stri
   );
 }
 
-function layerLines({ layers, documents: newest }: MeshStatus, style: Style): string[] {
+function layerLines(mesh: MeshStatus, style: Style): string[] {
+  const { layers, askedAtMs, documents: newest } = mesh;
   return [
-    `  layers       ${layers.filter(({ ready }) => ready).length} of ${layers.length} ready`,
+    `  layers       ${layers.filter(({ ready }) => ready).length} of ${layers.length} ready, as they said at ${clockTime(askedAtMs)}`,
     ...layers
       .filter(({ ready, frozen }) => !ready || frozen > 0)
       .map(({ agentId, reason, frozen }) =>
         style.failed(`               ${agentId}: ${reason ?? `${frozen} slots frozen`}`),
+      ),
+    ...layers
+      .filter(({ adapter }) => !isOfGyre(adapter))
+      .map(
+        ({ agentId, adapter }) => `               ${agentId}: turns what is attached, ${adapter}`,
       ),
     ...layers.flatMap(({ agentId, silentMs }) =>
       silentMs === undefined
@@ -108,6 +115,19 @@ function layerLines({ layers, documents: newest }: MeshStatus, style: Style): st
       ),
     ),
   ];
+}
+
+/** Keys in the agent, in a service of gyre's, or nobody knows: the agent does not answer. */
+function isOfGyre(adapter: string): boolean {
+  return adapter === 'embedded' || adapter === 'unknown' || /-service(-|$)/.test(adapter);
+}
+
+function networkLines({ network }: Status): string[] {
+  if (network === undefined) return [];
+  const { host, port, by, roots } = network;
+  const whose = by === 'service' ? "layer 3's service" : 'the server that is attached to layer 3';
+  const url = `https://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return [`  network      ${url}, ${whose}`, `               clients trust ${roots}`];
 }
 
 function lockoutLines({ lockouts }: Status, style: Style): string[] {
@@ -139,21 +159,33 @@ function section<Value>(
   return [`  ${who.padEnd(labelWidth)} ${style.failed(answer.code)} ${answer.reason}`];
 }
 
-function renderProcesses({ processes, supervisorPid }: Status, style: Style): string {
-  const head = ['process', 'pid', 'state', 'restarts'].map((name) => style.dim(name));
+function renderProcesses(
+  { processes, supervisorPid }: Status,
+  style: Style,
+  nowMs: number,
+): string {
+  const head = ['process', 'pid', 'state', 'for', 'restarts'].map((name) => style.dim(name));
   const supervisor = [
     'supervisor',
     supervisorPid === null ? '–' : String(supervisorPid),
     supervisorPid === null ? style.failed('not running') : style.good('running'),
+    '',
     '',
   ];
   const rows = processes.map((each) => [
     each.id,
     each.pid === null ? '–' : String(each.pid),
     stateText(each, style),
+    lastingText(each, nowMs),
     String(each.restarts),
   ]);
   return table([head, supervisor, ...rows], 2);
+}
+
+/** Nothing where it has just ended and the supervisor has not written that down yet. */
+function lastingText({ alive, pid, sinceMs }: ProcessStatus, nowMs: number): string {
+  const isKnown = sinceMs !== undefined && (alive || pid === null);
+  return isKnown ? span(Math.max(0, nowMs - sinceMs)) : '';
 }
 
 function stateText({ alive, suspended, ready }: ProcessStatus, style: Style): string {

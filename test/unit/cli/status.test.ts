@@ -35,6 +35,7 @@ const healthy: Status = {
       revoked: [],
       lockouts: [],
       refusals: {},
+      askedAtMs: 0,
       layers: [],
       rotations: [],
     },
@@ -120,8 +121,15 @@ test('a stopped process runs and is suspended', async () => {
 
 test('an agent without heartbeats is named, and decides nothing about the verdict', () => {
   const layers = [
-    { agentId: 'database-a', ready: true, slots: 2, frozen: 0, silentMs: 12_300 },
-    { agentId: 'phi-a', ready: true, slots: 2, frozen: 0 },
+    {
+      agentId: 'database-a',
+      adapter: 'embedded',
+      ready: true,
+      slots: 2,
+      frozen: 0,
+      silentMs: 12_300,
+    },
+    { agentId: 'phi-a', adapter: 'embedded', ready: true, slots: 2, frozen: 0 },
   ];
   const mesh = healthy.mesh.ok ? { ...healthy.mesh.value, layers } : undefined;
   if (mesh === undefined) throw new Error('the mesh of this test answers');
@@ -137,9 +145,17 @@ test('an agent that has yet to take a newer policy is named', () => {
   if (!mesh.ok) throw new Error('the mesh of this test answers');
   const documents = { ...mesh.value.documents, policy: { version: 2, digest } };
   const layers = [
-    { agentId: 'phi-a', ready: true, slots: 2, frozen: 0, documents: { registry: 1, policy: 1 } },
+    {
+      agentId: 'phi-a',
+      adapter: 'embedded',
+      ready: true,
+      slots: 2,
+      frozen: 0,
+      documents: { registry: 1, policy: 1 },
+    },
     {
       agentId: 'network-a',
+      adapter: 'embedded',
       ready: true,
       slots: 3,
       frozen: 0,
@@ -169,7 +185,7 @@ test('each agent locks out by itself, and each is named that says so', () => {
     code: 'ORCH-8010' as const,
     untilMs,
   });
-  const layer = { agentId: 'phi-a', ready: true, slots: 1, frozen: 0 };
+  const layer = { agentId: 'phi-a', adapter: 'embedded', ready: true, slots: 1, frozen: 0 };
   const value = { ...healthy.mesh.value, layers: [{ ...layer, lockouts: [shown(9)] }] };
   const mesh = { ok: true, value } as const;
   const others: Parameters<typeof lockoutsOf>[1] = [
@@ -218,4 +234,55 @@ test('where layer 4 has its root KEK is shown as it says it, or why it does not'
   const away = { ...none, code: 'UNREACHABLE' };
   const silent = renderStatus({ ...healthy, rootKey: away }, plainStyle);
   expect(silent).toContain('  root KEK     UNREACHABLE');
+});
+
+describe('how fresh what is shown is, and where it is', () => {
+  const nowMs = Date.UTC(2027, 0, 15, 12, 0, 10);
+  const textOf = (status: Status) => renderStatus(status, plainStyle, nowMs);
+
+  test('for how long each process has been as it is', () => {
+    const one = {
+      id: 'phi-service',
+      pid: 2,
+      alive: true,
+      suspended: false,
+      ready: true,
+      restarts: 1,
+      sinceMs: nowMs - 1_200,
+    };
+    expect(textOf({ ...healthy, processes: [one] })).toMatch(/phi-service +2 +ready +1\.2 s +1$/m);
+    const gone = { ...one, pid: null, alive: false, ready: false, sinceMs: nowMs - 300 };
+    expect(textOf({ ...healthy, processes: [gone] })).toMatch(
+      /phi-service +– +not running +300 ms/,
+    );
+    // Just killed: the record is still that of its life.
+    const killed = { ...one, alive: false, ready: false };
+    expect(textOf({ ...healthy, processes: [killed] })).toMatch(/phi-service +2 +not running +1$/m);
+  });
+
+  test('when the layers were asked, and what is attached to them', () => {
+    if (!healthy.mesh.ok) throw new Error('the mesh of this test answers');
+    const layers = ['embedded', 'database-service-postgresql', 'json-file'].map(
+      (adapter, index) => ({
+        agentId: `layer-${index}-a`,
+        adapter,
+        ready: true,
+        slots: 2,
+        frozen: 0,
+      }),
+    );
+    const value = { ...healthy.mesh.value, layers, askedAtMs: nowMs - 1_000 };
+    const text = textOf({ ...healthy, mesh: { ok: true, value } });
+    expect(text).toContain('3 of 3 ready, as they said at 12:00:09Z');
+    expect(text.match(/turns what is attached.*/g)).toEqual(['turns what is attached, json-file']);
+    expect(text).toContain('layer-2-a: turns what is attached, json-file');
+  });
+
+  test('where clients reach layer 3', () => {
+    const network = { host: '::1', port: 8443, by: 'service', roots: '/mesh/roots.pem' } as const;
+    const text = textOf({ ...healthy, network });
+    expect(text).toContain("  network      https://[::1]:8443, layer 3's service");
+    expect(text).toContain('clients trust /mesh/roots.pem');
+    expect(textOf(healthy)).not.toContain('  network ');
+  });
 });

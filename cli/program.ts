@@ -44,7 +44,8 @@ export async function runProgram(
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return exitCodes.done;
-    const fault = error instanceof CommanderError ? misuse(error) : translateFault(error);
+    const fault =
+      error instanceof CommanderError ? misuse(error, meant(program, args)) : translateFault(error);
     outputOf(args.includes('--json')).fault(fault);
     if (environment['GYRE_DEBUG'] === '1') stderr.write(`${stackOf(error)}\n`);
     return fault.exitCode;
@@ -149,12 +150,25 @@ Exit codes: 0 done, 1 failed, 2 usage, 5 unreachable, 6 approval missing, 7 roll
 Example:
   gyre up --detach && gyre rotation plan --layers 1-7`;
 
-function misuse(error: CommanderError) {
+/** The command that was meant, as far as it was named: `gyre rotation plan`. */
+function meant(program: Command, args: readonly string[]): string {
+  let command = program;
+  const path = [program.name()];
+  for (const word of args) {
+    const next = command.commands.find((each) => each.name() === word);
+    if (next === undefined) continue;
+    command = next;
+    path.push(word);
+  }
+  return path.join(' ');
+}
+
+function misuse(error: CommanderError, command: string) {
   const isHelp = error.code === 'commander.help';
   const reason = isHelp
     ? 'a command is missing'
     : error.message.replace(/^error: /, '').replace(/\s+/g, ' ');
-  return usageFault(reason.trim(), 'See what there is: gyre --help, or any command with --help.');
+  return usageFault(reason.trim(), `See what there is: ${command} --help.`);
 }
 
 function stackOf(error: unknown): string {

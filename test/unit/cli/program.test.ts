@@ -141,6 +141,19 @@ describe('usage', () => {
     expect(stderr).toMatch(/^gyre: USAGE: .+\n {6}\S.+\n$/);
   });
 
+  test.each([
+    [[], 'gyre --help'],
+    [['nonsense'], 'gyre --help'],
+    [['rotation'], 'gyre rotation --help'],
+    [['rotation', 'nonsense'], 'gyre rotation --help'],
+    [['rotation', 'approve'], 'gyre rotation approve --help'],
+    [['--json', '--as', 'op-2', 'rotation', 'plan', '--layer', '1'], 'gyre rotation plan --help'],
+    [['status', '--nonsense'], 'gyre status --help'],
+  ])('%j points to the help of what was meant', async (args, help) => {
+    const { stdout, stderr } = await run(...args, '--dir', empty);
+    expect(stdout + stderr).toContain(`See what there is: ${help}.`);
+  });
+
   test('under --json it is one document on standard output', async () => {
     const { code, stdout, stderr } = await run('nonsense', '--json');
     expect(code).toBe(2);

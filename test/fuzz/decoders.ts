@@ -40,6 +40,7 @@ export const fuzzed: Readonly<Record<string, readonly string[]>> = {
     'verifyTelemetryProof',
   ],
   'messages.test.ts': [
+    'agentConfigFaults',
     'decodeDeadLetter',
     'isReply',
     'isRequest',
@@ -115,6 +116,7 @@ export const excused: Readonly<Record<string, string>> = {
   keepDocument: 'writes what is of ours',
   loadLibrary: 'loads the library that the configuration names',
   lossOf: 'takes an error that was caught',
+  misfit: 'tells what a check has found, and the checks are fuzzed',
   noteFrom: 'takes fields of a decoded body one by one, each only where it is of its type',
   openAdapter: 'opens what openDatabase and openStoreKey read',
   openAttached: 'opens what the configuration names, whose check is fuzzed',
@@ -122,6 +124,7 @@ export const excused: Readonly<Record<string, string>> = {
   openDraft: 'begins a step of the state machine from a state of ours',
   openFileToken: 'opens what readSeedFile and readPin read',
   openKeyFiles: 'opens what openDatabase and openStoreKey read',
+  openKeys: 'opens what the configuration names, whose check is fuzzed',
   openKeyToken: 'starts the process whose replies isReply checks',
   openPkcs11Token: 'starts the process whose replies isReply checks',
   openRootToken: 'opens what the configuration names, whose check is fuzzed',

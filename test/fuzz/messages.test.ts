@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { isReply, isRequest } from '#shared/runtime/token/child-messages.ts';
 import { checks } from '#cli/answers.ts';
 import { isSupervisorMessage } from '#cli/mesh/supervisor-messages.ts';
-import { agentConfigCheck } from '#schemas/config.ts';
+import { agentConfigCheck, agentConfigFaults } from '#schemas/config.ts';
 import { refusalCodes } from '#schemas/errors.ts';
 import { eventTypes } from '#schemas/events.ts';
 import { frameBytesMax } from '#schemas/frame.ts';
@@ -318,6 +318,22 @@ describe('values where a schema is', options, () => {
       tries(60),
     );
     expect(validators.length).toBeGreaterThan(30);
+  });
+
+  test('any value where a configuration is, or what is attached', () => {
+    const kinds = fc.constantFrom('command', 'key-files', 'certificate-files', '__proto__');
+    const attached = fc.oneof(anyValue, fc.record({ kind: kinds, program: anyValue }));
+    fc.assert(
+      fc.property(anyValue, attached, (value, system) => {
+        for (const config of [value, { attached: system }]) {
+          const faults = agentConfigFaults(config);
+          expect(faults.length).toBeGreaterThan(0);
+          expect(faults.length).toBeLessThanOrEqual(16);
+          for (const fault of faults) expect(fault.length).toBeLessThanOrEqual(260);
+        }
+      }),
+      tries(60),
+    );
   });
 
   test('messages of the process with the token', () => {

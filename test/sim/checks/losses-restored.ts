@@ -63,15 +63,17 @@ export class LossesRestored extends BaseChecker {
   }
 
   #audited(observation: Observation, message: ObservedMessage): readonly Violation[] {
-    const { stream, hash, sender } = message;
+    const { stream, hash, sender, type } = message;
     if (stream !== 'GYRE_CONTROL' || hash === '' || this.#injected.has(hash)) return nothing;
     this.looked += 1;
     if (this.#leaves.has(hash) || !message.authentic) return nothing;
     const agent = observation.agents.get(sender);
-    const keepsCopy = agent?.kind === 'layer' || agent?.kind === 'signer';
+    // A layer agent that offers documents is none as it should be, and keeps no copy of these.
+    const isKept = type !== 'document-offered';
+    const keepsCopy = (agent?.kind === 'layer' && isKept) || agent?.kind === 'signer';
     if (!keepsCopy && !this.#isThere(observation, hash)) return nothing;
     if (!this.#isThere(observation, hash) && agent?.isAlive === false) return nothing;
-    const what = `a ${message.type} that the bus acknowledged is in no audit`;
+    const what = `a ${type} that the bus acknowledged is in no audit`;
     return [this.violation(observation, { agentId: sender, what, about: [hash] })];
   }
 

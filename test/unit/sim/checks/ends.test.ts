@@ -228,6 +228,18 @@ it('15: sees an event that the bus has and the audit has not', () => {
   ]);
 });
 
+it('15: expects no copy of documents that an agent offers though it should not', () => {
+  const { stage } = wholeStory();
+  const offered = (): number => {
+    stage.say(owner, 'document-offered', {});
+    return stage.observer.messages.at(-1)?.sequence ?? 0;
+  };
+  stage.observer.forgot('GYRE_CONTROL', offered());
+  expect(found({ stage }, 15)).toEqual([]);
+  offered();
+  expect(found({ stage }, 15)).toHaveLength(1);
+});
+
 it('15: sees an entry of an open rotation that is lost, until it is put back', () => {
   const story = new Story().executed();
   const { stage } = story;

@@ -200,7 +200,7 @@ test('of a commit those tables are told of which rows changed', () => {
   database.exec('CREATE TABLE IF NOT EXISTS outbox (word TEXT UNIQUE) STRICT');
   const run = (sql: string) => database.prepare(sql).run();
   const told = () =>
-    agent.durable.splice(0).map((write) => write.kind === 'database' && [...write.tables]);
+    agent.durable.splice(0).map((write) => write.kind === 'database' && Array.from(write.tables));
   told();
   run("INSERT INTO outbox VALUES ('a')");
   run("INSERT OR IGNORE INTO outbox VALUES ('a')");

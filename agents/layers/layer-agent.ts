@@ -202,7 +202,7 @@ export class LayerAgent {
   async #carryOut(task: StepTask): Promise<void> {
     const { store, adapter, crypto, clock } = this.#ports;
     const startedMs = clock.monotonicMs();
-    const overtaken = (store.saga(task.sagaId)?.lastIndex ?? 0) > task.sagaIndex;
+    const overtaken = store.lastIndexOf(task.sagaId) > task.sagaIndex;
     const result: EffectResult = overtaken
       ? { status: 'failed', code: 'ORCH-8005', reason: 'a later step of the rotation came first' }
       : await runEffect(task, { adapter, crypto, clock });

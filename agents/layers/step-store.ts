@@ -8,7 +8,7 @@
  * them leaves an intent without outcome, and the effect, which is safe to repeat, is run again.
  */
 
-import type { DatabaseSync, SQLInputValue, SQLOutputValue } from 'node:sqlite';
+import type { DatabaseSync, SQLInputValue, SQLOutputValue, StatementSync } from 'node:sqlite';
 import { RotationAuthorization, RotationPlan } from '#schemas/plan.ts';
 import { compile, type TSchema, type Validator } from '#schemas/primitives.ts';
 import { StepReported } from '#schemas/steps.ts';
@@ -123,6 +123,8 @@ const keptMax = 8;
 export class StepStore {
   readonly #database: DatabaseSync;
   readonly #kept = new Map<string, Kept>();
+  /** By their text, of which there are few. */
+  readonly #statements = new Map<string, StatementSync>();
 
   /** Uses, and does not close, a database of `openDatabase`. @throws AdapterError */
   constructor(database: DatabaseSync) {
@@ -142,6 +144,12 @@ export class StepStore {
     return authorization === null
       ? memory
       : { ...memory, authorization: decoded(authorizationCheck, authorization) };
+  }
+
+  /** Highest index that a command of a saga had; 0 where there was none. */
+  lastIndexOf(sagaId: string): number {
+    const [row] = this.#read('SELECT last_index FROM sagas WHERE saga_id = ?', sagaId);
+    return row === undefined ? 0 : integer(row['last_index']);
   }
 
   /** As it is stored now; the same object for as long as that does not change. */
@@ -321,13 +329,17 @@ export class StepStore {
   }
 
   #read(sql: string, ...values: readonly SQLInputValue[]): Row[] {
-    return translated('the step store cannot be read', () =>
-      this.#database.prepare(sql).all(...values),
-    );
+    return translated('the step store cannot be read', () => this.#prepared(sql).all(...values));
   }
 
   #run(sql: string, ...values: readonly SQLInputValue[]): number {
-    return Number(this.#database.prepare(sql).run(...values).changes);
+    return Number(this.#prepared(sql).run(...values).changes);
+  }
+
+  #prepared(sql: string): StatementSync {
+    const statement = this.#statements.get(sql) ?? this.#database.prepare(sql);
+    this.#statements.set(sql, statement);
+    return statement;
   }
 }
 

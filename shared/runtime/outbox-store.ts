@@ -213,8 +213,12 @@ export class OutboxStore {
 
   /** How many rows changed. */
   #write(statement: StatementSync, ...values: readonly SQLInputValue[]): number {
+    const seen = this.#seen;
     this.#seen = undefined;
-    return translated(() => Number(statement.run(...values).changes));
+    const changes = translated(() => Number(statement.run(...values).changes));
+    // Receipts of everybody's events name mostly what was never here.
+    if (changes === 0) this.#seen = seen;
+    return changes;
   }
 
   /** In the caller's transaction when there is one, in its own otherwise. */

@@ -28,7 +28,7 @@ import {
   type Artefact,
   type OpenKey,
 } from './key-kinds.ts';
-import { KeyStore, type StoredVersion } from './key-store.ts';
+import { KeyStore, type StoredSlot, type StoredVersion } from './key-store.ts';
 import { KeyUsage } from './key-usage.ts';
 import {
   heldKeyOf,
@@ -89,9 +89,9 @@ export class EmbeddedAdapter implements LayerAdapter {
     const store = KeyStore.open({ disk, crypto, definitions });
     try {
       const adapter = new EmbeddedAdapter(options, store);
-      for (const { slot } of definitions) {
-        if (adapter.#elsewhere[slot] === undefined) adapter.#addFirstKey(slot);
-      }
+      const own = definitions.filter(({ slot }) => adapter.#elsewhere[slot] === undefined);
+      const empty = own.filter(({ slot }) => store.versions(slot).length === 0);
+      for (const stored of empty.map(({ slot }) => store.slot(slot))) adapter.#addFirstKey(stored);
       return adapter;
     } catch (error) {
       store.close();
@@ -260,9 +260,7 @@ export class EmbeddedAdapter implements LayerAdapter {
     this.store.close();
   }
 
-  #addFirstKey(slot: string): void {
-    if (this.store.versions(slot).length > 0) return;
-    const { keyKind } = this.store.slot(slot);
+  #addFirstKey({ slot, keyKind }: StoredSlot): void {
     const key = generateKey(this.#crypto, keyKind, slot);
     try {
       this.store.addFirst(key, makeArtefact(this.#crypto, key), this.#clock.nowMs());

@@ -172,8 +172,7 @@ export class KeyStore {
   /** Stores the first key of a slot as primary, in one step. */
   addFirst(key: OpenKey, canary: Artefact, atMs: number): void {
     this.#transact('the first key was not stored', () => {
-      this.#insert({ version: 1, key, atMs });
-      this.#setPrimary(key.slot, 1, canary, atMs);
+      this.#insert({ version: 1, key, canary, atMs });
     });
   }
 
@@ -268,18 +267,29 @@ export class KeyStore {
     this.#forget();
   }
 
-  #insert(input: { readonly version: number; readonly key: OpenKey; readonly atMs: number }): void {
-    const { version, key, atMs } = input;
+  /** With what it made first it is primary, without it prepared. */
+  #insert(input: {
+    readonly version: number;
+    readonly key: OpenKey;
+    readonly canary?: Artefact;
+    readonly atMs: number;
+  }): void {
+    const { version, key, canary, atMs } = input;
     const sealed = this.#storeKey.seal({ slot: key.slot, version, keyId: key.keyId }, key.secret);
     this.#run(
-      `INSERT INTO versions (slot, version, state, key_id, public_key, secret, created_at_ms)
-        VALUES (?, ?, 'prepared', ?, ?, ?, ?)`,
+      `INSERT INTO versions (slot, version, state, key_id, public_key, secret,
+          canary_input, canary_output, created_at_ms, activated_at_ms)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       key.slot,
       version,
+      canary === undefined ? 'prepared' : 'primary',
       key.keyId,
       key.publicKey ?? null,
       sealed,
+      canary?.input ?? null,
+      canary?.output ?? null,
       atMs,
+      canary === undefined ? null : atMs,
     );
   }
 

@@ -118,7 +118,7 @@ export const layerBugs: readonly PlantedBug[] = [
       },
       {
         file: agent,
-        find: '(store.saga(task.sagaId)?.lastIndex ?? 0) > task.sagaIndex;',
+        find: 'store.lastIndexOf(task.sagaId) > task.sagaIndex;',
         replace: 'store.saga(task.sagaId) === undefined;',
       },
       {

@@ -83,6 +83,12 @@ export interface SendStep extends Issued {
   failures: number;
 }
 
+/** A step that failed, and goes out again under a new id once its own pause is over. */
+export interface HeldStep extends SendStep {
+  /** By the time of the entry that held it; milliseconds since 1970. */
+  againAtMs: number;
+}
+
 /** Wait → `timer-fired` with the same `timer`, which is the command's id. */
 export interface StartTimer extends Issued {
   type: 'start-timer';

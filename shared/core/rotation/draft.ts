@@ -9,6 +9,7 @@ import type { StepOperation } from '#schemas/saga.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import { copyData } from '#shared/core/plain-copy.ts';
 import type {
+  HeldStep,
   RotationCommand,
   SagaStatement,
   SendStep,
@@ -39,6 +40,8 @@ export type Verdict = Rejection | null;
 /** Longest pause between two tries of what is tried without end. */
 export const retryDelayMsMax = 3_600_000;
 const retryDelayMsMin = 100;
+/** A step whose pause has no more than this part left goes out along with another one. */
+const earlyPart = 0.25;
 
 export function openDraft(state: RotationState, input: RotationInput, policy: PolicyBody): Draft {
   const { plan, authorization, commit, recovery, ...rest } = state;
@@ -148,10 +151,36 @@ export function ensureStepTimer(draft: Draft): void {
 
 /** Keeps a failed step for another try, after a pause that doubles with each failure. */
 export function holdStep(draft: Draft, command: SendStep, slots: readonly string[]): void {
-  const held = { ...command, slots: [...slots], failures: command.failures + 1 };
-  draft.state.waiting.push(held);
-  const baseMs = Math.min(retryDelayMsMin, draft.state.plan.body.timing.step_timeout_ms);
-  ensureTimer(draft, 'retry', backoffMs(baseMs, command.failures));
+  const { state, atMs } = draft;
+  const failures = command.failures + 1;
+  const delayMs = pauseMs(state, failures);
+  state.waiting.push({ ...command, slots: [...slots], failures, againAtMs: atMs + delayMs });
+  const running = timerOf(state, 'retry');
+  if (running?.type === 'start-timer' && running.delayMs <= delayMs) return;
+  // Another one may be due before: its timer gives way to this one.
+  ensureTimer(draft, 'retry', Math.max(0, firstDueMs(state.waiting) - atMs));
+}
+
+/**
+ * Sends what is due of the steps that are held, and waits on for the others: each keeps to its own
+ * pauses. Were it sent whenever another one is, the other's failures would double its pause. What has
+ * most of its pause behind it goes along, so that those that failed nearly at once stay together.
+ */
+export function sendDue(draft: Draft): void {
+  const { state, atMs } = draft;
+  // Clocks differ: whatever the one showed by which it was held, no pause is longer than it is.
+  const held = state.waiting.map((step) => ({
+    ...step,
+    againAtMs: Math.min(step.againAtMs, atMs + pauseMs(state, step.failures)),
+  }));
+  // Whatever this one shows, the timer was for the first of them.
+  const nowMs = Math.max(atMs, firstDueMs(held));
+  const isDue = ({ againAtMs, failures }: HeldStep): boolean =>
+    againAtMs - pauseMs(state, failures) * earlyPart <= nowMs;
+  state.waiting = held.filter((step) => !isDue(step));
+  for (const { againAtMs: _, ...step } of held.filter(isDue)) reissueStep(draft, step);
+  if (held.length > 0) ensureStepTimer(draft);
+  if (state.waiting.length > 0) ensureTimer(draft, 'retry', firstDueMs(state.waiting) - nowMs);
 }
 
 export function removeOutstanding(
@@ -235,6 +264,16 @@ function nextIssue(draft: Draft): { id: string; sagaIndex: number } {
 function put(draft: Draft, command: RotationCommand): void {
   draft.state.outstanding.push(command);
   draft.commands.push(copyData(command));
+}
+
+/** Before a step that failed so often goes out again. */
+function pauseMs({ plan }: RotationState, failures: number): number {
+  const baseMs = Math.min(retryDelayMsMin, plan.body.timing.step_timeout_ms);
+  return backoffMs(baseMs, failures - 1);
+}
+
+function firstDueMs(held: readonly HeldStep[]): number {
+  return Math.min(...held.map(({ againAtMs }) => againAtMs));
 }
 
 function backoffMs(baseMs: number, round: number): number {

@@ -11,10 +11,10 @@ import type { SendStep } from './commands.ts';
 import {
   ensureStepTimer,
   holdStep,
-  reissueStep,
   reject,
   removeOutstanding,
   resendStep,
+  sendDue,
   sentSteps,
   type Draft,
   type Verdict,
@@ -59,7 +59,7 @@ export function fireTimer(draft: Draft, timer: string): Verdict {
       sendUnanswered(draft);
       break;
     case 'retry':
-      sendWaiting(draft);
+      sendDue(draft);
       break;
     case 'soak':
       measure(draft);
@@ -100,11 +100,4 @@ function sendUnanswered(draft: Draft): void {
     } else resendStep(draft, command);
   }
   if (sentSteps(draft.state).length > 0) ensureStepTimer(draft);
-}
-
-function sendWaiting(draft: Draft): void {
-  const { waiting } = draft.state;
-  draft.state.waiting = [];
-  for (const command of waiting) reissueStep(draft, command);
-  if (waiting.length > 0) ensureStepTimer(draft);
 }

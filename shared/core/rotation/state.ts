@@ -13,7 +13,7 @@ import type {
   RotationPlan,
 } from '#schemas/plan.ts';
 import type { RotationEvent, RotationPhase, Samples, StepOperation } from '#schemas/saga.ts';
-import type { RotationCommand, SendStep } from './commands.ts';
+import type { HeldStep, RotationCommand } from './commands.ts';
 
 /** A key of a slot. */
 export interface KeyVersion {
@@ -119,8 +119,8 @@ export interface RotationState {
   cursor: number;
   /** Everything commanded that has no outcome yet; a restarted runtime issues exactly these. */
   outstanding: RotationCommand[];
-  /** Steps that failed and go out again, under new ids, when the `retry` timer fires. */
-  waiting: SendStep[];
+  /** Steps that failed and go out again, under new ids, when the `retry` timer fires and they are due. */
+  waiting: HeldStep[];
   counters: {
     /** Failed reports and steps without any answer: `rotation_failure_count`. */
     failures: number;

@@ -14,6 +14,8 @@ import {
   planRotation,
   showRotation,
 } from '#cli/rotation/actions.ts';
+import { waitsFor } from '#cli/rotation/holding.ts';
+import { span } from '#cli/style.ts';
 import type { LayerNumber } from '#schemas/layers.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import type { TestMesh } from '../support/mesh.ts';
@@ -101,6 +103,17 @@ export class Campaign {
       if (all.every(isAtRest) || performance.now() > deadlineMs) return all;
       await sleep(lookMs);
     }
+  }
+
+  /** What each that goes on yet waits for: which key, who uses it and how much, as was said last. */
+  async held(all: readonly RotationSummary[], withinMs: number): Promise<string[]> {
+    const deadlineMs = performance.now() + withinMs;
+    const lines: string[] = [];
+    for (const { planId } of all.filter((rotation) => !isAtRest(rotation))) {
+      const details = await this.#insist('op-1', deadlineMs, (op) => showRotation(op, planId));
+      lines.push(`${waitsFor(details)}; its last entry is ${span(Date.now() - details.atMs)} old`);
+    }
+    return lines;
   }
 
   async #insist<Result>(

@@ -35,6 +35,8 @@ const heartbeatMs = 500;
 const stepTimeoutMs = 10_000;
 /** Sessions live a minute, and keep their key so long. */
 const restMs = 240_000;
+/** To tell what holds those that are not over by then. */
+const heldMs = 20_000;
 
 const settings = settingsOf(process.env);
 const draws = drawsFrom(settings.seed);
@@ -73,6 +75,7 @@ async function run(mesh: TestMesh): Promise<void> {
     load.phase('until the old keys are gone');
     const all = await campaign.rest(restMs);
     tell(`rotations: ${phasesOf(all)}`);
+    for (const line of await campaign.held(all, heldMs)) tell(line);
     faults.push(...course.verifyRest(all), ...(await course.verifyOld()));
     await load.readAll('everything read once more');
   } finally {

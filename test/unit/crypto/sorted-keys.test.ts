@@ -4,13 +4,12 @@ import { sortedKeys } from '#shared/crypto/sorted-keys.ts';
 
 describe('names of fields are sorted', () => {
   test('as the runtime sorts them, few and many', () => {
-    const names = fc.uniqueArray(fc.string({ unit: 'binary', maxLength: 6 }), { maxLength: 60 });
+    const names = fc.array(fc.string({ maxLength: 4 }), { maxLength: 60 });
     fc.assert(
       fc.property(names, (given) => {
         const fields = Object.fromEntries(given.map((name) => [name, 1]));
         expect(sortedKeys(fields)).toEqual(Object.keys(fields).sort());
       }),
-      { numRuns: 30 },
     );
   });
 

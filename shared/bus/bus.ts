@@ -45,7 +45,12 @@ export interface PublishRequest {
 
 export type PublishOutcome =
   | { readonly status: 'stored'; readonly sequence: number; readonly duplicate: boolean }
-  | { readonly status: 'conflict'; readonly lastSequence: number };
+  | {
+      readonly status: 'conflict';
+      readonly lastSequence: number;
+      /** An earlier attempt had no answer: a bus that forgets may have stored the message and lost it since. */
+      readonly maybeStored?: true;
+    };
 
 /** What becomes of a delivered message. A dead letter's reason is at most 200 characters. */
 export type Disposition =

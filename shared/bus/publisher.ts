@@ -111,6 +111,7 @@ export class Publisher {
           request,
           Math.min(leftMs, this.#limits.attemptTimeoutMs),
         );
+        if (outcome?.status === 'conflict' && maybeStored) return { ...outcome, maybeStored };
         if (outcome !== null) return outcome;
       } catch (error) {
         if (!(error instanceof BusError) || !isTransient(error)) throw error;

@@ -114,8 +114,11 @@ export class Principal implements Exchange {
       const pending = this.#seal(event);
       const outcome = await this.#store(event.subject, pending, lastSequence);
       if (outcome.status === 'conflict') {
-        pending.refused();
-        return outcome;
+        const { status, lastSequence: last, maybeStored = false } = outcome;
+        // What was stored, and lost since, may come back: nothing else takes its place in its chain.
+        if (maybeStored) this.renew();
+        else pending.refused();
+        return { status, lastSequence: last };
       }
       pending.accepted();
       const { sequence } = outcome;

@@ -82,6 +82,20 @@ describe('the truth about a publish', () => {
     );
   });
 
+  it('says of a conflict whether an attempt before it may have been stored', async () => {
+    const conflictAfter = async (...fates: Fate[]) =>
+      await new Publisher(transportOf(newStream(), fates), clock, publisherLimits).publish({
+        subject,
+        data: new Uint8Array(),
+        messageId: 'ours',
+        expectLastSubjectSequence: 0,
+      });
+    const conflict = { status: 'conflict', lastSequence: 1 };
+    expect(await conflictAfter('overtaken')).toEqual(conflict);
+    expect(await conflictAfter('refused-busy', 'overtaken')).toEqual(conflict);
+    expect(await conflictAfter('lost', 'overtaken')).toEqual({ ...conflict, maybeStored: true });
+  });
+
   it('says that it does not know when nothing answers', async () => {
     const lost = Array.from({ length: 100 }, (): Fate => 'lost');
     const limits = { ...publisherLimits, deadlineMs: 30 };

@@ -7,7 +7,8 @@ import { parseFrame } from '#shared/crypto/envelope.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import { chainsMax } from '#shared/crypto/sender-chain.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import type { Bus } from '#shared/bus/bus.ts';
+import type { Bus, PublishOutcome, PublishRequest } from '#shared/bus/bus.ts';
+import type { OutgoingEvent } from '#shared/runtime/exchange.ts';
 import { makeCheapWorld } from '../../support/cheap-world.ts';
 import type { World } from '../../support/world.ts';
 
@@ -82,4 +83,38 @@ test('a question that comes while the new secret is on its way is not answered, 
   await expect(ask(100)).rejects.toMatchObject({ code: 'BUS_TIMEOUT' });
   isOnItsWay = false;
   expect(await ask(5_000)).toEqual({ ok: true, result: 'here' });
+});
+
+test('an event that may have been stored, and lost since, leaves its place in the chain to no other', async () => {
+  const bus = world.bus('auditor');
+  open.push(bus);
+  const conflict = { status: 'conflict', lastSequence: 0 } as const;
+  const outcomes: PublishOutcome[] = [conflict, { ...conflict, maybeStored: true }, conflict];
+  const headers: { incarnation: string; counter: number }[] = [];
+  const answering: Pick<Bus, 'publish'> = {
+    publish: ({ data }: PublishRequest) => {
+      const parsed = parseFrame(data);
+      if (!parsed.ok) throw new Error(parsed.code);
+      const { incarnation, counter } = parsed.frame.header;
+      headers.push({ incarnation: Buffer.from(incarnation).toString('hex'), counter });
+      return Promise.resolve(outcomes[headers.length - 1] ?? conflict);
+    },
+  };
+  const auditor = world.principal('auditor', { bus: Object.assign(Object.create(bus), answering) });
+  const event: OutgoingEvent<'receipts-issued'> = {
+    type: 'receipts-issued',
+    subject: subjectsOf(world.mesh).auditReceipt(),
+    channel: 'mesh',
+    body: {
+      treeSize: 1,
+      rootHash: '0'.repeat(64),
+      entries: [{ statementHash: '1'.repeat(64), leafIndex: 0, verdict: 'accepted' }],
+    },
+  };
+  for (let tries = 0; tries < 3; tries += 1) {
+    expect(await auditor.append(event, 0)).toEqual(conflict);
+  }
+  const [first, second, third] = headers;
+  expect(second).toEqual({ incarnation: first?.incarnation, counter: 2 });
+  expect(third?.incarnation).not.toBe(first?.incarnation);
 });

@@ -21,11 +21,6 @@ interface Ended {
 }
 
 const portionMax = 8;
-/**
- * There is a worker for each processor: threads that help one of them to collect its garbage would take
- * the time of the others, and wait for one another.
- */
-const workerFlags = ['--single-threaded-gc'];
 
 /** Resolves when every job that was begun is done. Rejects when a worker ends by itself. */
 export async function runJobs<Job, Result>(run: JobsRun<Job, Result>): Promise<void> {
@@ -50,8 +45,7 @@ export function serveJobs<Job, Result>(run: (job: Job) => Promise<Result>): void
 }
 
 async function work<Job, Result>(run: JobsRun<Job, Result>, ended: Ended): Promise<void> {
-  const execArgv = [...process.execArgv, ...workerFlags];
-  const child = fork(run.file, ['--worker'], { execArgv });
+  const child = fork(run.file, ['--worker'], { execArgv: process.execArgv });
   const lost = new Promise<never>((_, reject) => {
     child.once('exit', (code, signal) => {
       reject(new Error(`a worker of the simulator ended (${signal ?? code})`));

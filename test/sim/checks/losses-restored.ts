@@ -12,6 +12,8 @@ import type { Saga, SagaBook } from './sagas.ts';
 
 /** Rotations that are over need nothing more. */
 const over: readonly (RotationPhase | undefined)[] = ['refused', 'retired', 'rolled_back'];
+/** Prekeys are replaced by new ones, not put back; a layer agent that offers documents is not as it should be. */
+const unkept: readonly string[] = ['prekeys-published', 'document-offered'];
 const listedMax = 8;
 
 export class LossesRestored extends BaseChecker {
@@ -68,9 +70,8 @@ export class LossesRestored extends BaseChecker {
     this.looked += 1;
     if (this.#leaves.has(hash) || !message.authentic) return nothing;
     const agent = observation.agents.get(sender);
-    // A layer agent that offers documents is none as it should be, and keeps no copy of these.
-    const isKept = type !== 'document-offered';
-    const keepsCopy = (agent?.kind === 'layer' && isKept) || agent?.kind === 'signer';
+    const isKept = agent?.kind === 'layer' || agent?.kind === 'signer';
+    const keepsCopy = isKept && !unkept.includes(type);
     if (!keepsCopy && !this.#isThere(observation, hash)) return nothing;
     if (!this.#isThere(observation, hash) && agent?.isAlive === false) return nothing;
     const what = `a ${type} that the bus acknowledged is in no audit`;

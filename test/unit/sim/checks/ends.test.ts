@@ -228,15 +228,15 @@ it('15: sees an event that the bus has and the audit has not', () => {
   ]);
 });
 
-it('15: expects no copy of documents that an agent offers though it should not', () => {
+it.each(['document-offered', 'prekeys-published'])('15: expects no copy of %s', (type) => {
   const { stage } = wholeStory();
-  const offered = (): number => {
-    stage.say(owner, 'document-offered', {});
+  const said = (): number => {
+    stage.say(owner, type, {});
     return stage.observer.messages.at(-1)?.sequence ?? 0;
   };
-  stage.observer.forgot('GYRE_CONTROL', offered());
+  stage.observer.forgot('GYRE_CONTROL', said());
   expect(found({ stage }, 15)).toEqual([]);
-  offered();
+  said();
   expect(found({ stage }, 15)).toHaveLength(1);
 });
 

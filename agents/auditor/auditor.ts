@@ -99,6 +99,10 @@ export class Auditor {
       receipts: this.#receipts,
       subjects: streamSubjects(subjects).GYRE_CONTROL,
       onLeaves: () => this.#checkpoints.leavesAdded(),
+      onRefused: (code, { sagaId }) => {
+        if (code === 'NOT_REVOKED') this.#unoffered.documentMissing();
+        if (code === 'SAGA_CHAIN' && sagaId !== undefined) this.#restoration.contested(sagaId);
+      },
     });
     this.#restoration = new Restoration({
       ...shared,

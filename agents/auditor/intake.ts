@@ -44,6 +44,8 @@ export interface IntakePorts {
   ) => Promise<boolean>;
   /** Called when leaves have been added. */
   readonly onLeaves: () => void;
+  /** Called for an event that is refused, with the judge's code. */
+  readonly onRefused: (code: string, note: LeafNote) => void;
 }
 
 interface Arrival {
@@ -241,6 +243,7 @@ export class Intake {
     const { code, reason } = judgement;
     const { hash, type, subject } = note;
     this.#ports.log.warn({ code, reason, event: hash, type, subject }, 'event refused');
+    this.#ports.onRefused(code, note);
   }
 
   /** Waits for the disk as long as it is full: what was judged is appended, or nothing is. */

@@ -26,6 +26,8 @@ const settleMs = 10_000;
 /** How long the intake may take to reach the end of the stream before it is looked at anyway. */
 const catchUpMs = 2_000;
 const catchUpPauseMs = 20;
+/** Sagas that are over and looked for again, at a time; more are looked for when they are said again. */
+const contestedMax = 8;
 
 export interface RestorationPorts {
   readonly bus: Bus;
@@ -50,6 +52,8 @@ export class Restoration {
   /** Some of what was looked for was under way: it is to be looked for once more. */
   #isOwed = false;
   #restored = 0;
+  /** Sagas that somebody continues from an older entry than the last one. */
+  readonly #contested = new Set<string>();
   #timer: Timer | undefined;
   #looking: Promise<void> | undefined;
   #stopped = false;
@@ -61,6 +65,14 @@ export class Restoration {
   /** Events put back since the start. */
   get restored(): number {
     return this.#restored;
+  }
+
+  /**
+   * An entry did not follow the last one of its saga: its author may not have heard that the saga is over,
+   * where the bus lost the end of it.
+   */
+  contested(sagaId: string): void {
+    if (this.#contested.size < contestedMax) this.#contested.add(sagaId);
   }
 
   start(): void {
@@ -90,7 +102,8 @@ export class Restoration {
       await this.#caughtUp(state.lastSequence);
       const gaps = gapsOf(state);
       const hasJumped = state.firstSequence > this.#firstSequence;
-      const hasLost = this.#isOwed || gaps > this.#gaps || intake.losses > this.#losses;
+      const isAsked = this.#isOwed || this.#contested.size > 0;
+      const hasLost = isAsked || gaps > this.#gaps || intake.losses > this.#losses;
       const missesLast = isFirst || hasLost || (await this.#missesLast());
       this.#firstSequence = state.firstSequence;
       this.#gaps = gaps;
@@ -137,16 +150,15 @@ export class Restoration {
 
   #logs(): (readonly LeafNote[])[] {
     const { book } = this.#ports;
-    const live = book.liveSagas();
-    return live.length === 0
+    const sagas = new Set([...book.liveSagas(), ...this.#contested]);
+    return sagas.size === 0
       ? [book.openRequests()]
-      : [book.openRequests(), book.ledger(), ...live.map((sagaId) => book.eventsOf(sagaId))];
+      : [book.openRequests(), book.ledger(), ...Array.from(sagas, (id) => book.eventsOf(id))];
   }
 
   /** `isDeep`: asks the bus for each event, and not only whether the stream reaches as far back. */
   async #restore(state: StreamState, isDeep: boolean): Promise<void> {
-    const { clock, log, receipts } = this.#ports;
-    const nowMs = clock.nowMs();
+    const nowMs = this.#ports.clock.nowMs();
     const known = this.#logs()
       .flat()
       .filter(({ expiresMs }) => expiresMs > nowMs);
@@ -154,10 +166,17 @@ export class Restoration {
       .filter((note) => !this.#isUnderWay(note))
       .toSorted((left, right) => left.leafIndex - right.leafIndex);
     if (isDeep) this.#isOwed = wanted.length < known.length;
+    const contested = isDeep && !this.#isOwed ? [...this.#contested] : [];
     const lost: LeafNote[] = [];
     for (const note of wanted) {
       if (!(await this.#isThere(note, state, isDeep))) lost.push(note);
     }
+    await this.#putAllBack(lost);
+    for (const sagaId of contested) this.#contested.delete(sagaId);
+  }
+
+  async #putAllBack(lost: readonly LeafNote[]): Promise<void> {
+    const { log, receipts } = this.#ports;
     if (lost.length === 0) return;
     log.error(
       { code: 'BUS_LOST_EVENTS', events: lost.length, first: lost[0]?.leafIndex },

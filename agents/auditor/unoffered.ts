@@ -35,11 +35,18 @@ export class Unoffered {
   #timer: Timer | undefined;
   #looking: Promise<void> = Promise.resolve();
   #stopped = false;
+  /** Somebody knows of a document that this agent may not know of. */
+  #isBehind = false;
   /** Where the stream ended when something was first found missing; it must be missing behind that. */
   #missingSince: number | undefined;
 
   constructor(ports: UnofferedPorts) {
     this.#ports = ports;
+  }
+
+  /** An event rests on a document that the log does not offer: others may have heard of it. */
+  documentMissing(): void {
+    this.#isBehind = true;
   }
 
   start(): void {
@@ -57,6 +64,10 @@ export class Unoffered {
 
   async #look(): Promise<void> {
     const { exchange, bus, trust, book, intake, log, subjects } = this.#ports;
+    if (this.#isBehind) {
+      this.#isBehind = false;
+      await exchange.catchUp();
+    }
     if (book.unofferedOf(trust).length === 0) {
       this.#missingSince = undefined;
       return;

@@ -155,6 +155,7 @@ export class Appender {
       if (clock.monotonicMs() > deadlineMs) {
         log.warn({ saga: this.#saga.sagaId }, 'no receipt yet: the saga waits for an auditor');
         await this.#reread(this.#saga.lastSequence);
+        await this.#lookForPending();
         if (this.#saga.hasPending) await askForReceipts(this.#ports, this.#saga.pending());
         return;
       }
@@ -179,6 +180,28 @@ export class Appender {
         );
         this.#saga.lost(sequence);
         await this.#pause(5 * retryMs);
+      }
+    } catch (error) {
+      if (!(error instanceof BusError)) throw error;
+      await this.#pause(retryMs);
+    }
+  }
+
+  /**
+   * The subject's last message tells nothing of those before it: a bus that forgot an entry may have been
+   * given others since, by an auditor who never saw that one and put back what it had.
+   */
+  async #lookForPending(): Promise<void> {
+    const { bus, log } = this.#ports;
+    try {
+      for (const { hash, sequence } of this.#saga.pendingPlaces()) {
+        const message = await bus.getMessage('GYRE_CONTROL', sequence);
+        if (message?.subject === this.#saga.subject) continue;
+        log.error(
+          { saga: this.#saga.sagaId, sequence },
+          'the bus lost an entry that no auditor has seen: it never happened',
+        );
+        this.#saga.vanished(hash);
       }
     } catch (error) {
       if (!(error instanceof BusError)) throw error;

@@ -126,6 +126,11 @@ export class SagaLog<State, Command> {
     this.#announce();
   }
 
+  /** The bus no longer has it, though it has what came later: it never happened, unless it comes back. */
+  vanished(hash: string): void {
+    if (this.#pending.delete(hash)) this.#announce();
+  }
+
   /**
    * Applies the verdicts that are known for pending entries, in order of index. Returns the commands
    * of each entry that took effect.
@@ -171,6 +176,11 @@ export class SagaLog<State, Command> {
   /** Entries that wait for their receipts, the oldest first. */
   pending(): string[] {
     return [...this.#pending.keys()];
+  }
+
+  /** The same with the sequences that brought them. */
+  pendingPlaces(): { readonly hash: string; readonly sequence: number }[] {
+    return Array.from(this.#pending, ([hash, { sequence }]) => ({ hash, sequence }));
   }
 
   #apply(

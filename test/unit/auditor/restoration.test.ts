@@ -111,4 +111,27 @@ describe('a bus that forgot', () => {
     stage.world.broker.truncate('GYRE_CONTROL', 1);
     expect(await settled()).toBe(0);
   });
+
+  it('gets back the log of a saga that is over where somebody goes on from an older entry', async () => {
+    const saga = stage.subjects.sagaRotation('plan-1');
+    const told = await tell(stage, { planId: 'plan-1', layers: [7] });
+    stage.world.broker.truncate('GYRE_CONTROL', 1);
+    expect(await settled()).toBe(0);
+    const refused = await stage.offer({
+      saga: 'rotation',
+      sagaId: 'plan-1',
+      index: told.entries.length - 1,
+      previous: told.entries.at(-2) ?? '',
+      consumed: [],
+      event: { type: 'timer-fired', timer: 'resend', atMs: Date.now() },
+    });
+    expect(refused.receipt).toMatchObject({ verdict: 'refused' });
+    expect(await settled()).toBeGreaterThan(told.entries.length);
+    const after = await entriesOn(saga);
+    expect(after.filter((hash) => told.entries.includes(hash)).toSorted()).toEqual(
+      told.entries.toSorted(),
+    );
+    const restored = stage.auditor.restored;
+    expect(await settled()).toBe(restored);
+  });
 });

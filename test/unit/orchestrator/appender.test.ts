@@ -17,7 +17,7 @@ function delivered(hash: string, sequence: number): ReceivedEvent<'saga-entry'> 
 }
 
 /** An appender that waits for the receipt of `first`, and a bus whose answer the test gives. */
-async function waiting() {
+async function waiting(there: ReadonlySet<number> = new Set([5, 6])) {
   const clock = new ManualClock();
   const answer = Promise.withResolvers<BusMessage | null>();
   const log = new SagaLog<unknown, unknown>('slots', 'a.subject', () => ({
@@ -29,7 +29,11 @@ async function waiting() {
   const quiet = () => undefined;
   const appender = new Appender(
     {
-      bus: { lastMessage: () => answer.promise } as unknown as Bus,
+      bus: {
+        lastMessage: () => answer.promise,
+        getMessage: async (_stream: string, sequence: number) =>
+          there.has(sequence) ? { sequence, subject: 'a.subject' } : null,
+      } as unknown as Bus,
       trust: { agents: () => [] } as never,
       exchange: {} as never,
       clock,
@@ -63,4 +67,13 @@ it('makes nothing of an answer that was overtaken by what came meanwhile', async
   await says(5);
   expect(log.pending()).toEqual(['first', 'second']);
   expect(log.lastSequence).toBe(6);
+});
+
+it('takes back an entry that the bus forgot, though it was given others since', async () => {
+  const { log, says } = await waiting(new Set([7]));
+  log.saw(7);
+  log.deliver(delivered('third', 7));
+  await says(7);
+  expect(log.pending()).toEqual(['third']);
+  expect(log.lastSequence).toBe(7);
 });

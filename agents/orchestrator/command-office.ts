@@ -69,7 +69,9 @@ export class CommandOffice {
   /** The first difference between the plan and what is live now, or undefined. */
   async difference(plan: RotationPlanBody) {
     const { trust, clock } = this.#ports;
-    const inspections = await surveyLayers(this.#ports);
+    const members = plan.affected_keys.flatMap((key) => key.members);
+    const concerned = members.map(({ layer }) => layer);
+    const inspections = await surveyLayers(this.#ports, concerned);
     const differences = validatePlan(plan, {
       inspections,
       policy: trust.policy,

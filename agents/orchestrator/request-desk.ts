@@ -10,7 +10,7 @@ import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { factorShortfall } from '#shared/core/approvals.ts';
 import { requestOfClaim } from '#shared/core/healing.ts';
-import { servingAgents } from '#shared/core/plan-members.ts';
+import { layersConcerned, servingAgents } from '#shared/core/plan-members.ts';
 import { planRotation } from '#shared/core/planner.ts';
 import { reasonOf } from '#shared/core/reason.ts';
 import {
@@ -139,14 +139,16 @@ export class RequestDesk {
     const { trust, clock, exchange } = this.#ports;
     const stale = staleRefusal(trust, clock.nowMs());
     if (stale !== undefined) return stale;
-    const inspections = await surveyLayers(this.#ports);
+    const isHealing = event.type === 'healing-action-requested';
+    const serving = servingAgents(trust.agents());
+    const request = isHealing ? requestOfClaim(event.body.claim, serving) : event.body;
+    const concerned = layersConcerned(serving, request.layers);
+    const inspections = await surveyLayers(this.#ports, concerned);
     // Layers that do not answer take their time: the other orchestrator may have been quicker.
     if (this.#outcomes.has(event.hash)) return undefined;
     const planId = `rot-${event.hash.slice(0, 16)}`;
-    const agents = servingAgents(trust.agents());
-    const isHealing = event.type === 'healing-action-requested';
     const planned = planRotation({
-      request: isHealing ? requestOfClaim(event.body.claim, agents) : event.body,
+      request,
       isHealing,
       requestHash: event.hash,
       requester: event.sender,
@@ -155,7 +157,7 @@ export class RequestDesk {
       mesh: trust.mesh,
       nowMs: clock.nowMs(),
       inspections,
-      agents,
+      agents: servingAgents(trust.agents()),
       policy: trust.policy,
       registry: trust.registry,
       digests: {

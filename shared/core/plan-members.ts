@@ -53,6 +53,16 @@ export function slotMembers(
   ];
 }
 
+/** Layers whose agents have a part in turning `layers`: nobody else's state says anything about it. */
+export function layersConcerned(
+  agents: readonly LayerAgent[],
+  layers: readonly LayerNumber[],
+): LayerNumber[] {
+  const slots = slotDefinitions.filter(({ layer }) => layers.includes(layer));
+  const members = slots.flatMap((slot) => slotMembers(agents, slot));
+  return [...new Set(members.map(({ layer }) => layer))];
+}
+
 /** The first slot or member that is missing from a plan, or has no place in it; or undefined. */
 export function memberShortfall(
   plan: RotationPlanBody,

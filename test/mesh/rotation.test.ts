@@ -1,6 +1,9 @@
 /** Rotations through a whole mesh in memory: the straight way, the way back, and who may go it. */
 
 import { afterEach, expect, it } from 'vitest';
+import type { Bus } from '#shared/bus/bus.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
+import { servingAgents } from '#shared/core/plan-members.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { patienceMs } from '../support/patience.ts';
 
@@ -54,6 +57,47 @@ it('tells what keeps the old keys, and which plans the rotation made stale', asy
   expect(await listed()).toMatchObject({ stale });
   expect(await mesh.show(other.planId)).toMatchObject({ stale });
   expect(await mesh.show(plan.planId)).not.toHaveProperty('stale');
+});
+
+it('asks only the agents that have a part in it', async () => {
+  const asked = new Set<string>();
+  const listening = (agentId: string, bus: Bus): Bus => {
+    if (!agentId.startsWith('orchestrator-')) return bus;
+    return {
+      request: (subject, data, timeoutMs) => {
+        asked.add(subject);
+        return bus.request(subject, data, timeoutMs);
+      },
+      publish: (request) => bus.publish(request),
+      consume: (options, handler) => bus.consume(options, handler),
+      follow: (options, handler) => bus.follow(options, handler),
+      lastMessage: (stream, subject) => bus.lastMessage(stream, subject),
+      getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
+      streamState: (stream) => bus.streamState(stream),
+      respond: (subject, handler) => bus.respond(subject, handler),
+      bucket: (name) => bus.bucket(name),
+      onState: (listener) => bus.onState(listener),
+      close: () => bus.close(),
+    };
+  };
+  mesh = await InMemoryMesh.start({ times: { soakMs: 0, overlapMs: 300 }, busOf: listening });
+  const { world } = mesh;
+  const layerAgentsAsked = (): string[] =>
+    servingAgents(world.trust.agents())
+      .map(({ agentId }) => agentId)
+      .filter((agentId) => asked.has(subjectsOf(world.mesh).query(agentId)))
+      .toSorted();
+  asked.clear();
+  const small = await mesh.approvedPlan([6]);
+  await mesh.execute(small);
+  await mesh.until(small.planId, ['retired']);
+  expect(layerAgentsAsked()).toEqual(['phi-a']);
+  asked.clear();
+  // Layer 5 is turned with layer 4, and is a member of its keys.
+  const large = await mesh.approvedPlan([4, 5]);
+  await mesh.execute(large);
+  await mesh.until(large.planId, ['retired']);
+  expect(layerAgentsAsked()).toEqual(['database-a', 'encryption-a']);
 });
 
 it('does not run without the approval of a second operator', async () => {

@@ -73,7 +73,9 @@ export class EverySagaEnds extends BaseChecker {
     this.#passedAt.set(name, Math.max(latest, place));
     const holder = this.#book.held.get(slot)?.sagaId;
     if (holder === after) return nothing;
-    const isLate = before === undefined && place > 0 && place >= latest;
+    // Nobody has taken it since, or this agent hears of it for the first time.
+    const isInOrder = holder === undefined ? place >= latest : place > latest;
+    const isLate = before === undefined && place > 0 && isInOrder;
     if (isLate) return nothing;
     const what = `${slot} passes to a rotation that does not hold it`;
     return [this.violation(observation, { agentId, what, about: [holder ?? 'nobody', after] })];

@@ -13,7 +13,7 @@ import type { Hold, Saga, SagaBook } from './sagas.ts';
 export class StickyLockouts extends BaseChecker {
   readonly invariant = 14;
   readonly name = 'a lockout is left only by an approved recovery';
-  readonly kinds = ['frozen', 'key', 'leaf', 'lockout', 'message'] as const;
+  readonly kinds = ['frozen', 'key', 'leaf', 'lockout', 'message', 'step'] as const;
   readonly #book: SagaBook;
   /** `<agent> <slot>` → the entry of a lockout that froze it. */
   readonly #frozenBy = new Map<string, Hold>();
@@ -37,6 +37,9 @@ export class StickyLockouts extends BaseChecker {
         return this.#lockedOut(observation, change);
       case 'message':
         return this.#saysFrozen(observation, change.message);
+      case 'step':
+        this.#freezesAgain(change);
+        return nothing;
       default:
         return nothing;
     }
@@ -72,6 +75,18 @@ export class StickyLockouts extends BaseChecker {
     if (this.#isRecovered(frozenBy)) return nothing;
     const what = `${slot} was thawed without an approved recovery`;
     return [this.violation(observation, { agentId, what, about: [frozenBy?.sagaId ?? ''] })];
+  }
+
+  /** A later lockout of the same rotation freezes what is frozen already: only its own recovery thaws it. */
+  #freezesAgain({ agentId, after }: Extract<Change, { kind: 'step' }>): void {
+    if (after?.task.operation !== 'freeze') return;
+    const { sagaId, sagaIndex, slots } = after.task;
+    for (const { slot } of slots) {
+      const name = `${agentId} ${slot}`;
+      const former = this.#frozenBy.get(name);
+      const isLater = former?.sagaId === sagaId && former.sagaIndex < sagaIndex;
+      if (isLater) this.#frozenBy.set(name, { sagaId, sagaIndex });
+    }
   }
 
   /** Who reports that it froze a slot did so before. */

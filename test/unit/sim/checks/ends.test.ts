@@ -149,6 +149,25 @@ it('13: lets an agent that was away catch up in the order of the ledger, and nev
   expect(passes('plan-1')).toEqual([`${slot} passes to a rotation that does not hold it`]);
 });
 
+it('13: sees a slot pass again to a rotation that let go, while another holds it', () => {
+  const story = new Story().executed();
+  const passed: [string, string, string] = [
+    'INSERT INTO reservations VALUES (?, ?)',
+    slot,
+    'plan-1',
+  ];
+  story.stage.sql(owner, 'store.db', [passed]);
+  story.prepared().accepted().activated().rolledBack();
+  story.stage.sql(owner, 'store.db', [['DELETE FROM reservations']]);
+  const at = { sagaId: 'plan-2', sagaIndex: 3, atMs: 1 };
+  story.stage.ledger({ type: 'slots-reserved', slots: [slot], ...at });
+  expect(story.stage.found(13)).toEqual([]);
+  story.stage.sql(owner, 'store.db', [passed]);
+  expect(story.stage.found(13).map(({ what }) => what)).toEqual([
+    `${slot} passes to a rotation that does not hold it`,
+  ]);
+});
+
 it('13: sees what agents leave behind', () => {
   const story = wholeStory();
   const { stage } = story;
@@ -186,6 +205,19 @@ it('14: lets each recovery thaw what an earlier lockout froze, once', () => {
   story.freeze(1);
   story.stage.outcome(owner, step, [{ slot, version: 1 }]);
   expect(found(story, 14)).toEqual([]);
+  story.freeze(0);
+  expect(story.stage.found(14).map(({ what }) => what)).toEqual([
+    `${slot} was thawed without an approved recovery`,
+  ]);
+});
+
+it('14: does not let a recovery thaw what a later lockout froze again', () => {
+  const story = new Story().executed().prepared().accepted().activated().lockedOut();
+  story.recovered();
+  // The owner was away, and hears of the second lockout before it has thawed.
+  story.stage.entry({ type: 'timer-fired', timer: 'step', atMs: 1 }, 'locked_out');
+  const step = story.stage.intent(owner, 'freeze');
+  story.stage.outcome(owner, step, [{ slot, version: 1 }]);
   story.freeze(0);
   expect(story.stage.found(14).map(({ what }) => what)).toEqual([
     `${slot} was thawed without an approved recovery`,

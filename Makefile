@@ -55,7 +55,7 @@ load: setup ## 50 rotations under a load on all layers, processes killed at rand
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/load/main.ts
 
 sim: setup ## run 10,000 simulated meshes, each from its seed (SEED=17 for one, TRACE=1 to see it)
-	@echo "sim: about half an hour on two processors; what fails names its seed"
+	@echo "sim: about ten minutes on two processors; what fails names its seed"
 	@exec node --disable-warning=ExperimentalWarning test/sim/main.ts \
 	  $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds 1..10000)
 
@@ -69,7 +69,7 @@ sim-million: setup ## run a million seeds in pieces; goes on where the last call
 	  $(if $(GYRE_SIM_MINUTES),--minutes $(GYRE_SIM_MINUTES))
 
 sim-matrix: setup ## let every process of a simulated mesh die at each of its writes and sends, one at a time
-	@echo "sim-matrix: half an hour on two processors"
+	@echo "sim-matrix: about ten minutes on two processors"
 	@exec node test/sim/matrix.ts
 
 check: setup ## check format, lint, types and the rules of the house

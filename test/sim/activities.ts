@@ -51,12 +51,12 @@ export const activities: readonly Weighted[] = [
   { name: 'rotation', weight: 8, run: (ports) => rotation(ports) },
   { name: 'rotation that is called back', weight: 3, run: (ports) => calledBack(ports) },
   { name: 'rotation after one that went back', weight: 1, run: onceMore },
-  { name: 'two plans for one layer', weight: 2, run: concurrent },
-  { name: 'race of approvals', weight: 2, run: approvalRace },
-  { name: 'approval without right', weight: 1, run: withoutRight },
-  { name: 'plan that waits', weight: 1, run: waiting },
-  { name: 'dry run', weight: 1, run: dryRun },
-  { name: 'policy amended in mid-rotation', weight: 2, run: (ports) => amended(ports, 'policy') },
+  { name: 'two plans for one layer', weight: 1, run: concurrent },
+  { name: 'race of approvals', weight: 1, run: approvalRace },
+  { name: 'approval without right', weight: 2, run: withoutRight },
+  { name: 'plan that waits', weight: 2, run: waiting },
+  { name: 'dry run', weight: 2, run: dryRun },
+  { name: 'policy amended in mid-rotation', weight: 1, run: (ports) => amended(ports, 'policy') },
   {
     name: 'registry amended in mid-rotation',
     weight: 1,
@@ -64,7 +64,7 @@ export const activities: readonly Weighted[] = [
   },
   { name: 'epochs turned in mid-rotation', weight: 1, run: epochsTurned },
   { name: 'rotation that cannot go back', weight: 1, run: cannotGoBack },
-  { name: 'bad offers', weight: 1, run: badOffers },
+  { name: 'bad offers', weight: 2, run: badOffers },
 ];
 
 /** @throws RangeError where none has one of the names */

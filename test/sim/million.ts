@@ -23,6 +23,8 @@ const usage = `usage: node test/sim/million.ts [options]
 `;
 
 interface State {
+  /** What is added up, and how worlds are drawn: pieces of two versions do not add up. */
+  readonly version: number;
   /** The first seed of the next piece. */
   next: number;
   seconds: number;
@@ -31,6 +33,7 @@ interface State {
   readonly broken: { readonly seed: number; readonly what: string }[];
 }
 
+const version = 2;
 const brokenMax = 200;
 const mainFile = fileURLToPath(new URL('main.ts', import.meta.url));
 
@@ -97,11 +100,15 @@ function* seedsOf(from: number, to: number) {
 }
 
 function fresh(): State {
-  return { next: 1, seconds: 0, totals: noTotals(), broken: [] };
+  return { version, next: 1, seconds: 0, totals: noTotals(), broken: [] };
 }
 
 function read(file: string): State {
-  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as State) : fresh();
+  if (!existsSync(file)) return fresh();
+  const state = JSON.parse(readFileSync(file, 'utf8')) as State;
+  if (state.version === version) return state;
+  process.stderr.write(`${file} is of another version of the simulator; --anew begins again\n`);
+  return process.exit(2);
 }
 
 /** Whole or not at all. */

@@ -77,7 +77,7 @@ const askTimeoutMs = 3_000;
 const pauseMs = 500;
 const outcomeWaitMs = 1_000;
 /** Between two looks at a rotation: it moves in steps of a few milliseconds, and an answer is large. */
-const lookMs = 250;
+const lookMs = 500;
 const asksMax = 24;
 const publishAttempts = 4;
 

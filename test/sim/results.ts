@@ -23,6 +23,8 @@ export interface RunResult {
   readonly rotations: Readonly<Record<string, number>>;
   /** How often the checker of each invariant looked at something. */
   readonly checks: Readonly<Record<string, number>>;
+  /** What sort of world it was: its extent, and what it had that not all have. */
+  readonly kinds: readonly string[];
   /** How many faults and activities the seed drew. */
   readonly drawn: { readonly faults: number; readonly activities: number };
   readonly findings: readonly Finding[];
@@ -38,6 +40,8 @@ export interface Totals {
   faults: Record<string, number>;
   rotations: Record<string, number>;
   checks: Record<string, number>;
+  /** Worlds by what they were. */
+  kinds: Record<string, number>;
 }
 
 export function noTotals(): Totals {
@@ -51,6 +55,7 @@ export function noTotals(): Totals {
     faults: {},
     rotations: {},
     checks: {},
+    kinds: {},
   };
 }
 
@@ -64,6 +69,7 @@ export function addRun(totals: Totals, run: RunResult): void {
   addCounts(totals.faults, run.faults);
   addCounts(totals.rotations, run.rotations);
   addCounts(totals.checks, run.checks);
+  for (const kind of run.kinds) addCounts(totals.kinds, { [kind]: 1 });
 }
 
 export function addCounts(
@@ -86,6 +92,7 @@ export function totalsText(totals: Totals): string {
   const checks = Object.values(totals.checks).reduce((sum, count) => sum + count, 0);
   return [
     `seeds              ${runs}, ${failed.length} failed`,
+    `worlds             ${countsText(totals.kinds)}`,
     `simulated          ${(simulatedMs / 3_600_000).toFixed(1)} hours`,
     `events on the bus  ${events}`,
     `restarts           ${restarts} (${crashPoints} places to die at were passed)`,

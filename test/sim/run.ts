@@ -67,29 +67,27 @@ process.on('unhandledRejection', (error) => {
 export async function runWorld(seed: number, options: RunOptions = {}): Promise<RunResult> {
   const draws = drawsFrom(seed).fork('run');
   const layers = [1, 2, 3, 4, 5, 6, 7] as const;
-  const isSecond = draws.chance(0.3);
-  const { hasEpochs, rules, hasWorkload, hasHealing } = drawKind(draws, options);
+  const isSecond = draws.chance(0.1);
+  const kind = drawKind(draws, options);
+  const hasSecond = options.hasSecond ?? isSecond;
   const world = await SimulatedWorld.make({
     seed,
-    second:
-      (options.hasSecond ?? isSecond)
-        ? draws
-            .shuffled(layers)
-            .slice(0, 2)
-            .toSorted((a, b) => a - b)
-        : [],
-    hasEpochs,
-    rules,
-    hasWorkload,
+    ...kind,
+    second: hasSecond
+      ? draws
+          .shuffled(layers)
+          .slice(0, 2)
+          .toSorted((a, b) => a - b)
+      : [],
     takeoverMs: draws.pick([300, 500, 1_500]),
     print: options.print,
   });
   return await whileCurrent(world, async () => {
     try {
-      return await runPhases(world, draws, { ...options, hasHealing });
+      return await runPhases(world, draws, { ...options, ...kind, hasSecond });
     } catch (error) {
       world.fail(0, 'the world', textOf(error));
-      return resultOf(world, {}, { faults: 0, activities: 0 });
+      return resultOf(world, {}, { faults: 0, activities: 0 }, []);
     }
   });
 }
@@ -97,11 +95,11 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
 /** Secrets by epochs, other rules than usual and use of the keys take time: a part of the seeds has them. */
 function drawKind(run: Draws, profile: Profile) {
   const [draws, healing] = [run.fork('kind'), run.fork('healing')];
-  const [isEpochs, isWorkload, isOther] = [0.05, 0.15, 0.3].map((part) => draws.chance(part));
+  const [isEpochs, isWorkload, isOther] = [0.01, 0.06, 0.3].map((part) => draws.chance(part));
   const hasEpochs = profile.hasEpochs ?? isEpochs === true;
   const other: RulesName = hasEpochs ? draws.pick(['short-epochs', 'impatient']) : 'impatient';
   // What a call names is all that happens.
-  const isHealing = healing.chance(0.12) && profile.activities === undefined;
+  const isHealing = healing.chance(0.03) && profile.activities === undefined;
   const hasHealing = profile.hasHealing ?? isHealing;
   const usual: RulesName = hasHealing && healing.chance(0.5) ? 'prompt' : 'usual';
   return {
@@ -137,7 +135,7 @@ async function runPhases(
   if (!(await time.run(bootMs, () => processes.areUp() && world.hasJoined()))) {
     world.fail(13, processes.down(), 'the mesh does not come up');
   }
-  const extent = drawExtent(draws.fork('extent'), options.extent);
+  const extent = drawExtent(draws.fork('extent'), options);
   const schedule = drawSchedule(draws.fork('faults'), victimsOf(world), faultsOf(options, extent));
   const faults = schedule.filter((_, index) => kept?.faults.includes(index) ?? true);
   const healing = begin(world, faults, draws.fork('effects'));
@@ -148,7 +146,7 @@ async function runPhases(
   await heal(world, quietMs);
   checkAtRest(world);
   const drawn = { faults: schedule.length, activities: extent.activities };
-  return resultOf(world, countsOf(faults), drawn);
+  return resultOf(world, countsOf(faults), drawn, kindsOf(extent, options));
 }
 
 /** A profile that names faults has one of them at least. */
@@ -294,6 +292,18 @@ function victimsOf({ agents }: SimulatedWorld) {
   };
 }
 
+function kindsOf({ name }: Extent, profile: Profile): string[] {
+  const { hasEpochs, hasHealing, hasSecond, hasWorkload, rules } = profile;
+  return [
+    name,
+    ...(hasEpochs === true ? ['with epochs'] : []),
+    ...(hasHealing === true ? ['with healings'] : []),
+    ...(hasSecond === true ? ['with second agents'] : []),
+    ...(hasWorkload === true ? ['with use of keys'] : []),
+    ...(rules === undefined || rules === 'usual' ? [] : [`under ${rules} rules`]),
+  ];
+}
+
 function countsOf(faults: readonly Fault[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { name } of faults) counts[name] = (counts[name] ?? 0) + 1;
@@ -304,6 +314,7 @@ export function resultOf(
   world: SimulatedWorld,
   faults: Readonly<Record<string, number>>,
   drawn: RunResult['drawn'],
+  kinds: RunResult['kinds'],
 ): RunResult {
   return {
     seed: world.choices.seed,
@@ -315,6 +326,7 @@ export function resultOf(
     faults,
     rotations: world.rotations(),
     checks: world.checks.looked(),
+    kinds,
     drawn,
     findings: world.findings,
   };

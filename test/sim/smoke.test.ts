@@ -7,6 +7,7 @@ import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { extentNames } from './extent.ts';
 import { runWorld } from './run.ts';
 import { runScenario, scenarioNames } from './scenario.ts';
 
@@ -29,11 +30,12 @@ describe('seeds', () => {
   });
 
   it('are the same run in another process', { timeout: 60_000 }, async () => {
-    const { traceHash, events } = await runOnce(3);
+    const { traceHash, events, kinds } = await runOnce(3);
     expect(events).toBeGreaterThan(20);
+    expect(extentNames).toContain(kinds[0]);
     const args = [mainFile, '--seed', '3', '--json'];
     const { stdout } = await promisify(execFile)(process.execPath, args);
-    expect(JSON.parse(stdout)).toMatchObject({ traceHash, events });
+    expect(JSON.parse(stdout)).toMatchObject({ traceHash, events, kinds });
   });
 
   it('differ from one another', { timeout: 60_000 }, async () => {

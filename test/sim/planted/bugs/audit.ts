@@ -116,7 +116,7 @@ export const auditBugs: readonly PlantedBug[] = [
   {
     name: 'own-append-taken-for-anothers',
     invariant: 5,
-    what: 'Each attempt of a publish has an id of its own, and a conflict is believed without looking whose message took the place: an append whose answer was lost counts as refused.',
+    what: 'Each attempt of a publish has an id of its own, and a conflict is believed without looking whose message took the place: an append whose answer was lost counts as refused, and so does its place in the chain.',
     edits: [
       {
         file: 'shared/bus/publisher.ts',
@@ -128,6 +128,11 @@ export const auditBugs: readonly PlantedBug[] = [
         file: 'shared/bus/publisher.ts',
         find: 'if (own?.messageId === messageId) {',
         replace: 'if (own?.messageId === messageId && own.sequence !== last?.sequence) {',
+      },
+      {
+        file: 'shared/runtime/principal.ts',
+        find: 'if (maybeStored) this.renew();',
+        replace: 'if (maybeStored && outcome.lastSequence < 0) this.renew();',
       },
     ],
     needs: {
@@ -286,7 +291,7 @@ export const auditBugs: readonly PlantedBug[] = [
       },
       {
         file: restoration,
-        find: 'const hasLost = this.#isOwed || gaps > this.#gaps || intake.losses > this.#losses;',
+        find: 'const hasLost = isAsked || gaps > this.#gaps || intake.losses > this.#losses;',
         replace: 'const hasLost = gaps > this.#gaps;',
       },
       {

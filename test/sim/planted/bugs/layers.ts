@@ -127,7 +127,7 @@ export const layerBugs: readonly PlantedBug[] = [
         replace: 'if (base.candidate === undefined) {',
       },
     ],
-    seeds: [31],
+    seeds: [98],
     needs: {
       extent: 'several',
       activities: ['rotation that is called back'],

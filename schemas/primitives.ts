@@ -24,6 +24,8 @@ export const DIGEST_BYTES = 32;
 /** How many errors `Validator.errors` reports at the most, and how long each may be. */
 export const ERRORS_MAX = 8;
 const ERROR_CHARS_MAX = 240;
+/** Of them for the path, so that the rule is never cut away: field names may be of any length. */
+const ERROR_PATH_CHARS_MAX = 120;
 
 /** Latest time that a message may name: 9999-12-31T23:59:59.999Z in milliseconds. */
 export const TIME_MS_MAX = 253_402_300_799_999;
@@ -238,7 +240,8 @@ export interface Validator<Schema extends TSchema> {
   check(value: unknown): value is Static<Schema>;
   /**
    * What is wrong, for logs and people: at most `ERRORS_MAX` lines of `<path>: <message>`, each
-   * at most 240 characters. Lines name paths and rules, never the refused values.
+   * at most 240 characters. Lines name paths and rules, never the refused values. Names of fields
+   * that are not known are in the paths as they were sent, control characters included.
    */
   errors(value: unknown): string[];
 }
@@ -258,7 +261,14 @@ export function compile<Schema extends TSchema>(schema: Schema): Validator<Schem
         .Errors(value)
         .slice(0, ERRORS_MAX)
         .map(({ instancePath, message }) =>
-          `${instancePath === '' ? '/' : instancePath}: ${message}`.slice(0, ERROR_CHARS_MAX),
+          `${pathText(instancePath)}: ${message}`.slice(0, ERROR_CHARS_MAX),
         ),
   };
+}
+
+/** A JSON pointer for people: the whole value is `/`, and what is too long ends in `…`. */
+function pathText(pointer: string): string {
+  if (pointer === '') return '/';
+  if (pointer.length <= ERROR_PATH_CHARS_MAX) return pointer;
+  return `${pointer.slice(0, ERROR_PATH_CHARS_MAX - 1)}…`;
 }

@@ -250,8 +250,7 @@ function idOf(context: Context): string {
 function queryOf(context: Context) {
   const query = context.req.query();
   if (!checks.query.check(query)) {
-    const where = misfit(checks.query, query);
-    throw new Refused('REQUEST_MALFORMED', `the query does not fit at ${where}`);
+    throw new Refused('REQUEST_MALFORMED', misfit('the query', checks.query, query));
   }
   if ((query.owner ?? '').isWellFormed()) return query;
   throw new Refused('REQUEST_MALFORMED', 'the query does not fit at /owner: must be well-formed');

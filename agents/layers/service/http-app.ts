@@ -13,6 +13,7 @@ import { HTTPException } from 'hono/http-exception';
 import { matchedRoutes } from 'hono/route';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import type { LayerNumber } from '#schemas/layers.ts';
+import { reasonOf } from '#shared/core/reason.ts';
 import type { Log } from '#shared/runtime/ports.ts';
 import { AdapterError } from '../adapter.ts';
 import { ServiceError } from './service-client.ts';
@@ -31,13 +32,16 @@ const commonStatus = {
 } as const satisfies Readonly<Record<string, ContentfulStatusCode>>;
 export type CommonCode = keyof typeof commonStatus;
 
-/** A request that is not carried out, and why: the code for programs, the reason for people. */
+/**
+ * A request that is not carried out, and why: the code for programs, the reason for people. Whatever a
+ * reason is made of, it is one that `ServiceProblem` can hold.
+ */
 export class Refused<Code extends string = string> extends Error {
   readonly code: Code | CommonCode;
   readonly retryable: boolean;
 
   constructor(code: Code | CommonCode, reason: string, options: { retryable?: boolean } = {}) {
-    super(reason);
+    super(reasonOf(reason));
     this.name = 'Refused';
     this.code = code;
     this.retryable = options.retryable ?? false;
@@ -145,13 +149,21 @@ export async function bodyOf<Value>(context: Context, check: Check<Value>): Prom
     throw new Refused('REQUEST_MALFORMED', 'the body is not JSON');
   }
   if (check.check(value)) return value;
-  throw new Refused('REQUEST_MALFORMED', `the body does not fit at ${misfit(check, value)}`);
+  throw new Refused('REQUEST_MALFORMED', misfit('the body', check, value));
 }
 
 /** Where a value first departs from what is asked for, as a JSON pointer, and from which rule. */
-export function misfit(check: Pick<Check<unknown>, 'errors'>, value: unknown): string {
-  const [first = '/: something else is asked for'] = check.errors(value);
-  return first.replace(/: schema is false$/, ': no such field is known');
+export function misfit(
+  what: string,
+  check: Pick<Check<unknown>, 'errors'>,
+  value: unknown,
+): string {
+  const [first] = check.errors(value);
+  if (first === undefined) return `${what} has another form than is asked for`;
+  const where = first
+    .replaceAll('\n', ' ')
+    .replace(/: schema is false$/, ': no such field is known');
+  return `${what} does not fit at ${where}`;
 }
 
 function refusedBy(error: unknown, context: Context, log: Log): Refused {

@@ -1,7 +1,9 @@
 /** What a service says of a body that it cannot take: where, and by which rule, and nothing of what was sent. */
 import { expect, test } from 'vitest';
 import { List, StrictObject, Text, Uint, compile } from '#schemas/primitives.ts';
-import { bodyOf, serviceApp } from '#agents/layers/service/http-app.ts';
+import { serviceProblemCheck } from '#schemas/service.ts';
+import { Refused, bodyOf, misfit, serviceApp } from '#agents/layers/service/http-app.ts';
+import { reasonCharsMax } from '#shared/core/reason.ts';
 import { quiet } from '../../support/world.ts';
 
 const check = compile(
@@ -29,6 +31,33 @@ test.each([
     },
   });
   expect(JSON.stringify(answer)).not.toContain('SECRET');
+});
+
+test.each([
+  ['control characters', '\u001b[2J\u0007\n', '/ [2J  : no such field is known'],
+  ['half a character', '\ud83d', '/\ufffd: no such field is known'],
+  ['very many', 'x'.repeat(10_000), `/${'x'.repeat(118)}…: no such field is known`],
+  ['a whole character where it is cut', `${'x'.repeat(117)}\u{1f600}y`, 'x\ufffd…: no such field'],
+])(
+  'a field that is not known has a name of %s, and its refusal can be read',
+  async (_, name, where) => {
+    const answer = await answerTo(JSON.stringify({ count: 1, names: [], [name]: 'SECRET' }));
+    expect(serviceProblemCheck.errors(answer)).toEqual([]);
+    expect(answer).toMatchObject({ error: { reason: expect.stringContaining(where) } });
+    expect(JSON.stringify(answer)).not.toContain('SECRET');
+  },
+);
+
+test('whatever a refusal is made of, a client can read it', () => {
+  const { message } = new Refused('INTERNAL', `\u001b[31m${'x'.repeat(2_000)}`);
+  expect(message).toMatch(/^ \[31mx+$/);
+  expect(message).toHaveLength(reasonCharsMax);
+});
+
+test('where nothing is known of the place, no place is named', () => {
+  expect(misfit('the body', { errors: () => [] }, {})).toBe(
+    'the body has another form than is asked for',
+  );
 });
 
 test('what is no JSON is told as that', async () => {

@@ -9,21 +9,27 @@ import type { PlanFault } from './plan-faults.ts';
 import { digestDifferences, timeDifferences, type DocumentDigests } from './planner.ts';
 import type { RotationState } from './rotation/state.ts';
 
-/** Of each slot the newest key that a committed rotation made primary. */
-export type TurnedSlots = ReadonlyMap<
-  string,
-  { readonly planId: string; readonly version: number }
->;
+/**
+ * Of each slot the commit that was decided last. Versions alone say nothing: those of a slot begin again
+ * where it is another adapter's or another owner's by now.
+ */
+export type TurnedSlots = ReadonlyMap<string, Turn>;
+
+interface Turn {
+  readonly planId: string;
+  readonly version: number;
+  readonly decidedAtMs: number;
+}
 
 const waiting: ReadonlySet<RotationState['phase']> = new Set(['drafted', 'validated', 'approved']);
 
 export function turnedSlots(rotations: readonly RotationState[]): TurnedSlots {
-  const turned = new Map<string, { planId: string; version: number }>();
-  for (const { decision, sagaId: planId, slots } of rotations) {
-    if (decision !== 'commit') continue;
+  const turned = new Map<string, Turn>();
+  for (const { decision, decidedAtMs, sagaId: planId, slots } of rotations) {
+    if (decision !== 'commit' || decidedAtMs === null) continue;
     for (const { slot, candidate } of slots) {
-      if (candidate === null || candidate.version <= (turned.get(slot)?.version ?? 0)) continue;
-      turned.set(slot, { planId, version: candidate.version });
+      if (candidate === null || decidedAtMs < (turned.get(slot)?.decidedAtMs ?? 0)) continue;
+      turned.set(slot, { planId, version: candidate.version, decidedAtMs });
     }
   }
   return turned;
@@ -31,7 +37,7 @@ export function turnedSlots(rotations: readonly RotationState[]): TurnedSlots {
 
 /** The first reason, or undefined while the plan may still run. */
 export function staleness(
-  { phase, plan: { body } }: RotationState,
+  { phase, beganAtMs, plan: { body } }: RotationState,
   {
     turned,
     digests,
@@ -49,7 +55,7 @@ export function staleness(
   const turnedSince = turned();
   for (const { slot, version } of body.affected_keys) {
     const since = turnedSince.get(slot);
-    if (since === undefined || since.version <= version) continue;
+    if (since === undefined || since.decidedAtMs < beganAtMs || since.version <= version) continue;
     const reason = `${since.planId} has turned ${slot} since, to version ${since.version}`;
     return { code: 'ORCH-8004', subject: slot, reason };
   }

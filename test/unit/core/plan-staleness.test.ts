@@ -38,6 +38,22 @@ it('a plan whose keys another rotation has turned is stale, and says which did',
   expect(staleness(world.state, { ...now, turned: () => turnedSlots([back]) })).toBeUndefined();
 });
 
+it('what was turned before the plan began says nothing of it: versions begin again at another owner', () => {
+  const { state } = new World().execute().settle();
+  const slots = state.slots.map((slot) => {
+    const { candidate } = slot;
+    return { ...slot, candidate: candidate === null ? null : { ...candidate, version: 12 } };
+  });
+  const before = { ...state, sagaId: 'rot-0', slots, decidedAtMs: world.state.beganAtMs - 1 };
+  const staleAfter = (...states: (typeof state)[]) =>
+    staleness(world.state, { ...now, turned: () => turnedSlots(states) });
+  expect(staleAfter(before)).toBeUndefined();
+  // And it hides none that came after the plan.
+  const reason = 'rot-1 has turned 1/identity-signature since, to version 2';
+  expect(staleAfter(before, state)).toMatchObject({ reason });
+  expect(staleAfter(state, before)).toMatchObject({ reason });
+});
+
 it('a plan that was made from other documents is stale', () => {
   const amended = { ...now, digests: { ...digests, policy: digestOf('another policy') } };
   expect(staleness(world.state, amended)).toMatchObject({ subject: 'policy' });

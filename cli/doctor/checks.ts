@@ -26,7 +26,7 @@ export interface Finding {
   readonly hint?: string;
 }
 
-const nodeVersionMin = '24.8.0';
+const nodeVersionMin = '26.0.0';
 const opensslVersionMin = '3.5.0';
 const freeBytesMin = 256 * 1024 * 1024;
 const freeBytesWanted = 2 * 1024 * 1024 * 1024;

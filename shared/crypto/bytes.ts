@@ -79,8 +79,9 @@ export function fromBase64Url(text: string): Uint8Array | undefined {
   let bytes: Uint8Array;
   try {
     bytes = Uint8Array.fromBase64(text, base64Url);
-  } catch {
-    // The decoder throws for one reason only: the text is no base64url.
+  } catch (error) {
+    // Anything else is no fault of the text: a runtime without the decoder, say.
+    if (!(error instanceof SyntaxError)) throw error;
     return undefined;
   }
   // It takes spaces, padding and bits left over, which `toBase64Url` does not write.

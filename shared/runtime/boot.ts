@@ -243,7 +243,7 @@ async function requireProvider({ providers }: AgentConfig): Promise<TestedProvid
   throw new BootError(
     'PROVIDER_REFUSED',
     `the self-tests of ${preference.join(' and ')} failed: the runtime lacks an algorithm or is broken`,
-    'use Node 24.8 or newer with OpenSSL 3.5, or list "noble" in `providers` of the configuration',
+    'use Node 26 or newer with OpenSSL 3.5, or list "noble" in `providers` of the configuration',
   );
 }
 

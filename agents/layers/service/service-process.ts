@@ -39,7 +39,7 @@ export async function startService({ layer, open, configPath }: ServiceProcess) 
   const resolve = (relative: string): string => path.resolve(folder, relative);
   const provider = await testedProvider(preferenceDefault);
   if (provider === undefined) {
-    const remedy = 'use Node 24.8 or newer with OpenSSL 3.5';
+    const remedy = 'use Node 26 or newer with OpenSSL 3.5';
     throw new BootError('PROVIDER_REFUSED', 'the self-tests of the algorithms failed', remedy);
   }
   const state = resolve(config.stateDirectory);

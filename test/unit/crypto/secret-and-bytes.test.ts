@@ -1,7 +1,7 @@
 /** Secrets do not print and can be wiped; byte forms have one text each; the cache is bounded. */
 import { inspect } from 'node:util';
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { BoundedCache } from '#shared/crypto/bounded-cache.ts';
 import {
   equalConstantTime,
@@ -65,6 +65,17 @@ describe('bytes', () => {
       expect(fromBase64Url(text)).toBeUndefined();
     },
   );
+
+  test('a runtime that has no base64url is no fault of the text', () => {
+    const decoder = vi.spyOn(Uint8Array, 'fromBase64').mockImplementation(() => {
+      throw new TypeError('Uint8Array.fromBase64 is not a function');
+    });
+    try {
+      expect(() => fromBase64Url('AAAA')).toThrow(TypeError);
+    } finally {
+      decoder.mockRestore();
+    }
+  });
 
   test.each(['a', 'AB', 'zz', '0x', 'ab\n'])('hexadecimal refuses %j', (text) => {
     expect(fromHex(text)).toBeUndefined();

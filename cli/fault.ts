@@ -10,10 +10,11 @@ export const exitCodes = {
   failed: 1,
   usage: 2,
   unreachable: 5,
+  /** It waits for people: an approval is missing or does not count, or nobody has executed the plan. */
   approvalMissing: 6,
   rolledBack: 7,
   lockedOut: 8,
-  /** What was asked for goes on; the command's time was over first. */
+  /** What was asked for goes on by itself; the command's time was over first. */
   timeOver: 9,
 } as const;
 

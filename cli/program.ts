@@ -144,8 +144,8 @@ const groups: readonly {
 ];
 
 const exitCodesText = `
-Exit codes: 0 done, 1 failed, 2 usage, 5 unreachable, 6 approval missing, 7 rolled back, 8 locked out,
-9 not over within --timeout: it goes on by itself
+Exit codes: 0 done, 1 failed, 2 usage, 5 unreachable, 6 approval missing, or plan not executed,
+7 rolled back, 8 locked out, 9 not over within --timeout: it goes on by itself
 
 Example:
   gyre up --detach && gyre rotation plan --layers 1-7`;

@@ -19,6 +19,7 @@ import { checkWindowStart, type WindowMs } from './arguments.ts';
 import { waitsFor } from './holding.ts';
 import { approvedAlready, isApprovedBy } from './approved-already.ts';
 import { refusalHint } from './refusal-hint.ts';
+import { waitsForPeople } from './waits-for-people.ts';
 
 export interface PlanRequest {
   readonly layers: readonly LayerNumber[];
@@ -84,8 +85,7 @@ export async function approveRotation(
   if (details.phase === 'locked_out') return approveRecovery(session, planId);
   if (details.stale !== undefined) throw staleFault(planId, details.stale.reason);
   if (isApprovedBy(session.operatorId, details)) {
-    const missing = details.awaitsApprovals ?? 0;
-    throw approvedAlready(details, { ...askingOf(session), missing });
+    throw approvedAlready(details, askingOf(session));
   }
   beforehand(details);
   await advised(session, planId, () => session.request('plan-approved', bound, planId));
@@ -169,7 +169,10 @@ export async function requestRecovery(
   );
 }
 
-/** Watches until the rotation rests; nothing of one that rests already, whose result says it all. */
+/**
+ * Watches until the rotation rests; nothing of one that rests already, whose result says it all. Where the
+ * time is over first, people may have to do something before it ever goes on.
+ */
 export async function watchRotation(
   session: OperatorSession,
   planId: string,
@@ -177,7 +180,9 @@ export async function watchRotation(
 ): Promise<RotationDetails> {
   const details = await showRotation(session, planId);
   if (restingPhases.has(details.phase)) return details;
-  return follow(session, planId, ({ phase }) => restingPhases.has(phase), watcher);
+  const late = (seen: RotationDetails): CliFault =>
+    waitsForPeople(seen, askingOf(session).operators) ?? undecided(seen);
+  return follow(session, planId, ({ phase }) => restingPhases.has(phase), watcher, late);
 }
 
 export async function showRotation(
@@ -200,6 +205,7 @@ async function follow(
   planId: string,
   until: (details: RotationDetails) => boolean,
   watcher: Watcher = () => undefined,
+  late: (seen: RotationDetails) => CliFault = undecided,
 ): Promise<RotationDetails> {
   let seen: RotationDetails | undefined;
   for (;;) {
@@ -210,7 +216,7 @@ async function follow(
       watcher(details);
     }
     if (until(seen)) return seen;
-    if (performance.now() > session.deadlineMs) throw undecided(seen);
+    if (performance.now() > session.deadlineMs) throw late(seen);
     await sleep(pollPauseMs);
   }
 }

@@ -164,7 +164,8 @@ const watch: CommandSpec = {
   details:
     'Says until when the old keys stay valid, and then who still uses one that is to be destroyed. Ends\n' +
     'with 0 when it is retired, 7 when it was rolled back, 8 when it is locked out, 1 when it was\n' +
-    'refused, and 9 when --timeout is over first: then it says what the rotation waits for.',
+    'refused. When --timeout is over first it says what the rotation waits for, and ends with 9 where it\n' +
+    'goes on by itself, with 6 where people have to approve or execute the plan, or to plan anew.',
   examples: ['gyre rotation watch rot-0123456789abcdef'],
   run: async (context, _options, positional) => {
     const planId = parsePlanId(positionalAt(positional, 0));

@@ -3,6 +3,7 @@
  * the rotation stands by now and on who asked. A pure function.
  */
 import type { RotationDetails } from '../answers.ts';
+import { missingApprovals, nextApprover, type Approvals } from './missing-approvals.ts';
 
 export interface Asking {
   readonly operatorId: string;
@@ -10,26 +11,25 @@ export interface Asking {
   readonly operators: readonly string[];
 }
 
-export type Standing = Pick<RotationDetails, 'planId' | 'phase' | 'requestedBy'> & {
-  readonly state: {
-    readonly approvals: readonly { readonly operatorId: string }[];
-    readonly decision: string | null;
-  };
-};
+export type Standing = Pick<RotationDetails, 'planId' | 'phase' | 'requestedBy'> &
+  Approvals & { readonly state: { readonly decision: string | null } };
 
 /** Undefined where the code's own hint is the best there is. */
 export function refusalHint(
   code: string,
-  { planId, phase, requestedBy, state }: Standing,
+  standing: Standing,
   { operatorId, operators }: Asking,
 ): string | undefined {
+  const { planId, phase, state } = standing;
   if (state.decision === 'commit') {
     return `What is committed stays; see it: gyre rotation show ${planId}; to turn the keys again: gyre rotation plan.`;
   }
   if (code === 'ORCH-8015') {
-    const approved = state.approvals.map((approval) => approval.operatorId);
-    if (approved.includes(operatorId)) return `Go on with it: gyre rotation execute ${planId}.`;
-    const other = operators.find((id) => id !== requestedBy && !approved.includes(id));
+    const hasApproved = state.approvals.some((approval) => approval.operatorId === operatorId);
+    if (hasApproved && missingApprovals(standing) === 0) {
+      return `Go on with it: gyre rotation execute ${planId}.`;
+    }
+    const other = nextApprover(standing, operators);
     if (other === undefined) return undefined;
     return `Have another operator approve it: gyre rotation approve ${planId} --as ${other}.`;
   }

@@ -111,7 +111,7 @@ describe('help', () => {
 
   test('the program lists its exit codes', async () => {
     const { stdout } = await run('--help');
-    expect(stdout).toContain('6 approval missing');
+    expect(stdout).toContain('6 approval missing, or plan not executed');
     expect(stdout).toContain('9 not over within --timeout');
   });
 });

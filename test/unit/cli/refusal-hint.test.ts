@@ -8,6 +8,7 @@ const standing: Standing = {
   phase: 'validated',
   requestedBy: 'op-1',
   state: { approvals: [], decision: 'none' },
+  plan: { body: { approvals_required: 1 } },
 };
 
 test('who may approve is named, and never the one who asked', () => {
@@ -24,6 +25,13 @@ test('whoever has approved is sent on', () => {
     refusalHint('ORCH-8015', approved, { operatorId, operators });
   expect(hintFor('op-2')).toContain('gyre rotation execute rot-1');
   expect(hintFor('op-1')).toContain('--as op-3');
+});
+
+test('and is told of whom else is needed, where his word alone is not enough', () => {
+  const plan = { body: { approvals_required: 2 } };
+  const approved = { ...standing, plan, state: { approvals, decision: 'none' } };
+  const hint = refusalHint('ORCH-8015', approved, { operatorId: 'op-2', operators });
+  expect(hint).toContain('approve rot-1 --as op-3');
 });
 
 test('a rotation under way is watched, a committed one is not asked for again', () => {

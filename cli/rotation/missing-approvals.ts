@@ -1,3 +1,4 @@
+/** Whose approvals a plan has, how many it still needs, and who may give the next one. Pure functions. */
 import type { RotationDetails } from '../answers.ts';
 
 /** What says how many approvals a plan has, and needs. */

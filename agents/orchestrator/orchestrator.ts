@@ -166,7 +166,7 @@ export class Orchestrator {
   #onControl(message: BusMessage): void {
     this.#saw('GYRE_CONTROL', message);
     const address = this.#ports.subjects.parse(message.subject);
-    // Entries of epochs' logs are for those who follow them.
+    // Entries of epochs' logs are for those who follow them; they count for no epoch, being notices.
     if (address === null || address.kind === 'saga-epoch') return;
     if (address.kind === 'negotiation') {
       // What comes later is heard as a notice.

@@ -51,6 +51,8 @@ const Program = {
   program: Path,
   arguments: Type.Optional(List(Text(4_096), { itemsMax: 64 })),
   timeoutMs: Type.Optional(DurationMs(600_000)),
+  /** Of a failure: the end of standard error to the agent's log. False unless told, as it may hold secrets. */
+  logsStandardError: Type.Optional(Type.Boolean()),
 };
 
 /** A system of somebody else's whose keys the agent turns (docs/adapters.md). */

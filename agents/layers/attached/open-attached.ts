@@ -71,7 +71,7 @@ type Program = Extract<AttachedSystem, { kind: 'command' }>;
 
 /** Programs run in the folder of the configuration; one without a slash is looked for on the PATH. */
 function specOf(
-  { program, arguments: words, timeoutMs }: Omit<Program, 'kind'>,
+  { program, arguments: words, timeoutMs, logsStandardError }: Omit<Program, 'kind'>,
   resolve: AttachOptions['resolve'],
 ): ProgramSpec {
   return {
@@ -79,5 +79,6 @@ function specOf(
     directory: resolve('.'),
     ...(words === undefined ? {} : { arguments: words }),
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
+    ...(logsStandardError === undefined ? {} : { logsStandardError }),
   };
 }

@@ -1,10 +1,11 @@
 /**
  * A program of somebody else's, run once for one question: JSON on its standard input, JSON on its
- * standard output, bounded in time and size. No shell reads its arguments. Of what it says on standard
- * error the end is kept, escaped, for the agent's own log where the program failed, and for nobody else.
+ * standard output, bounded in time and size. No shell reads its arguments. What it says on standard error
+ * is for nobody, or, where whoever attached it says so, its end is for the agent's own log when it failed.
  */
 
 import { spawn } from 'node:child_process';
+import { openStandardError, type StandardError } from './standard-error.ts';
 
 export interface ProgramSpec {
   /** Absolute, or found on the PATH of the agent. */
@@ -14,22 +15,25 @@ export interface ProgramSpec {
   readonly directory?: string;
   /** 30,000 unless told. After it the program and what it started are killed. */
   readonly timeoutMs?: number;
+  /** False unless told: what a program says may be a secret. */
+  readonly logsStandardError?: boolean;
   /** Told by whoever runs it each time that it failed. */
   readonly onFailure?: (failure: ProgramFailure) => void;
 }
 
 export type ProgramOutcome = {
-  /** The end of what it said on standard error, without control characters. */
-  readonly complaint: string;
-} & (
+  /** The end of what it said on standard error, escaped; nothing unless that is to be logged. */
+  readonly complaint: string | undefined;
+} & Ending;
+
+type Ending =
   | { readonly status: 'ended'; readonly exitCode: number; readonly output: string }
   | {
       readonly status: 'failed';
       readonly code: 'NOT_STARTED' | 'TIMEOUT' | 'KILLED' | 'OUTPUT_TOO_LONG';
       /** The system's code or the signal, where there was one. */
       readonly detail?: string;
-    }
-);
+    };
 
 /** For a log. */
 export interface ProgramFailure {
@@ -37,41 +41,51 @@ export interface ProgramFailure {
   readonly operation: string;
   /** `exit code 3`, `not started: ENOENT` …: in one line, of gyre's own words. */
   readonly what: string;
-  readonly complaint: string;
+  readonly complaint: string | undefined;
 }
 
-type FailureCode = Extract<ProgramOutcome, { status: 'failed' }>['code'];
+type FailureCode = Extract<Ending, { status: 'failed' }>['code'];
 
 export const outputBytesMax = 1024 * 1024;
-/** Of standard error, the last ones; escaped they are at most six times as many characters. */
-export const complaintBytesMax = 2_048;
 const timeoutMsDefault = 30_000;
-/** After its end, for what is still in the pipe. */
+/** After its end, for what is still in the pipe of its output. */
 const lingerMs = 500;
 /** What a program is given of the agent's environment; secrets of whoever started it are not in it. */
 const environmentNames = ['PATH', 'HOME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR'];
 
 /** Never rejects for what the program does. */
 export async function runProgram(spec: ProgramSpec, input: string): Promise<ProgramOutcome> {
+  const standardError = openStandardError(spec.logsStandardError ?? false);
+  try {
+    const ending = await run(spec, input, standardError.target);
+    return { ...ending, complaint: standardError.end() };
+  } finally {
+    standardError.close();
+  }
+}
+
+async function run(
+  spec: ProgramSpec,
+  input: string,
+  standardError: StandardError['target'],
+): Promise<Ending> {
   return await new Promise((resolve) => {
     const { program, directory, timeoutMs = timeoutMsDefault } = spec;
     const child = spawn(program, [...(spec.arguments ?? [])], {
       // A group of its own, so that nothing it started stays behind.
       detached: true,
-      stdio: ['pipe', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', standardError],
       env: environment(),
       ...(directory === undefined ? {} : { cwd: directory }),
     });
     const chunks: Buffer[] = [];
     let bytes = 0;
-    let said = Buffer.alloc(0);
     let failure: FailureCode | undefined;
-    const settle = (outcome: DistributiveOmit<ProgramOutcome, 'complaint'>): void => {
+    const settle = (ending: Ending): void => {
       clearTimeout(timer);
-      // What it started and left behind may hold the pipes open: nobody reads them any more.
-      child.stdout.destroy();
-      child.stderr.destroy();
-      resolve({ ...outcome, complaint: escaped(said) });
+      // What it started and left behind may hold the pipe open: nobody reads it any more.
+      child.stdout?.destroy();
+      resolve(ending);
     };
     const fail = (code: FailureCode, detail?: string | null): void =>
       settle({
@@ -85,13 +99,10 @@ export async function runProgram(spec: ProgramSpec, input: string): Promise<Prog
       fail(failure);
     };
     const timer = setTimeout(() => kill('TIMEOUT'), timeoutMs);
-    child.stdout.on('data', (chunk: Buffer) => {
+    child.stdout?.on('data', (chunk: Buffer) => {
       bytes += chunk.length;
       if (bytes > outputBytesMax) kill('OUTPUT_TOO_LONG');
       else chunks.push(chunk);
-    });
-    child.stderr.on('data', (chunk: Buffer) => {
-      said = Buffer.concat([said, chunk]).subarray(-complaintBytesMax);
     });
     child.once('error', (error: NodeJS.ErrnoException) => fail('NOT_STARTED', error.code));
     const ended = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
@@ -105,14 +116,10 @@ export async function runProgram(spec: ProgramSpec, input: string): Promise<Prog
     // Its output is complete, unless what it left behind goes on writing.
     child.once('exit', (...how) => setTimeout(() => ended(...how), lingerMs));
     // A program that does not read its input ends the pipe: that is its own affair.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
+    child.stdin?.on('error', () => undefined);
+    child.stdin?.end(input);
   });
 }
-
-type DistributiveOmit<Union, Key extends PropertyKey> = Union extends unknown
-  ? Omit<Union, Key>
-  : never;
 
 /** How it went, in a few words: what a program itself said is not among them. */
 export function outcomeText(outcome: ProgramOutcome): string {
@@ -120,17 +127,6 @@ export function outcomeText(outcome: ProgramOutcome): string {
   const { code, detail } = outcome;
   const text = code.toLowerCase().replaceAll('_', ' ');
   return detail === undefined ? text : `${text}: ${detail}`;
-}
-
-/** One line whatever was written: nothing in it moves a cursor, ends a line or turns writing around. */
-function escaped(bytes: Buffer): string {
-  return bytes
-    .toString('utf8')
-    .trim()
-    .replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (character) => {
-      if (character === '\n') return '\\n';
-      return `\\u{${character.codePointAt(0)?.toString(16) ?? ''}}`;
-    });
 }
 
 function endGroup(pid: number | undefined): void {

@@ -10,13 +10,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CommandChannel } from '#agents/layers/attached/command-channel.ts';
 import { openKeyFiles, type KeyFiles } from '#agents/layers/attached/key-files-adapter.ts';
-import { FailureLog } from '#agents/layers/attached/failure-log.ts';
-import { complaintBytesMax, type ProgramFailure } from '#agents/layers/attached/program.ts';
+import type { ProgramFailure } from '#agents/layers/attached/program.ts';
 import { reload } from '#agents/layers/attached/reload.ts';
 import { RemoteAdapter } from '#agents/layers/service/remote-adapter.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
 import { systemClock } from '#shared/runtime/system.ts';
-import { crypto, quiet } from '../../support/world.ts';
+import { crypto } from '../../support/world.ts';
 import { adapterContract } from './adapter-contract.ts';
 
 const examples = join(import.meta.dirname, '../../../docs/examples');
@@ -108,14 +107,6 @@ describe('a program that fails', () => {
     ]);
   });
 
-  test('keeps the end of a long complaint, and no more', async () => {
-    const { failures } = await told(
-      `process.stderr.write('begin' + 'x'.repeat(100000) + 'end'); process.exitCode = 1`,
-    );
-    expect(failures[0]?.complaint).toMatch(/^x+end$/);
-    expect(failures[0]?.complaint).toHaveLength(complaintBytesMax);
-  });
-
   test.each([
     ['without JSON', `process.stdout.write('soon')`, 'exit code 0, and no JSON printed'],
     ['killed by a signal', `process.kill(process.pid, 'SIGKILL')`, 'killed: SIGKILL'],
@@ -134,29 +125,13 @@ describe('a program that fails', () => {
     );
   });
 
-  test('in the same way again and again is written to the log once a minute', () => {
-    let nowMs = 0;
-    const written: object[] = [];
-    const log = { ...quiet, warn: (fields: object) => void written.push(fields) };
-    const clock = { ...systemClock, monotonicMs: () => nowMs };
-    const failures = new FailureLog({ log, clock });
-    const failure = { program: '/p', operation: 'inspect', what: 'exit code 1', complaint: 'why' };
-    for (; nowMs < 59_000; nowMs += 1_000) failures.note(failure);
-    expect(written).toEqual([
-      { program: '/p', operation: 'inspect', what: 'exit code 1', stderr: 'why' },
-    ]);
-    failures.note({ ...failure, complaint: 'another reason' });
-    nowMs = 60_000;
-    failures.note(failure);
-    expect(written).toHaveLength(3);
-  });
-
   test('to reload a service is told so too', async () => {
     const failures: ProgramFailure[] = [];
     const script = join(folder, 'reload.cjs');
     writeFileSync(script, `process.stderr.write('no such unit'); process.exitCode = 5`);
     const onFailure = (each: ProgramFailure) => void failures.push(each);
-    const spec = { program: process.execPath, arguments: [script], onFailure };
+    const words = { arguments: [script], logsStandardError: true };
+    const spec = { program: process.execPath, ...words, onFailure };
     await expect(reload(spec, '1/session-token')).rejects.toThrow('exit code 5');
     expect(failures).toMatchObject([{ operation: 'reload', complaint: 'no such unit' }]);
   });
@@ -334,8 +309,8 @@ function commands(
   timeoutMs = 60_000,
   onFailure: (failure: ProgramFailure) => void = () => undefined,
 ): CommandChannel {
-  const program = { program: process.execPath, arguments: words, timeoutMs, onFailure };
-  return new CommandChannel({ crypto, ...program });
+  const program = { program: process.execPath, arguments: words, timeoutMs };
+  return new CommandChannel({ crypto, ...program, logsStandardError: true, onFailure });
 }
 
 /** An adapter whose program is this script, but for the description. */

@@ -31,6 +31,13 @@ test('of a known kind only what it asks for is told', () => {
   expect(faultsOf({ kind: 'command', program: '/opt/adapter' })).toEqual([]);
 });
 
+test('standard error is logged by a yes or a no, beside each program', () => {
+  const program = (logsStandardError: unknown) => ({ program: '/opt/adapter', logsStandardError });
+  expect(faultsOf({ kind: 'command', ...program(true) })).toEqual([]);
+  expect(faultsOf({ kind: 'key-files', directory: 'out', reload: program(false) })).toEqual([]);
+  expect(faultsOf({ kind: 'command', ...program('yes') })[0]).toContain('/logsStandardError: ');
+});
+
 test('other faults are told beside those of what is attached', () => {
   const faults = agentConfigFaults({ ...config, layer: 9, attached: { kind: 'comand' } });
   expect(faults.join()).toContain('/layer');

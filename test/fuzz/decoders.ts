@@ -119,6 +119,7 @@ export const excused: Readonly<Record<string, string>> = {
   misfit: 'tells what a check has found, and the checks are fuzzed',
   noteFrom: 'takes fields of a decoded body one by one, each only where it is of its type',
   openAdapter: 'opens what openDatabase and openStoreKey read',
+  openStandardError: 'opens an empty file of our own; what a program wrote there is escaped',
   openAttached: 'opens what the configuration names, whose check is fuzzed',
   openCertificateFiles: 'opens what openDatabase and openStoreKey read',
   openDraft: 'begins a step of the state machine from a state of ours',

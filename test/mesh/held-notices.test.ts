@@ -8,6 +8,7 @@ import { heldMax } from '#shared/runtime/behind-allowance.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { durableName, subjectsOf } from '#shared/bus/subjects.ts';
 import { adopt, amended } from '../support/documents.ts';
+import { forwardingTo } from '../support/forwarding-bus.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 
 let mesh: InMemoryMesh;
@@ -42,19 +43,7 @@ function counting(agentId: string, bus: Bus): Bus {
       return disposition;
     });
   };
-  return {
-    consume,
-    publish: (request) => bus.publish(request),
-    follow: (options, handler) => bus.follow(options, handler),
-    lastMessage: (stream, subject) => bus.lastMessage(stream, subject),
-    getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
-    streamState: (stream) => bus.streamState(stream),
-    request: (subject, data, timeoutMs) => bus.request(subject, data, timeoutMs),
-    respond: (subject, handler) => bus.respond(subject, handler),
-    bucket: (name) => bus.bucket(name),
-    onState: (listener) => bus.onState(listener),
-    close: () => bus.close(),
-  };
+  return { ...forwardingTo(bus), consume };
 }
 
 async function negotiate(negotiationId: string): Promise<void> {

@@ -4,6 +4,7 @@ import { afterEach, expect, it } from 'vitest';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { servingAgents } from '#shared/core/plan-members.ts';
+import { forwardingTo } from '../support/forwarding-bus.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { patienceMs } from '../support/patience.ts';
 
@@ -64,20 +65,11 @@ it('asks only the agents that have a part in it', async () => {
   const listening = (agentId: string, bus: Bus): Bus => {
     if (!agentId.startsWith('orchestrator-')) return bus;
     return {
+      ...forwardingTo(bus),
       request: (subject, data, timeoutMs) => {
         asked.add(subject);
         return bus.request(subject, data, timeoutMs);
       },
-      publish: (request) => bus.publish(request),
-      consume: (options, handler) => bus.consume(options, handler),
-      follow: (options, handler) => bus.follow(options, handler),
-      lastMessage: (stream, subject) => bus.lastMessage(stream, subject),
-      getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
-      streamState: (stream) => bus.streamState(stream),
-      respond: (subject, handler) => bus.respond(subject, handler),
-      bucket: (name) => bus.bucket(name),
-      onState: (listener) => bus.onState(listener),
-      close: () => bus.close(),
     };
   };
   mesh = await InMemoryMesh.start({ times: { soakMs: 0, overlapMs: 300 }, busOf: listening });

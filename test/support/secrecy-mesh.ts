@@ -26,6 +26,7 @@ import { Notices } from '#shared/runtime/notices.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
+import { forwardingTo } from './forwarding-bus.ts';
 import { crypto, makeWorld, quiet, type World } from './world.ts';
 import { patienceMs } from './patience.ts';
 
@@ -193,16 +194,7 @@ export class SecrecyMesh {
   #overheard(bus: Bus): Bus {
     const hear = (frame: Uint8Array) => this.traffic.push(new Uint8Array(frame));
     return {
-      publish: (request) => bus.publish(request),
-      consume: (options, handler) => bus.consume(options, handler),
-      follow: (options, handler) => bus.follow(options, handler),
-      lastMessage: (stream, subject) => bus.lastMessage(stream, subject),
-      getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
-      streamState: (stream) => bus.streamState(stream),
-      bucket: (name) => bus.bucket(name),
-      respond: (subject, handler) => bus.respond(subject, handler),
-      onState: (listener) => bus.onState(listener),
-      close: () => bus.close(),
+      ...forwardingTo(bus),
       request: async (subject, data, timeoutMs) => {
         hear(data);
         const answer = await bus.request(subject, data, timeoutMs);

@@ -69,7 +69,7 @@ sim-million: setup ## run a million seeds in pieces; goes on where the last call
 	  $(if $(GYRE_SIM_MINUTES),--minutes $(GYRE_SIM_MINUTES))
 
 sim-matrix: setup ## let every process of a simulated mesh die at each of its writes and sends, one at a time
-	@echo "sim-matrix: about ten minutes on two processors"
+	@echo "sim-matrix: half an hour on two processors that do other work too"
 	@exec node test/sim/matrix.ts
 
 check: setup ## check format, lint, types and the rules of the house

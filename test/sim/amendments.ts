@@ -17,9 +17,6 @@ export interface SigningRoom {
 const validMs = 20 * 24 * 3_600_000;
 
 /** The latest policy and registry that were signed, and the next ones. */
-/** How long ago an expired document has expired, at least: clocks are wrong by less. */
-const expiredMs = 3_600_000;
-
 export class Amendments {
   readonly #room: SigningRoom;
   #policy: PolicyBody;
@@ -57,9 +54,8 @@ export class Amendments {
     if (kind === 'older' && older.length > 0) return draws.pick(older);
     const body = this.#next(latest);
     if (kind === 'expired') {
-      const issuedMs = Date.parse(latest.issued_at) - expiredMs;
-      body.issued_at = new Date(issuedMs).toISOString();
-      body.expires_at = new Date(issuedMs + 1).toISOString();
+      body.issued_at = latest.issued_at;
+      body.expires_at = new Date(Date.parse(latest.issued_at) + 1).toISOString();
     } else if (kind !== 'changed') {
       body.version = latest.version;
     }

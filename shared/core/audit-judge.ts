@@ -12,6 +12,7 @@ import type { RefusalCode } from '#schemas/errors.ts';
 import type { SignedDocument } from '#schemas/document.ts';
 import type { RotationPhase, SagaEntry, SlotsEvent } from '#schemas/saga.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
+import type { AgentKind } from '#schemas/trust.ts';
 import { ChainBook, noPrevious, type ChainFinding, type ChainLink } from './audit-chain.ts';
 import {
   entitlementMisfit,
@@ -101,6 +102,12 @@ export type Judgement =
     }
   | { readonly verdict: 'refused'; readonly code: JudgementCode; readonly reason: string };
 
+/** Who offers a document, and when it says that it does. */
+export interface DocumentOffer {
+  readonly kind: AgentKind;
+  readonly timeMs: number;
+}
+
 export interface JudgeOptions {
   readonly inForce: InForce;
   /** The policy of a saga that began under that digest; undefined where it never was in force. */
@@ -111,7 +118,7 @@ export interface JudgeOptions {
    * Takes an offered document (UTF-8 JSON) at the time of its offer: the one thing that the fold changes
    * beside itself.
    */
-  readonly adopt: (document: Uint8Array, timeMs: number) => AdoptionNote;
+  readonly adopt: (document: Uint8Array, offer: DocumentOffer) => AdoptionNote;
   /** Whether a revocation of the agent was adopted so far. */
   readonly isRevoked: (agentId: string) => boolean;
   /** Whether the orchestration role signed the document. */
@@ -232,8 +239,9 @@ export class AuditJudge {
     return { verdict: 'accepted' };
   }
 
-  #judgeOffer({ announced }: AuditEvent, document: Uint8Array): Judgement {
-    const adoption = this.#options.adopt(document, announced.timeMs);
+  #judgeOffer({ announced, sender }: AuditEvent, document: Uint8Array): Judgement {
+    const offer = { kind: sender.kind, timeMs: announced.timeMs };
+    const adoption = this.#options.adopt(document, offer);
     if (adoption.status === 'refused') return refused('DOCUMENT_REFUSED', adoption.reason);
     return adoption.status === 'adopted'
       ? { verdict: 'accepted', adopted: adoption.note }

@@ -10,7 +10,7 @@
 
 import type { PolicyBody } from '#schemas/policy.ts';
 import type { RegistryBody } from '#schemas/registry.ts';
-import type { RoleName, RootBody } from '#schemas/trust.ts';
+import type { AgentKind, RoleName, RootBody } from '#schemas/trust.ts';
 import { policyFaults } from './policy-faults.ts';
 
 export const offeredKinds = ['root', 'registry', 'policy', 'revocation'] as const;
@@ -92,13 +92,15 @@ export interface ReviewTime {
   readonly nowMs: number;
   /**
    * The time that the event says which offers the document: whoever judges the log later has no other.
-   * Nothing is adopted from an offer that says an earlier time than the document's own.
+   * Nothing is adopted from an offer that says an earlier time than the document's own, and whether it
+   * had expired is decided by this time alone, so that everyone decides the same whatever his clock says
+   * and whenever the bus hands the offer over.
    */
   readonly saidAtMs?: number | undefined;
   readonly skewMs: number;
   /**
-   * Whether a document that has expired may be taken for what it is: one's own stored copy, or the way
-   * to a newer one. It makes the mesh stale; nobody adopts it from an offer.
+   * Whether a document that has expired may be taken for what it is: one's own stored copy, the way to a
+   * newer one, or what an auditor offers because the log lacks it. It makes the mesh stale.
    */
   readonly takesExpired: boolean;
 }
@@ -133,11 +135,25 @@ function reviewDates(
   const isOrdered = expiresAtMs > issuedAtMs && issuedAtMs >= standing.issuedAtMs;
   if (!isOrdered) return 'DATES_INVALID';
   if (isInFuture(issuedAtMs, time)) return 'ISSUED_IN_FUTURE';
-  return expiresAtMs <= time.nowMs && !time.takesExpired ? 'EXPIRED' : undefined;
+  return hasExpired(expiresAtMs, time) && !time.takesExpired ? 'EXPIRED' : undefined;
+}
+
+/** By every clock that is no further wrong than the policy allows, its sender's own among them. */
+function hasExpired(expiresAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: ReviewTime): boolean {
+  return expiresAtMs <= saidAtMs + skewMs;
 }
 
 function isInFuture(issuedAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: ReviewTime): boolean {
   return issuedAtMs > Math.min(nowMs, saidAtMs) + skewMs;
+}
+
+/**
+ * Whether an offer of such an agent may be of a document that expired since: an auditor offers once more
+ * what is in force and was lost from the log. A stolen one can make a mesh stale by it, with what
+ * operators signed and never handed out; it can end all work by its silence anyway.
+ */
+export function mayOfferExpired(kind: AgentKind): boolean {
+  return kind === 'auditor';
 }
 
 export interface RevocationCheck {

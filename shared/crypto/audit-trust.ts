@@ -7,6 +7,7 @@ import type { SignedDocument } from '#schemas/document.ts';
 import type { RoleName } from '#schemas/trust.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import type { JudgeOptions } from '#shared/core/audit-judge.ts';
+import { mayOfferExpired } from '#shared/core/document-review.ts';
 import type { CryptoProvider } from './provider.ts';
 import { anchorKeysOf } from './root-roles.ts';
 import { documentDigest, verifyAnchor, verifyDocument, type Accepted } from './signed-document.ts';
@@ -31,15 +32,16 @@ export function judgeOptions(
       kind === 'policy'
         ? trust.isPolicyNotOlder(digest, earlier)
         : trust.isRegistryNotOlder(digest, earlier),
-    adopt: (document, timeMs) => {
-      const adoption = trust.adoptBytes(document, timeMs);
+    adopt: (document, { kind, timeMs }) => {
+      const takesExpired = mayOfferExpired(kind);
+      const adoption = trust.adoptBytes(document, timeMs, { takesExpired });
       if (adoption.status === 'known') return adoption;
       if (adoption.status === 'refused') {
         const { code, refusal, reason } = adoption;
         return { status: 'refused', reason: `${code}, ${refusal}: ${reason}` };
       }
-      const { kind, version, digest } = adoption;
-      return { status: 'adopted', note: { kind, version, digest } };
+      const { version, digest } = adoption;
+      return { status: 'adopted', note: { kind: adoption.kind, version, digest } };
     },
     isRevoked: (agentId) => trust.isRevoked(agentId),
     isSigned: (document) => trust.verifyStatement(document, 'orchestration') === 'ok',

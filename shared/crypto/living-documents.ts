@@ -60,7 +60,7 @@ export type Adoption =
     };
 
 export interface AdoptOptions {
-  /** Takes documents that have expired since: one's own stored copies, and the way to newer ones. */
+  /** Takes documents that have expired: one's own stored copies, the way to newer ones, auditors' offers. */
   readonly takesExpired?: boolean;
   /** When the event was said that offers it, by its sender's clock. */
   readonly saidAtMs?: number;
@@ -352,7 +352,7 @@ const refusalReasons: Readonly<Record<DocumentRefusal, string>> = {
   FAST_FORWARD: `its version is more than ${versionJumpMax} ahead`,
   ISSUED_IN_FUTURE: 'it was issued in the future',
   DATES_INVALID: 'it expires before it is issued, or was issued before the one in force',
-  EXPIRED: 'it has expired',
+  EXPIRED: 'it has expired, or will before the clocks of all agents agree on it',
   THRESHOLD_NOT_MET: 'too few keys of its role have signed it',
   SIGNATURE_INVALID: 'a signature does not hold',
   SUCCESSOR_THRESHOLD_NOT_MET: 'too few of the keys that it names itself have signed it',

@@ -6,6 +6,7 @@
 import { eventTypes } from '#schemas/events.ts';
 import type { Disclosure } from '#schemas/frame.ts';
 import type { AuditRecord } from '#schemas/queries.ts';
+import { mayOfferExpired } from '#shared/core/document-review.ts';
 import { NegotiationLog } from '#shared/core/negotiation-log.ts';
 import type { NegotiationRules } from '#shared/core/negotiation-state.ts';
 import { toHex } from './bytes.ts';
@@ -93,9 +94,10 @@ export class NegotiationReplay {
     const { trust } = this.#options;
     const opening = trust.verifyEvidence(disclosure);
     if (opening.status !== 'ok') return;
-    const { body } = opening.event;
+    const { body, senderKind } = opening.event;
     if (eventTypes['document-offered'].body.check(body)) {
-      trust.adoptBytes(body.document, header.timeMs);
+      const takesExpired = mayOfferExpired(senderKind);
+      trust.adoptBytes(body.document, header.timeMs, { takesExpired });
     }
   }
 }

@@ -11,6 +11,7 @@
 
 import type { AgentKind, OfferedDocument } from '#schemas/trust.ts';
 import { BusError, type Bus } from '#shared/bus/bus.ts';
+import { mayOfferExpired } from '#shared/core/document-review.ts';
 import { LockoutLedger, type Lockout } from '#shared/core/lockout.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -111,12 +112,13 @@ export class TrustDesk {
     const isOvertaken = storedAtMs <= this.#newestAtMs;
     if (isOvertaken && this.#refused.has(name)) return;
     const saidAtMs = event.header.timeMs;
-    const adoption = this.#adopt(document, { saidAtMs });
+    // An auditor offers what the log lacks: roots that were succeeded and documents that expired since.
+    const { kind } = event.sender;
+    const adoption = this.#adopt(document, { saidAtMs, takesExpired: mayOfferExpired(kind) });
     if (adoption.status !== 'refused') return;
     this.#noteRefused(name);
     const { refusal } = adoption;
-    // An auditor offers what the log lacks, roots that were succeeded since among it.
-    const isLate = saidAtMs < this.#newestAtMs || event.sender.kind === 'auditor';
+    const isLate = saidAtMs < this.#newestAtMs || kind === 'auditor';
     const wasGood = refusal === 'ROLLBACK' && isLate && this.#wasInForce(document);
     this.#onBadOffer(agentId, adoption, { isOvertaken, wasGood });
   }

@@ -140,10 +140,13 @@ it('a document that is kept and was never offered is offered by the auditor', as
 
 it('expired documents begin nothing, and what runs ends', async () => {
   const running = await preparing();
+  const { policies } = mesh.world.trust.policy;
+  const lifeMs = policies.rotation.clock_skew_ms + 60_000;
   const soon = await amended(mesh.world, mesh.world.trust.policy, (draft) => {
-    draft.expires_at = new Date(mesh.world.clock.nowMs() + 1_500).toISOString();
+    draft.expires_at = new Date(mesh.world.clock.nowMs() + lifeMs).toISOString();
   });
   await adopt(mesh, 'op-1', soon);
+  mesh.world.clock.offsetMs += lifeMs;
   await expect
     .poll(() => mesh.trustOf('orchestrator-a').staleness(mesh.world.clock.nowMs()))
     .toEqual(['policy']);

@@ -194,3 +194,26 @@ describe('a revoked agent', () => {
     expect(indexOf(records, 'document-offered')).toBe(leaves.get('short'));
   });
 });
+
+describe('a document that expired before its offer', () => {
+  it('is taken from an auditor, who offers again what the log lacks, and from nobody else', async () => {
+    const { world } = stage;
+    const registry = registryAfter(world, (body) => {
+      body.version = 3;
+      body.expires_at = new Date(world.clock.nowMs() + 600_000).toISOString();
+    });
+    const document = new Uint8Array(utf8(JSON.stringify(await signedBy(world, registry))));
+    world.clock.offsetMs += 3_600_000;
+    const verdictOf = async (agentId: string): Promise<string> => {
+      const hash = await stage.say(agentId, {
+        type: 'document-offered',
+        subject: stage.subjects.trust(agentId),
+        channel: 'notices',
+        body: { document },
+      });
+      return (await stage.receiptOf(hash)).entry.verdict;
+    };
+    expect(await verdictOf('op-2')).toBe('refused');
+    expect(await verdictOf('auditor')).toBe('accepted');
+  });
+});

@@ -164,6 +164,28 @@ describe('freeze', () => {
     expect(view.staleness(nowMs() + 50)).toEqual(['policy']);
   });
 
+  it('is decided by the time that the offer says, whatever the clock of who hears it', async () => {
+    const skewMs = world.trust.policy.policies.rotation.clock_skew_ms;
+    const saidAtMs = nowMs();
+    const endsAfter = (lifeMs: number) =>
+      signedBy(
+        world,
+        policyAfter(world, (body) => {
+          body.issued_at = instant(saidAtMs);
+          body.expires_at = instant(saidAtMs + lifeMs);
+        }),
+      );
+    const over = await endsAfter(skewMs);
+    const lasts = await endsAfter(skewMs + 1);
+    for (const offsetMs of [-skewMs, 0, skewMs, 100 * skewMs]) {
+      const heardMs = saidAtMs + offsetMs;
+      const outcomes = [over, lasts].map((each) =>
+        refusalOf(fresh().adopt(each, heardMs, { saidAtMs })),
+      );
+      expect(outcomes).toEqual(['ORCH-8011 EXPIRED', 'adopted']);
+    }
+  });
+
   it('is not helped by dates that cannot be', async () => {
     const future = await offerPolicy(fresh(), (body) => {
       body.issued_at = instant(nowMs() + 31_000);

@@ -121,6 +121,27 @@ describe('an offer that the bus hands over when it likes', () => {
     expect(second.desk.isLockedOut('op-1')).toBe(true);
   });
 
+  it('is judged as when it was said where it has expired since, and only auditors offer it then', async () => {
+    const shortLived = await amended(world, world.trust.policy, (draft) => {
+      draft.expires_at = new Date(world.clock.nowMs() + 600_000).toISOString();
+    });
+    const inTime = offered(bytesOf(shortLived), 'op-1');
+    world.clock.offsetMs = 3_600_000;
+    const outcomes = [inTime, offered(bytesOf(shortLived), 'op-1')].map((event) => {
+      const { desk, trust } = open('layer-agent', mkdtempSync(path.join(directory, 'other-')));
+      desk.offered(event, later());
+      return [trust.policy.version, desk.isLockedOut('op-1')];
+    });
+    const { desk, trust } = open();
+    desk.offered(offered(bytesOf(shortLived), 'auditor'), later());
+    world.clock.offsetMs = 0;
+    expect(outcomes).toEqual([
+      [2, false],
+      [1, true],
+    ]);
+    expect([trust.policy.version, desk.isLockedOut('auditor')]).toEqual([2, false]);
+  });
+
   it('is not adopted where it claims to be older than the document', async () => {
     const { desk, trust } = open();
     world.clock.offsetMs = 3_600_000;

@@ -43,7 +43,7 @@ export interface AuditorPorts {
   readonly log: Log;
   readonly subjects: Subjects;
   /** Absent where nobody offers documents. */
-  readonly trustDesk?: Pick<TrustDesk, 'lockouts'>;
+  readonly trustDesk?: Pick<TrustDesk, 'lockouts' | 'learn'>;
   /** Of `audit.log` and `checkpoint.json`. */
   readonly disk: Disk;
   /** New leaves after which a checkpoint is due. Default 256. */
@@ -116,9 +116,15 @@ export class Auditor {
       receipts: this.#receipts,
       intervalMs: ports.lookMs ?? lookMsDefault,
     });
-    this.#unoffered = new Unoffered({ ...shared, intake: this.#intake, subjects });
+    this.#unoffered = new Unoffered({
+      ...shared,
+      intake: this.#intake,
+      subjects,
+      trustDesk: ports.trustDesk,
+    });
     this.#desk = new QueryDesk({
       auditorId: exchange.agentId,
+      trust,
       book,
       records,
       checkpoints: this.#checkpoints,

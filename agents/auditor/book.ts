@@ -187,6 +187,19 @@ export class AuditBook {
     });
   }
 
+  /** What was offered at a leaf that counts and `live` has not taken, in an order in which it holds. */
+  untakenBy(live: TrustView): AmendedDocument[] {
+    const { root, registry, policy } = live.highest();
+    const above = {
+      rootVersion: root.version,
+      registryVersion: registry.version,
+      policyVersion: policy.version,
+    };
+    return this.#options.trust
+      .documentsSince(above)
+      .filter(({ body }) => body.kind !== 'revocation' || !live.isRevoked(body.agent_id));
+  }
+
   /** Structure, sender and seal of a received frame. What fails here is no leaf. */
   examine(frame: Uint8Array, subject: string): Examination {
     const { crypto, trust } = this.#options;

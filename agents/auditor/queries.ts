@@ -1,15 +1,17 @@
 /**
  * What the auditor answers: its head, its records with their content, evidence by name, the entries
- * of sagas, a checkpoint; and it issues receipts once more. Operators and orchestrators may ask; layer agents may not, because the
- * records hold what other layers say among themselves. Every answer is bounded in bytes.
+ * of sagas, a checkpoint; and it issues receipts once more. Operators and orchestrators may ask; layer
+ * agents may not, because the records hold what other layers say among themselves, except for documents.
+ * Every answer is bounded in bytes.
  */
 
 import type { Disclosure } from '#schemas/frame.ts';
 import type { AuditHead, AuditRecord, AuditRecords, Query } from '#schemas/queries.ts';
 import type { AgentKind } from '#schemas/trust.ts';
 import { lockoutsShown, type Lockout } from '#shared/core/lockout.ts';
-import type { Enrolled } from '#shared/crypto/trust.ts';
+import type { Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { Answer } from '#shared/runtime/exchange.ts';
+import { toldDocuments } from '#shared/runtime/told-documents.ts';
 import type { AuditBook } from './book.ts';
 import type { LeafNote } from './leaf-note.ts';
 import type { Checkpoints } from './checkpoints.ts';
@@ -25,6 +27,8 @@ const itemBytes = 128;
 
 export interface QueryPorts {
   readonly auditorId: string;
+  /** What is in force here. */
+  readonly trust: TrustView;
   readonly book: AuditBook;
   readonly records: AuditLog;
   readonly checkpoints: Checkpoints;
@@ -47,6 +51,7 @@ export class QueryDesk {
   }
 
   async answer(query: Query, asker: Enrolled): Promise<Answer> {
+    if (query.ask === 'trust-documents') return toldDocuments(this.#ports.trust, query);
     if (!askers.has(asker.kind)) {
       return refuse('ORCH-8015', 'operators and orchestrators may ask the auditor');
     }

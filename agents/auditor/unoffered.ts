@@ -1,17 +1,19 @@
 /**
- * Documents that are in force and that no leaf offers: learned from what is kept for late comers while
- * the bus lost, or never stored, the offer. Whoever judges the log knows only what it offers, so that
- * everything said under such a document would be refused, now and by everyone who checks later. The
- * auditor offers them itself.
+ * Keeps what is in force and what the log says to be in force the same thing. Documents that no leaf
+ * offers were learned from what is kept for late comers while the bus lost, or never stored, the offer:
+ * whoever judges the log knows only what it offers, so that everything said under such a document would
+ * be refused, now and by everyone who checks later. The auditor offers them itself. What a leaf offers
+ * and agents refused, because it reached them too late, it takes from its log, and offers once more.
  */
 
 import { BusError, type Bus } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
-import type { TrustView } from '#shared/crypto/trust.ts';
+import type { AmendedDocument, TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
+import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
 import type { AuditBook } from './book.ts';
 import type { Intake } from './intake.ts';
 
@@ -25,6 +27,8 @@ export interface UnofferedPorts {
   readonly clock: Clock;
   readonly log: Log;
   readonly subjects: Subjects;
+  /** Absent where nobody offers documents. */
+  readonly trustDesk: Pick<TrustDesk, 'learn'> | undefined;
 }
 
 /** How often to look: an offer that is on its way arrives within that. */
@@ -39,6 +43,8 @@ export class Unoffered {
   #isBehind = false;
   /** Where the stream ended when something was first found missing; it must be missing behind that. */
   #missingSince: number | undefined;
+  /** How many documents of the log were not in force at the last look. */
+  #untaken = 0;
 
   constructor(ports: UnofferedPorts) {
     this.#ports = ports;
@@ -63,38 +69,64 @@ export class Unoffered {
   }
 
   async #look(): Promise<void> {
-    const { exchange, bus, trust, book, intake, log, subjects } = this.#ports;
+    const { exchange, log } = this.#ports;
     if (this.#isBehind) {
       this.#isBehind = false;
       await exchange.catchUp();
     }
-    if (book.unofferedOf(trust).length === 0) {
-      this.#missingSince = undefined;
-      return;
-    }
     try {
-      if (this.#missingSince === undefined) {
-        this.#missingSince = (await bus.streamState('GYRE_CONTROL')).lastSequence;
-        return;
-      }
-      if (intake.lastSequence < this.#missingSince) return;
-      this.#missingSince = undefined;
-      for (const document of book.unofferedOf(trust)) {
-        if (this.#stopped) return;
-        log.warn(
-          { kind: document.body.kind },
-          'a document in force was offered nowhere in the log',
-        );
-        await exchange.publish({
-          type: 'document-offered',
-          subject: subjects.trust(exchange.agentId),
-          channel: noticesChannel,
-          body: { document: new Uint8Array(utf8(JSON.stringify(document))) },
-        });
-      }
+      await this.#takeFromLog();
+      await this.#offerUnoffered();
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
       log.warn({ code: error.code }, 'what is missing in the log is offered later');
     }
   }
+
+  /** What is still untaken a look later: most offers reach this agent on both ways at once. */
+  async #takeFromLog(): Promise<void> {
+    const { book, trust, trustDesk, exchange } = this.#ports;
+    const untaken = book.untakenBy(trust);
+    const isStill = untaken.length > 0 && untaken.length === this.#untaken;
+    this.#untaken = untaken.length;
+    if (trustDesk === undefined || !isStill) return;
+    await trustDesk.learn(untaken.map(bytesOf), exchange.agentId, { isBlamed: false });
+    const left = new Set(book.untakenBy(trust));
+    const taken = untaken.filter((document) => !left.has(document));
+    await this.#offer(taken, 'a document that the log offers was not in force');
+  }
+
+  async #offerUnoffered(): Promise<void> {
+    const { bus, trust, book, intake } = this.#ports;
+    if (book.unofferedOf(trust).length === 0) {
+      this.#missingSince = undefined;
+      return;
+    }
+    if (this.#missingSince === undefined) {
+      this.#missingSince = (await bus.streamState('GYRE_CONTROL')).lastSequence;
+      return;
+    }
+    if (intake.lastSequence < this.#missingSince) return;
+    this.#missingSince = undefined;
+    const unoffered = book.unofferedOf(trust);
+    await this.#offer(unoffered, 'a document in force was offered nowhere in the log');
+  }
+
+  async #offer(documents: readonly AmendedDocument[], why: string): Promise<void> {
+    const { exchange, log, subjects } = this.#ports;
+    for (const document of documents) {
+      if (this.#stopped) return;
+      log.warn({ kind: document.body.kind }, why);
+      await exchange.publish({
+        type: 'document-offered',
+        subject: subjects.trust(exchange.agentId),
+        channel: noticesChannel,
+        body: { document: bytesOf(document) },
+      });
+    }
+  }
+}
+
+function bytesOf(document: AmendedDocument): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(utf8(JSON.stringify(document)));
 }

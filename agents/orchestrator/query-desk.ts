@@ -1,18 +1,17 @@
 /** What operators can ask an orchestrator: how the mesh is, where a rotation stands, which keys. */
 
 import type { CapabilitiesList } from '#schemas/negotiation.ts';
-import { answerBytesMax } from '#schemas/events.ts';
-import { lockoutsShownMax, type Query, type TrustDocuments } from '#schemas/queries.ts';
+import { lockoutsShownMax, type Query } from '#schemas/queries.ts';
 import type { AgentTelemetrySummary } from '#schemas/telemetry.ts';
 import { keyHolds } from '#shared/core/key-holds.ts';
 import type { Lockout } from '#shared/core/lockout.ts';
 import { staleness, turnedSlots, type TurnedSlots } from '#shared/core/plan-staleness.ts';
 import type { SlotHold } from '#shared/core/slots.ts';
-import { utf8 } from '#shared/crypto/bytes.ts';
 import type { Enrolled } from '#shared/crypto/trust.ts';
 import { rotationGrid } from '#shared/core/rotation/grid.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { Answer, Exchange } from '#shared/runtime/exchange.ts';
+import { toldDocuments } from '#shared/runtime/told-documents.ts';
 import type { Epochs } from './epochs.ts';
 import type { Outcomes } from './outcomes.ts';
 import type { OrchestratorPorts } from './ports.ts';
@@ -40,7 +39,7 @@ export function answerQueries(desk: Desk): Parameters<Exchange['answer']>[0] {
   return async (query: Query, asker: Enrolled): Promise<Answer> => {
     const ofEpochs = desk.epochs?.answer(query, asker);
     if (ofEpochs !== undefined) return ofEpochs;
-    if (query.ask === 'trust-documents') return trustDocuments(desk, query);
+    if (query.ask === 'trust-documents') return toldDocuments(desk.ports.trust, query);
     if (asker.kind !== 'operator') {
       return { ok: false, code: 'ORCH-8015', reason: 'only operators may ask an orchestrator' };
     }
@@ -79,28 +78,6 @@ function proofOf(
   const proof = ports.telemetry.prove(agentId, event);
   if (proof !== undefined) return { ok: true, result: proof };
   return { ok: false, code: 'ORCH-8012', reason: `no such telemetry of ${agentId} is remembered` };
-}
-
-/** One answer holds so many bytes of documents; who wants more asks again above what he learned. */
-const documentsBytesMax = answerBytesMax - 16 * 1024;
-
-/** For everyone, and before the log was read: whoever is behind must be able to learn. */
-function trustDocuments(
-  { ports }: Desk,
-  query: Extract<Query, { ask: 'trust-documents' }>,
-): Answer {
-  const { ask: _, ...known } = query;
-  const documents: Uint8Array[] = [];
-  let bytes = 0;
-  let isWhole = true;
-  for (const document of ports.trust.documentsSince(known)) {
-    const encoded = utf8(JSON.stringify(document));
-    bytes += encoded.length + 8;
-    isWhole = bytes <= documentsBytesMax;
-    if (!isWhole) break;
-    documents.push(encoded);
-  }
-  return { ok: true, result: { documents, isWhole } satisfies TrustDocuments };
 }
 
 async function meshStatus(desk: Desk) {

@@ -4,8 +4,9 @@
  * is asked for. The rules are those of The Update Framework that apply where every client keeps the
  * whole history: versions never go down (rollback), a root follows its predecessor without a gap and is
  * signed by both thresholds (key compromise), a jump of versions is bounded and its floor falls once
- * the keys of its role are replaced (fast-forward), expired documents are not adopted (freeze), and a
- * policy and a registry are taken only where one can live under both (mix-and-match).
+ * the keys of its role are replaced (fast-forward), expired documents are adopted from no offer but an
+ * auditor's (freeze), and a policy and a registry are taken only where one can live under both
+ * (mix-and-match).
  */
 
 import type { PolicyBody } from '#schemas/policy.ts';
@@ -92,9 +93,9 @@ export interface ReviewTime {
   readonly nowMs: number;
   /**
    * The time that the event says which offers the document: whoever judges the log later has no other.
-   * Nothing is adopted from an offer that says an earlier time than the document's own, and whether it
-   * had expired is decided by this time alone, so that everyone decides the same whatever his clock says
-   * and whenever the bus hands the offer over.
+   * Whether the document was issued and had not expired is decided by this time alone, so that everyone
+   * decides the same whatever his clock says and whenever the bus hands the offer over. That the time
+   * itself is credible is for whoever opens the event.
    */
   readonly saidAtMs?: number | undefined;
   readonly skewMs: number;
@@ -138,19 +139,19 @@ function reviewDates(
   return hasExpired(expiresAtMs, time) && !time.takesExpired ? 'EXPIRED' : undefined;
 }
 
-/** By every clock that is no further wrong than the policy allows, its sender's own among them. */
+/** By any clock that may be as far ahead of the offer's time as the policy allows. */
 function hasExpired(expiresAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: ReviewTime): boolean {
   return expiresAtMs <= saidAtMs + skewMs;
 }
 
 function isInFuture(issuedAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: ReviewTime): boolean {
-  return issuedAtMs > Math.min(nowMs, saidAtMs) + skewMs;
+  return issuedAtMs > saidAtMs + skewMs;
 }
 
 /**
  * Whether an offer of such an agent may be of a document that expired since: an auditor offers once more
- * what is in force and was lost from the log. A stolen one can make a mesh stale by it, with what
- * operators signed and never handed out; it can end all work by its silence anyway.
+ * what is in force and was lost from the log. A stolen one can so bring into force what operators signed,
+ * never handed out, and did not take the place of by another version; an orchestrator can as well.
  */
 export function mayOfferExpired(kind: AgentKind): boolean {
   return kind === 'auditor';

@@ -193,8 +193,9 @@ export class TrustView {
   }
 
   /**
-   * Takes a root, registry, policy or revocation that somebody offers, if it holds at `nowMs`; what does
-   * not hold changes nothing. Never throws for what the document contains.
+   * Takes a root, registry, policy or revocation that somebody offers, if it holds at the time of the offer
+   * (`saidAtMs`), or at `nowMs` where none is known; what does not hold changes nothing. Never throws for
+   * what the document contains.
    */
   adopt(document: unknown, nowMs: number, options?: AdoptOptions): Adoption {
     return this.#tell(this.#documents.adopt(document, nowMs, options));

@@ -1,7 +1,8 @@
 /**
  * Documents by question (`trust-documents`): how operators, who may not read what is kept on the bus,
  * learn of newer ones, and everyone else for whom nothing there helps, because somebody took it away or
- * wrote over it. Every orchestrator is asked, and what one tells is verified like any other.
+ * wrote over it. Every orchestrator is asked, then every auditor: what the log accepted may be known to
+ * nobody else. What one tells is verified like any other.
  */
 
 import { TrustDocuments, type Query } from '#schemas/queries.ts';
@@ -23,6 +24,8 @@ export interface DocumentQuestionPorts {
 }
 
 const answerCheck = compile(TrustDocuments);
+/** Who is asked, in this order. */
+const tellers = ['orchestrator', 'auditor'] as const;
 const askTimeoutMs = 1_500;
 /** Answers of one orchestrator that hold a part each. */
 const roundsMax = 64;
@@ -56,7 +59,7 @@ export async function learnFrom(
   }
 }
 
-/** What is kept on the bus first; where that does not help, orchestrators in the background. */
+/** What is kept on the bus first; where that does not help, others in the background. */
 export class DocumentQuestions {
   readonly #ports: DocumentQuestionPorts;
   #isAsking = false;
@@ -99,10 +102,9 @@ export class DocumentQuestions {
 
   async #askAll(): Promise<void> {
     const { agentId, trust, log } = this.#ports;
-    const orchestrators = trust
-      .agents()
-      .filter((agent) => agent.kind === 'orchestrator' && agent.agentId !== agentId);
-    for (const { agentId: asked } of orchestrators) {
+    const others = trust.agents().filter((agent) => agent.agentId !== agentId);
+    const told = tellers.flatMap((kind) => others.filter((agent) => agent.kind === kind));
+    for (const { agentId: asked } of told) {
       try {
         await learnFrom(this.#ports, asked, { timeoutMs: askTimeoutMs, isBlamed: false });
       } catch (error) {

@@ -51,6 +51,8 @@ const refusedMax = 4096;
 /** Looks at what is kept follow each other no faster. */
 const lookAgainMs = 200;
 const keepRetryMs = 1_000;
+/** Another offer of the same bytes, or a later look at them, may come to something else. */
+const refusalsOfTheMoment: ReadonlySet<string> = new Set(['EXPIRED', 'ISSUED_IN_FUTURE']);
 /** How often an orchestrator looks whether what it keeps there still stands. */
 const keptLookMs = 15_000;
 
@@ -116,7 +118,7 @@ export class TrustDesk {
     const { kind } = event.sender;
     const adoption = this.#adopt(document, { saidAtMs, takesExpired: mayOfferExpired(kind) });
     if (adoption.status !== 'refused') return;
-    this.#noteRefused(name);
+    this.#noteRefused(name, adoption);
     const { refusal } = adoption;
     const isLate = saidAtMs < this.#newestAtMs || kind === 'auditor';
     const wasGood = refusal === 'ROLLBACK' && isLate && this.#wasInForce(document);
@@ -166,7 +168,7 @@ export class TrustDesk {
         const isKnown = (digest: string): boolean => this.#isKnown(digest);
         const found = await this.#kept.unknown(isKnown, (name) => this.#refused.has(name));
         const unfit = await adoptInOrder(found, (bytes) => this.#take(bytes));
-        for (const { kept } of unfit) this.#noteRefused(kept.name);
+        for (const { kept, adoption } of unfit) this.#noteRefused(kept.name, adoption);
       }
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
@@ -248,7 +250,8 @@ export class TrustDesk {
     return this.#isKnown(documentDigest(this.#ports.crypto, body));
   }
 
-  #noteRefused(name: string): void {
+  #noteRefused(name: string, { refusal }: RefusedAdoption): void {
+    if (refusalsOfTheMoment.has(refusal)) return;
     if (this.#refused.size >= refusedMax) this.#refused.clear();
     this.#refused.add(name);
   }

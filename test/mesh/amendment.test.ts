@@ -2,6 +2,8 @@
 
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { LayerAdapter } from '#agents/layers/adapter.ts';
+import type { PolicyBody } from '#schemas/policy.ts';
+import { subjectsOf } from '#shared/bus/subjects.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import { adopt, amended, bytesOf } from '../support/documents.ts';
 import { InMemoryMesh, type RotationView } from '../support/in-memory-mesh.ts';
@@ -44,6 +46,12 @@ async function preparing(): Promise<RotationView> {
   expect(await mesh.execute(plan)).toMatchObject({ status: 'accepted' });
   await mesh.until(plan.planId, ['preparing']);
   return plan;
+}
+
+/** Waits until every running agent is at that version of the policy. */
+async function everywhere(version: number): Promise<void> {
+  const versions = (): number[] => mesh.running().map((id) => mesh.trustOf(id).policy.version);
+  await expect.poll(versions).toEqual(mesh.running().map(() => version));
 }
 
 it('policy and registry amended in the middle: the rotation commits, a plan made before does not run', async () => {
@@ -136,6 +144,48 @@ it('a document that is kept and was never offered is offered by the auditor', as
   await expect
     .poll(async () => (await mesh.plan([1]).catch(() => undefined))?.phase)
     .toBe('validated');
+});
+
+it('one that expired before its loss is noticed is offered all the same, and the next one follows it', async () => {
+  const lifeMs = 600_000;
+  const short = await amended(mesh.world, mesh.world.trust.policy, (draft) => {
+    draft.expires_at = new Date(mesh.world.clock.nowMs() + lifeMs).toISOString();
+  });
+  const next = await amended(mesh.world, short.body as PolicyBody);
+  mesh.world.clock.offsetMs += lifeMs;
+  const bucket = mesh.world.bus('orchestrator-b').bucket('gyre_trust');
+  await bucket.put(`policy.2.${documentDigest(crypto, short.body)}`, bytesOf(short), 0);
+  await mesh.stopAgent('orchestrator-a');
+  await mesh.startAgent('orchestrator-a');
+  await everywhere(2);
+  expect(mesh.running().filter((id) => mesh.deskOf(id).isLockedOut('auditor'))).toEqual([]);
+  await adopt(mesh, 'op-1', next);
+  gate.resolve();
+  await expect
+    .poll(async () => (await mesh.plan([1]).catch(() => undefined))?.phase)
+    .toBe('validated');
+});
+
+it('one that reaches everybody too late counts in the log, and so comes into force everywhere', async () => {
+  const next = await amended(mesh.world, mesh.world.trust.policy);
+  const bus = mesh.world.bus('identity-a');
+  const { subject, frame, hash } = mesh.principal('identity-a', { bus }).seal({
+    type: 'document-offered',
+    subject: subjectsOf(mesh.world.mesh).trust('identity-a'),
+    channel: 'notices',
+    body: { document: bytesOf(next) },
+  });
+  // Offers are valid for a day.
+  mesh.world.clock.offsetMs += 30 * 3_600_000;
+  await bus.publish({ subject, data: frame, messageId: hash });
+  await everywhere(2);
+  expect(mesh.running().filter((id) => mesh.deskOf(id).isLockedOut('auditor'))).toEqual([]);
+  const known = { rootVersion: 1, registryVersion: 1, policyVersion: 1 };
+  const told = await mesh
+    .principal('identity-a', { bus })
+    .ask({ agentId: 'auditor', channel: 'notices' }, { ask: 'trust-documents', ...known }, 8_000);
+  expect(told).toMatchObject({ ok: true, result: { isWhole: true } });
+  await bus.close();
 });
 
 it('expired documents begin nothing, and what runs ends', async () => {

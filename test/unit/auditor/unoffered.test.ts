@@ -24,7 +24,10 @@ function stage() {
     },
     bus: { streamState: async () => ({ lastSequence: 5 }) },
     intake: { lastSequence: 5 },
-    book: { unofferedOf: () => (looked > 0 && offered.length === 0 ? [document] : []) },
+    book: {
+      unofferedOf: () => (looked > 0 && offered.length === 0 ? [document] : []),
+      untakenBy: () => [],
+    },
     trust: {},
     subjects: { trust: (agentId: string) => `trust.${agentId}` },
     log: { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} },

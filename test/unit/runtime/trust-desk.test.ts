@@ -142,6 +142,22 @@ describe('an offer that the bus hands over when it likes', () => {
     expect([trust.policy.version, desk.isLockedOut('auditor')]).toEqual([2, false]);
   });
 
+  it('is taken from an auditor though somebody offered the same too late', async () => {
+    const shortLived = await amended(world, world.trust.policy, (draft) => {
+      draft.expires_at = new Date(world.clock.nowMs() + 600_000).toISOString();
+    });
+    world.clock.offsetMs = 3_600_000;
+    const late = offered(bytesOf(shortLived), 'op-1');
+    const again = offered(bytesOf(shortLived), 'auditor');
+    const { desk, trust } = open();
+    // The bus stored both before this agent began.
+    desk.offered(late, 0);
+    const before = trust.policy.version;
+    desk.offered(again, 0);
+    world.clock.offsetMs = 0;
+    expect([before, trust.policy.version]).toEqual([1, 2]);
+  });
+
   it('is not adopted where it claims to be older than the document', async () => {
     const { desk, trust } = open();
     world.clock.offsetMs = 3_600_000;

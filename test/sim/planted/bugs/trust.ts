@@ -36,6 +36,35 @@ export const trustBugs: readonly PlantedBug[] = [
     },
   },
   {
+    name: 'expiry-by-the-own-clock',
+    invariant: 13,
+    what: 'Whether an offered document has expired is decided by the clock of whoever hears the offer, and nobody asks the auditor, or hears from it, what it alone has in force.',
+    edits: [
+      {
+        file: review,
+        find: 'return expiresAtMs <= saidAtMs + skewMs;',
+        replace: 'return expiresAtMs <= nowMs;',
+      },
+      {
+        file: 'agents/auditor/unoffered.ts',
+        find: 'book.unofferedOf(trust).length === 0',
+        replace: 'trust !== undefined',
+      },
+      {
+        file: 'shared/runtime/document-questions.ts',
+        find: "const tellers = ['orchestrator', 'auditor'] as const;",
+        replace: "const tellers = ['orchestrator'] as const;",
+      },
+    ],
+    seeds: [18],
+    needs: {
+      faults: ['clock-skew'],
+      activities: ['bad offers'],
+      story:
+        'Somebody offers what expired a moment ago while the clock of the auditor is slow: it alone is under the document.',
+    },
+  },
+  {
     name: 'documents-are-kept-in-the-background',
     invariant: 6,
     what: 'A document is in force at once and is written down a second later.',

@@ -26,6 +26,7 @@ import { auditLeafHash } from '#shared/crypto/audit-leaf.ts';
 import { judgeOptions } from '#shared/crypto/audit-trust.ts';
 import { disclose, openFrame } from '#shared/crypto/envelope.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
+import { versionsOf } from '#shared/crypto/known-versions.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
 import type { AmendedDocument, TrustView } from '#shared/crypto/trust.ts';
 import type { Archive } from './archive.ts';
@@ -174,14 +175,8 @@ export class AuditBook {
    */
   unofferedOf(live: TrustView): AmendedDocument[] {
     const { trust } = this.#options;
-    const { root, registry, policy } = trust.highest();
-    const above = {
-      rootVersion: root.version,
-      registryVersion: registry.version,
-      policyVersion: policy.version,
-    };
     const newest = live.highest();
-    return live.documentsSince(above).filter(({ body }) => {
+    return live.documentsSince(versionsOf(trust.highest())).filter(({ body }) => {
       if (body.kind === 'revocation') return trust.agent(body.agent_id)?.revokedAtMs === undefined;
       return body.kind === 'root' || body.version === newest[body.kind].version;
     });
@@ -189,14 +184,8 @@ export class AuditBook {
 
   /** What was offered at a leaf that counts and `live` has not taken, in an order in which it holds. */
   untakenBy(live: TrustView): AmendedDocument[] {
-    const { root, registry, policy } = live.highest();
-    const above = {
-      rootVersion: root.version,
-      registryVersion: registry.version,
-      policyVersion: policy.version,
-    };
     return this.#options.trust
-      .documentsSince(above)
+      .documentsSince(versionsOf(live.highest()))
       .filter(({ body }) => body.kind !== 'revocation' || !live.isRevoked(body.agent_id));
   }
 

@@ -10,7 +10,8 @@ import { BusError, type Bus } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
-import type { AmendedDocument, TrustView } from '#shared/crypto/trust.ts';
+import { versionsOf } from '#shared/crypto/known-versions.ts';
+import type { AmendedDocument, Enrolled, TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from '#shared/runtime/exchange.ts';
 import type { Clock, Log, Timer } from '#shared/runtime/ports.ts';
 import type { TrustDesk } from '#shared/runtime/trust-desk.ts';
@@ -33,6 +34,7 @@ export interface UnofferedPorts {
 
 /** How often to look: an offer that is on its way arrives within that. */
 const lookMs = 1_000;
+const takeAgainMs = 15_000;
 
 export class Unoffered {
   readonly #ports: UnofferedPorts;
@@ -45,6 +47,9 @@ export class Unoffered {
   #missingSince: number | undefined;
   /** How many documents of the log were not in force at the last look. */
   #untaken = 0;
+  /** What cannot be taken now is not tried again before that. */
+  #takeAgainMs = Number.NEGATIVE_INFINITY;
+  readonly #owed: AmendedDocument[] = [];
 
   constructor(ports: UnofferedPorts) {
     this.#ports = ports;
@@ -76,6 +81,7 @@ export class Unoffered {
     }
     try {
       await this.#takeFromLog();
+      await this.#offerOwed();
       await this.#offerUnoffered();
     } catch (error) {
       if (!(error instanceof BusError)) throw error;
@@ -85,15 +91,33 @@ export class Unoffered {
 
   /** What is still untaken a look later: most offers reach this agent on both ways at once. */
   async #takeFromLog(): Promise<void> {
-    const { book, trust, trustDesk, exchange } = this.#ports;
+    const { book, trust, trustDesk, exchange, clock, log } = this.#ports;
     const untaken = book.untakenBy(trust);
     const isStill = untaken.length > 0 && untaken.length === this.#untaken;
     this.#untaken = untaken.length;
-    if (trustDesk === undefined || !isStill) return;
-    await trustDesk.learn(untaken.map(bytesOf), exchange.agentId, { isBlamed: false });
-    const left = new Set(book.untakenBy(trust));
-    const taken = untaken.filter((document) => !left.has(document));
-    await this.#offer(taken, 'a document that the log offers was not in force');
+    if (trustDesk === undefined || !isStill || clock.monotonicMs() < this.#takeAgainMs) return;
+    this.#takeAgainMs = clock.monotonicMs() + takeAgainMs;
+    const known = versionsOf(trust.highest());
+    const revoked = new Set(trust.agents().filter(isRevoked).map(agentIdOf));
+    const bad = await trustDesk.learn(untaken.map(bytesOf), exchange.agentId, { isBlamed: false });
+    if (bad !== undefined) {
+      const { code, refusal } = bad;
+      log.warn({ code, refusal }, 'a document that the log offers cannot come into force');
+    }
+    const newest = trust.highest();
+    const taken = trust.documentsSince(known).filter(({ body }) => {
+      if (body.kind === 'revocation') return !revoked.has(body.agent_id);
+      return body.kind === 'root' || body.version === newest[body.kind].version;
+    });
+    this.#owed.push(...taken);
+  }
+
+  /** What was taken from the log and the others may not have heard of. */
+  async #offerOwed(): Promise<void> {
+    for (let [owed] = this.#owed; owed !== undefined && !this.#stopped; [owed] = this.#owed) {
+      await this.#offer([owed], 'a document that the log offers was not in force');
+      this.#owed.shift();
+    }
   }
 
   async #offerUnoffered(): Promise<void> {
@@ -129,4 +153,12 @@ export class Unoffered {
 
 function bytesOf(document: AmendedDocument): Uint8Array<ArrayBuffer> {
   return new Uint8Array(utf8(JSON.stringify(document)));
+}
+
+function isRevoked({ revokedAtMs }: Enrolled): boolean {
+  return revokedAtMs !== undefined;
+}
+
+function agentIdOf({ agentId }: Enrolled): string {
+  return agentId;
 }

@@ -93,9 +93,10 @@ export interface ReviewTime {
   readonly nowMs: number;
   /**
    * The time that the event says which offers the document: whoever judges the log later has no other.
-   * Whether the document was issued and had not expired is decided by this time alone, so that everyone
-   * decides the same whatever his clock says and whenever the bus hands the offer over. That the time
-   * itself is credible is for whoever opens the event.
+   * Nothing is adopted from an offer that says an earlier time than the document's own, and whether it
+   * had expired is decided by this time alone, so that everyone decides the same whatever his clock says
+   * and whenever the bus hands the offer over. That the time itself is credible is for whoever opens the
+   * event.
    */
   readonly saidAtMs?: number | undefined;
   readonly skewMs: number;
@@ -145,7 +146,7 @@ function hasExpired(expiresAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: Re
 }
 
 function isInFuture(issuedAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: ReviewTime): boolean {
-  return issuedAtMs > saidAtMs + skewMs;
+  return issuedAtMs > Math.min(nowMs, saidAtMs) + skewMs;
 }
 
 /**

@@ -38,6 +38,7 @@ import {
 import { DocumentHistory, type AdoptedDocument, type DatedBody } from './document-history.ts';
 import type { Enrolments } from './enrolments.ts';
 import { CryptoError } from './errors.ts';
+import type { KnownVersions } from './known-versions.ts';
 import type { CryptoProvider } from './provider.ts';
 import { RootRoles } from './root-roles.ts';
 import { documentDigest } from './signed-document.ts';
@@ -64,13 +65,6 @@ export interface AdoptOptions {
   readonly takesExpired?: boolean;
   /** When the event was said that offers it, by its sender's clock. */
   readonly saidAtMs?: number;
-}
-
-/** The versions above which somebody asks for documents. */
-export interface KnownVersions {
-  readonly rootVersion: number;
-  readonly registryVersion: number;
-  readonly policyVersion: number;
 }
 
 /** A document that is looked at, and when. */

@@ -30,8 +30,8 @@ import {
   type AdoptOptions,
   type Adoption,
   type AmendedDocument,
-  type KnownVersions,
 } from './living-documents.ts';
+import type { KnownVersions } from './known-versions.ts';
 import type { CryptoProvider } from './provider.ts';
 import { documentDigest } from './signed-document.ts';
 import type { DocumentKey } from './signed-document.ts';

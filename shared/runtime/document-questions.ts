@@ -9,6 +9,7 @@ import { TrustDocuments, type Query } from '#schemas/queries.ts';
 import { compile } from '#schemas/primitives.ts';
 import { BusError } from '#shared/bus/bus.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
+import { versionsOf } from '#shared/crypto/known-versions.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Exchange } from './exchange.ts';
 import type { Clock, Log } from './ports.ts';
@@ -40,13 +41,7 @@ export async function learnFrom(
   { timeoutMs, isBlamed }: { readonly timeoutMs: number; readonly isBlamed: boolean },
 ): Promise<void> {
   for (let round = 0; round < roundsMax; round += 1) {
-    const { root, registry, policy } = trust.highest();
-    const query: Query = {
-      ask: 'trust-documents',
-      rootVersion: root.version,
-      registryVersion: registry.version,
-      policyVersion: policy.version,
-    };
+    const query: Query = { ask: 'trust-documents', ...versionsOf(trust.highest()) };
     const answer = await exchange.ask({ agentId, channel: noticesChannel }, query, timeoutMs);
     if (!answer.ok) throw new BusError('BUS_REJECTED', answer.reason);
     if (!answerCheck.check(answer.result)) {

@@ -44,7 +44,7 @@ interface Lateness {
   readonly wasGood: boolean;
 }
 
-/** Overtaken offers of one sender, each another one, before they count as bad ones. */
+/** Overtaken offers of one sender before they count as bad ones. */
 const overtakenMax = 8;
 /** Refused documents that are remembered by their bytes, and kept ones by their place. */
 const refusedMax = 4096;
@@ -53,6 +53,12 @@ const lookAgainMs = 200;
 const keepRetryMs = 1_000;
 /** Another offer of the same bytes, or a later look at them, may come to something else. */
 const refusalsOfTheMoment: ReadonlySet<string> = new Set(['EXPIRED', 'ISSUED_IN_FUTURE']);
+/** What an auditor's offer may meet that goes by its log, where another document was handed out since. */
+const refusalsOfTheOvertaken: ReadonlySet<string> = new Set([
+  'ROLLBACK',
+  'VERSION_TAKEN',
+  'VERSION_SKIPPED',
+]);
 /** How often an orchestrator looks whether what it keeps there still stands. */
 const keptLookMs = 15_000;
 
@@ -120,8 +126,10 @@ export class TrustDesk {
     if (adoption.status !== 'refused') return;
     this.#noteRefused(name, adoption);
     const { refusal } = adoption;
-    const isLate = saidAtMs < this.#newestAtMs || kind === 'auditor';
-    const wasGood = refusal === 'ROLLBACK' && isLate && this.#wasInForce(document);
+    const wasGood =
+      kind === 'auditor'
+        ? refusalsOfTheOvertaken.has(refusal)
+        : refusal === 'ROLLBACK' && saidAtMs < this.#newestAtMs && this.#wasInForce(document);
     this.#onBadOffer(agentId, adoption, { isOvertaken, wasGood });
   }
 

@@ -5,14 +5,16 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { closeSync, existsSync, openSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect as connectTcp, createServer } from 'node:net';
+import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect, nkeyAuthenticator } from '@nats-io/transport-node';
 import type { NatsConnection } from '@nats-io/transport-node';
+import { tryPort } from '#cli/mesh/ports.ts';
 import type { StreamName } from '#shared/bus/bus.ts';
 import { provision } from '#shared/bus/nats-provision.ts';
 import { createNkey } from '#shared/bus/nkeys.ts';
@@ -195,14 +197,15 @@ class TestServer implements NatsForTest {
   }
 }
 
+/** Below the ports that systems give to whoever asks for any: nobody comes upon one by chance. */
+const [portMin, portMax] = [15_000, 32_000];
+
 /** A port of the loopback address that nobody listens on now. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
+  for (;;) {
+    const port = await tryPort(randomInt(portMin, portMax));
+    if (port !== null) return port;
+  }
 }
 
 function isRecent(file: string): boolean {

@@ -158,6 +158,20 @@ describe('an offer that the bus hands over when it likes', () => {
     expect([before, trust.policy.version]).toEqual([1, 2]);
   });
 
+  it('may be of a fork where an auditor goes by its log, and of nothing that is not signed', async () => {
+    const other = await amended(world, world.trust.policy, (draft) => {
+      draft.policies.rotation.soak_ms += 1;
+    });
+    const { desk, trust } = open();
+    desk.offered(offered(bytesOf(policy), 'op-1'), later());
+    desk.offered(offered(bytesOf(other), 'auditor'), later());
+    expect([trust.policy.version, desk.lockouts()]).toEqual([2, []]);
+    desk.offered(offered(bytesOf(other), 'op-1'), later());
+    const unsignedNext = await amended(world, policy.body as never, () => undefined, ['op-1']);
+    desk.offered(offered(bytesOf(unsignedNext), 'auditor'), later());
+    expect(desk.lockouts().map(({ sender }) => sender)).toEqual(['auditor', 'op-1']);
+  });
+
   it('is not adopted where it claims to be older than the document', async () => {
     const { desk, trust } = open();
     world.clock.offsetMs = 3_600_000;

@@ -5,11 +5,11 @@
 
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { CommandLine } from './command-line.ts';
 import { profileOf, profileOptions, profileUsage } from './profile-flags.ts';
-import { addRun, noTotals, totalsText, type RunResult } from './results.ts';
+import { addRun, findingText, noTotals, totalsText, type RunResult } from './results.ts';
 import { runWorld, type Profile } from './run.ts';
-import { shrink } from './shrink.ts';
+import { NothingToShrink, shrink } from './shrink.ts';
 import { runJobs, serveJobs } from './workers.ts';
 
 interface Job {
@@ -22,13 +22,14 @@ const usage = `usage: node test/sim/main.ts [--seeds FROM..TO | --seed N] [optio
   --seed N          runs one seed
 ${profileUsage}  --trace           with --seed: prints what happens, line by line
   --shrink          with --seed: leaves out what the failure does not need, then prints that run
-  --jobs N          processes (one per processor)
-  --minutes N       begins no seed after that
-  --stop-at-first   begins no seed after the first that fails
-  --json            prints one JSON object
+  --jobs N          with --seeds: processes (one per processor)
+  --minutes N       with --seeds: begins no seed after that
+  --stop-at-first   with --seeds: begins no seed after the first that fails
+  --json            prints one JSON object; a trace goes to stderr then
 `;
 
-const { values } = parseArgs({
+const line = new CommandLine('sim');
+const { values } = line.flags({
   options: {
     seeds: { type: 'string' },
     seed: { type: 'string' },
@@ -46,13 +47,27 @@ const { values } = parseArgs({
 
 if (values.help) process.stdout.write(usage);
 else if (values.worker) serveJobs(({ seed, profile }: Job) => runWorld(seed, profile));
-else if (values.seed !== undefined) process.exitCode = await one(numberOf(values.seed));
-else process.exitCode = await many(rangeOf(values.seeds ?? '1..1000'));
+else process.exitCode = await run();
+
+async function run(): Promise<number> {
+  const { seed, seeds = '1..1000', jobs, minutes, trace } = values;
+  if (seed === undefined) {
+    if (trace || values.shrink) line.refuse('--trace and --shrink are for one run: --seed N');
+    const processes = jobs === undefined ? availableParallelism() : line.whole('--jobs', jobs);
+    return await many(rangeOf(seeds), processes, line.minutes(minutes) * 60_000);
+  }
+  if (values.seeds !== undefined) line.refuse('--seed and --seeds do not go together');
+  if (jobs !== undefined || minutes !== undefined || values['stop-at-first']) {
+    line.refuse('--jobs, --minutes and --stop-at-first are for many runs: --seeds FROM..TO');
+  }
+  return await one(line.whole('--seed', seed, 0));
+}
 
 async function one(seed: number): Promise<number> {
   const profile = profileOfCall();
-  const options = values.shrink ? await shrink(seed, profile, progress) : {};
-  const print = (line: string): unknown => process.stdout.write(`${line}\n`);
+  const options = values.shrink ? await shrunk(seed, profile) : {};
+  const output = values.json ? process.stderr : process.stdout;
+  const print = (text: string): unknown => output.write(`${text}\n`);
   const result = await runWorld(seed, {
     ...profile,
     ...options,
@@ -63,7 +78,20 @@ async function one(seed: number): Promise<number> {
   return result.findings.length === 0 ? 0 : 1;
 }
 
-async function many({ from, to }: { from: number; to: number }): Promise<number> {
+async function shrunk(seed: number, profile: Profile): ReturnType<typeof shrink> {
+  try {
+    return await shrink(seed, profile, progress);
+  } catch (error) {
+    if (!(error instanceof NothingToShrink)) throw error;
+    return line.refuse(`--shrink: ${error.message}, there is nothing to leave out`);
+  }
+}
+
+async function many(
+  { from, to }: { readonly from: number; readonly to: number },
+  processes: number,
+  forMs: number,
+): Promise<number> {
   const totals = noTotals();
   const failures: RunResult[] = [];
   const beganMs = performance.now();
@@ -71,9 +99,8 @@ async function many({ from, to }: { from: number; to: number }): Promise<number>
   await runJobs<Job, RunResult>({
     file: fileURLToPath(import.meta.url),
     jobs: jobsOf(from, to, profileOfCall()),
-    processes: values.jobs === undefined ? availableParallelism() : numberOf(values.jobs),
-    deadlineMs:
-      values.minutes === undefined ? Infinity : beganMs + numberOf(values.minutes) * 60_000,
+    processes,
+    deadlineMs: beganMs + forMs,
     onResult: (result) => {
       addRun(totals, result);
       if (result.findings.length > 0) {
@@ -101,40 +128,31 @@ function* jobsOf(from: number, to: number, profile: Profile): Generator<Job> {
 }
 
 function runText({ seed, traceHash, findings, simulatedMs, events }: RunResult): string {
-  const lines = findings.map(
-    ({ invariant, agent, what }) => `  invariant ${invariant}, ${agent}: ${what}`,
-  );
+  const lines = findings.map((finding) => `  ${findingText(finding)}`);
   const verdict = findings.length === 0 ? 'holds' : 'FAILS';
   const size = `${(simulatedMs / 1000).toFixed(0)} s simulated, ${events} events`;
   return [`seed ${seed} ${verdict}, ${size}, trace ${traceHash}`, ...lines].join('\n');
 }
 
-function progress(line: string): void {
-  process.stderr.write(`sim: ${line}\n`);
-}
-
-function numberOf(text: string): number {
-  const number = Number(text);
-  if (Number.isSafeInteger(number) && number >= 0) return number;
-  return wrongCall(`${text} is no whole number`);
+function progress(text: string): void {
+  process.stderr.write(`sim: ${text}\n`);
 }
 
 function rangeOf(text: string): { from: number; to: number } {
-  const [, from, to] = /^(\d+)\.\.(\d+)$/.exec(text) ?? [];
-  if (from === undefined || to === undefined) return wrongCall(`${text} is no FROM..TO`);
-  return { from: Number(from), to: Number(to) };
+  const [, first, last] = /^(\d+)\.\.(\d+)$/.exec(text) ?? [];
+  if (first === undefined || last === undefined) {
+    return line.refuse(`--seeds: '${text}' is no FROM..TO`);
+  }
+  const [from, to] = [line.whole('--seeds', first, 0), line.whole('--seeds', last, 0)];
+  if (from <= to) return { from, to };
+  return line.refuse(`--seeds: there is no seed from ${from} to ${to}`);
 }
 
 function profileOfCall(): Profile {
   try {
     return profileOf(values);
   } catch (error) {
-    if (error instanceof RangeError) return wrongCall(error.message);
+    if (error instanceof RangeError) return line.refuse(error.message);
     throw error;
   }
-}
-
-function wrongCall(why: string): never {
-  process.stderr.write(`${why}\n${usage}`);
-  process.exit(2);
 }

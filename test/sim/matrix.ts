@@ -9,7 +9,8 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { CommandLine } from './command-line.ts';
+import { findingText } from './results.ts';
 import {
   runScenario,
   scenarioNames,
@@ -47,7 +48,8 @@ const usage = `usage: node test/sim/matrix.ts [options]
   --json            prints one JSON object
 `;
 
-const { values } = parseArgs({
+const line = new CommandLine('matrix');
+const { values } = line.flags({
   options: {
     scenario: { type: 'string' },
     every: { type: 'string', default: '1' },
@@ -61,6 +63,9 @@ const { values } = parseArgs({
     help: { type: 'boolean', default: false },
   },
 });
+const processes =
+  values.jobs === undefined ? availableParallelism() : line.whole('--jobs', values.jobs);
+const forMs = line.minutes(values.minutes) * 60_000;
 
 if (values.help) process.stdout.write(usage);
 else if (values.worker) {
@@ -68,23 +73,40 @@ else if (values.worker) {
     ...job,
     result: await runScenario(job.scenario, job.crashes),
   }));
-} else if (values.crash !== undefined) process.exitCode = await showOne(values.crash);
-else process.exitCode = values.pairs ? await pairs() : await singles();
+} else process.exitCode = await runCall();
+
+async function runCall(): Promise<number> {
+  if (values.crash !== undefined) return await showOne(values.crash);
+  return values.pairs ? await pairs() : await singles();
+}
 
 async function showOne(text: string): Promise<number> {
+  if (values.pairs || values.json) line.refuse('--crash goes with neither --pairs nor --json');
   const crashes = text.split(',').map((part): Crash => {
     const [, agentId, point] = /^([a-z0-9-]+):(\d+)$/.exec(part) ?? [];
-    if (agentId === undefined) return wrongCall(`${part} is no AGENT:POINT`);
+    if (agentId === undefined) return line.refuse(`--crash: '${part}' is no AGENT:POINT`);
     return { agentId, point: Number(point) };
   });
   const [scenario = 'rotation'] = wanted();
-  const result = await runScenario(scenario, crashes, (line) => process.stdout.write(`${line}\n`));
+  const { points } = await runScenario(scenario);
+  for (const { agentId, point } of crashes) verifyPoint(points, agentId, point);
+  const print = (said: string): unknown => process.stdout.write(`${said}\n`);
+  const result = await runScenario(scenario, crashes, print);
   process.stdout.write(`${outcomeText({ scenario, crashes, result })}\n`);
   return result.findings.length === 0 ? 0 : 1;
 }
 
+function verifyPoint(points: ScenarioResult['points'], agentId: string, point: number): void {
+  const count = points[agentId];
+  if (count === undefined) {
+    return line.refuse(`--crash: there is no agent ${agentId}: ${Object.keys(points).join(', ')}`);
+  }
+  if (point < count) return;
+  line.refuse(`--crash: ${agentId} has no point ${point}: it has ${count}, the first is 0`);
+}
+
 async function singles(): Promise<number> {
-  const every = numberOf(values.every);
+  const every = line.whole('--every', values.every);
   const failures: Outcome[] = [];
   const report: object[] = [];
   for (const scenario of wanted()) {
@@ -175,12 +197,11 @@ async function run(jobs: Iterator<Job>, what: string, share = 1) {
   const totals: Totals = { runs: 0, struck: 0, failures: [] };
   const beganMs = performance.now();
   let shownMs = beganMs;
-  const minutes = values.minutes === undefined ? Infinity : numberOf(values.minutes);
   await runJobs<Job, Outcome>({
     file: fileURLToPath(import.meta.url),
     jobs,
-    processes: values.jobs === undefined ? availableParallelism() : numberOf(values.jobs),
-    deadlineMs: beganMs + minutes * 60_000 * share,
+    processes,
+    deadlineMs: beganMs + forMs * share,
     onResult: (outcome) => {
       totals.runs += 1;
       if (outcome.result.crashes >= outcome.crashes.length) totals.struck += 1;
@@ -207,9 +228,7 @@ function conclude(failures: readonly Outcome[], report: readonly object[]): numb
 
 function outcomeText({ scenario, crashes, result }: Outcome): string {
   const where = crashes.map(({ agentId, point }) => `${agentId}:${point}`).join(',');
-  const lines = result.findings.map(
-    ({ invariant, agent, what }) => `  invariant ${invariant}, ${agent}: ${what}`,
-  );
+  const lines = result.findings.map((finding) => `  ${findingText(finding)}`);
   const verdict = lines.length === 0 ? 'holds' : 'FAILS';
   return [`--scenario '${scenario}' --crash ${where} ${verdict}`, ...lines].join('\n');
 }
@@ -220,6 +239,9 @@ function readState(): State {
   try {
     return JSON.parse(readFileSync(values.state, 'utf8')) as State;
   } catch (error) {
+    if (error instanceof SyntaxError) {
+      return line.refuse(`${values.state} is damaged; without it the pairs begin again`);
+    }
     if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
     throw error;
   }
@@ -233,16 +255,7 @@ function writeState(state: State): void {
 function wanted(): readonly ScenarioName[] {
   if (values.scenario === undefined) return scenarioNames;
   const known = scenarioNames.find((name) => name === values.scenario);
-  return known === undefined ? wrongCall(`there is no scenario ${values.scenario}`) : [known];
-}
-
-function numberOf(text: string): number {
-  const number = Number(text);
-  if (Number.isSafeInteger(number) && number >= 1) return number;
-  return wrongCall(`${text} is no whole number from 1`);
-}
-
-function wrongCall(why: string): never {
-  process.stderr.write(`${why}\n${usage}`);
-  process.exit(2);
+  return known === undefined
+    ? line.refuse(`--scenario: there is no ${values.scenario}: ${scenarioNames.join(', ')}`)
+    : [known];
 }

@@ -40,7 +40,7 @@ export const profileUsage = `\
 
 export type ProfileFlags = { readonly [Name in keyof typeof profileOptions]?: string | undefined };
 
-/** @throws RangeError for a name that there is none of */
+/** @throws RangeError for a name that there is none of, and for a number that is none */
 export function profileOf(flags: ProfileFlags): Profile {
   const without = listOf('fault', flags.without, faultNames);
   const names = listOf('fault', flags.faults, faultNames);
@@ -57,10 +57,10 @@ export function profileOf(flags: ProfileFlags): Profile {
     hasWorkload: whether(flags.workload),
     hasHealing: whether(flags.healing),
     hasSecond: whether(flags.second),
-    longChance: flags.long === undefined ? undefined : Number(flags.long),
+    longChance: partOf(flags.long),
     victims: listOf('kind of victim', flags.victims, victimKinds),
-    faultsMin: flags['faults-min'] === undefined ? undefined : Number(flags['faults-min']),
-    quietMs: flags['quiet-ms'] === undefined ? undefined : Number(flags['quiet-ms']),
+    faultsMin: countOf('--faults-min', flags['faults-min']),
+    quietMs: countOf('--quiet-ms', flags['quiet-ms']),
   };
 }
 
@@ -82,4 +82,18 @@ function whether(text: string | undefined): boolean | undefined {
   if (text === undefined) return undefined;
   if (text === 'yes' || text === 'no') return text === 'yes';
   throw new RangeError(`${text} is neither yes nor no`);
+}
+
+function partOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const part = Number(text);
+  if (/^[\d.]+$/.test(text) && part >= 0 && part <= 1) return part;
+  throw new RangeError(`--long: '${text}' is no number from 0 to 1`);
+}
+
+function countOf(flag: string, text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const count = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(count)) return count;
+  throw new RangeError(`${flag}: '${text}' is no whole number from 0 on`);
 }

@@ -1,5 +1,7 @@
 /** What one run of the simulator found, and what many of them add up to. Plain data: it goes between processes. */
 
+const invariants = Array.from({ length: 15 }, (_, index) => index + 1);
+
 export interface Finding {
   /** 1 to 15; 0 for a process that ended by an error that no fault explains. */
   readonly invariant: number;
@@ -79,12 +81,30 @@ export function addCounts(
   for (const [name, count] of Object.entries(more)) counts[name] = (counts[name] ?? 0) + count;
 }
 
+/** One line, but for what is told in several. */
+export function findingText({ invariant, agent, what }: Finding): string {
+  return `invariant ${invariant}${agent === '' ? '' : `, ${agent}`}: ${what}`;
+}
+
 /** `crash 12, delay 3`, by rising name. */
 export function countsText(counts: Readonly<Record<string, number>>): string {
   return Object.entries(counts)
     .toSorted(([one], [other]) => (one < other ? -1 : 1))
     .map(([name, count]) => `${name} ${count}`)
     .join(', ');
+}
+
+/** `1: 49, 2: 84`, by rising number, and those that nothing was looked at for. */
+export function checksText(checks: Readonly<Record<string, number>>): string {
+  const named = Object.keys(checks).map(Number);
+  const numbers = [...new Set([...invariants, ...named])].toSorted((one, other) => one - other);
+  const countOf = (number: number): number => checks[number] ?? 0;
+  const looked = numbers.filter((number) => countOf(number) > 0);
+  const never = numbers.filter((number) => countOf(number) === 0);
+  return [
+    ...(looked.length === 0 ? [] : [looked.map((each) => `${each}: ${countOf(each)}`).join(', ')]),
+    ...(never.length === 0 ? [] : [`none of ${never.join(', ')}`]),
+  ].join('; ');
 }
 
 export function totalsText(totals: Totals): string {
@@ -96,8 +116,8 @@ export function totalsText(totals: Totals): string {
     `simulated          ${(simulatedMs / 3_600_000).toFixed(1)} hours`,
     `events on the bus  ${events}`,
     `restarts           ${restarts} (${crashPoints} places to die at were passed)`,
-    `faults             ${countsText(totals.faults)}`,
-    `rotations          ${countsText(totals.rotations)}`,
-    `invariant checks   ${checks}: ${countsText(totals.checks)}`,
+    `faults             ${countsText(totals.faults) || 'none'}`,
+    `rotations          ${countsText(totals.rotations) || 'none'}`,
+    `invariant checks   ${checks} (${checksText(totals.checks)})`,
   ].join('\n');
 }

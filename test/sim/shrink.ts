@@ -12,6 +12,12 @@ export interface Kept {
   readonly activities: readonly number[];
 }
 
+/** The seed breaks nothing. */
+export class NothingToShrink extends Error {
+  override readonly name = 'NothingToShrink';
+}
+
+/** @throws NothingToShrink */
 export async function shrink(
   seed: number,
   profile: Profile,
@@ -19,7 +25,7 @@ export async function shrink(
 ): Promise<{ readonly kept: Kept }> {
   const whole = await runWorld(seed, profile);
   const broken = new Set(whole.findings.map(({ invariant }) => invariant));
-  if (broken.size === 0) throw new Error(`seed ${seed} holds: there is nothing to shrink`);
+  if (broken.size === 0) throw new NothingToShrink(`seed ${seed} holds`);
   const stillFails = async (kept: Kept): Promise<boolean> =>
     isSame(await runWorld(seed, { ...profile, kept }), broken);
   let kept: Kept = {
@@ -34,11 +40,17 @@ export async function shrink(
         if (!(await stillFails(without))) continue;
         kept = without;
         isShorter = true;
-        progress(`${kept.faults.length} faults and ${kept.activities.length} activities left`);
+        progress(leftText(kept));
       }
     }
   }
   return { kept };
+}
+
+function leftText({ faults, activities }: Kept): string {
+  const [one, other] = [faults.length, activities.length];
+  const faultsText = `${one} ${one === 1 ? 'fault' : 'faults'}`;
+  return `${faultsText} and ${other} ${other === 1 ? 'activity' : 'activities'} left`;
 }
 
 function isSame({ findings }: RunResult, broken: ReadonlySet<number>): boolean {

@@ -58,6 +58,8 @@ async function work<Job, Result>(run: JobsRun<Job, Result>, ended: Ended): Promi
   });
   // Whoever waits for an answer hears of it; nobody does between two portions.
   lost.catch(() => undefined);
+  const end = (): unknown => child.kill('SIGKILL');
+  process.once('exit', end);
   try {
     while (!ended.isOver && performance.now() < run.deadlineMs) {
       const portion = nextOf(run.jobs);
@@ -70,7 +72,8 @@ async function work<Job, Result>(run: JobsRun<Job, Result>, ended: Ended): Promi
     }
   } finally {
     child.removeAllListeners('exit');
-    child.kill('SIGKILL');
+    process.off('exit', end);
+    end();
   }
 }
 

@@ -54,19 +54,23 @@ load: setup ## 50 rotations under a load on all layers, processes killed at rand
 	@echo "load: a quarter of an hour or more; GYRE_LOAD_ROTATIONS=3 is a short one"
 	@$(found) && exec node --disable-warning=ExperimentalWarning test/load/main.ts
 
-sim: setup ## run 10,000 simulated meshes, each from its seed (SEED=17 for one, TRACE=1 to see it)
-	@echo "sim: about ten minutes on two processors; what fails names its seed"
+# TRACE=0 and TRACE=no are as none.
+traced = $(filter-out 0 no,$(TRACE))
+
+sim: setup ## run 10,000 simulated meshes, each from its seed (SEED=4 for one, TRACE=1 to see it)
+	@$(if $(SEED),,$(if $(traced),echo "sim: TRACE=1 is for one seed: make sim SEED=4 TRACE=1" >&2; exit 2))
+	@echo "sim: $(if $(SEED),one seed,about ten minutes on two processors; what fails names its seed)"
 	@exec node --disable-warning=ExperimentalWarning test/sim/main.ts \
-	  $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds 1..10000)
+	  $(if $(SEED),'--seed=$(SEED)' $(if $(traced),--trace),--seeds 1..10000)
 
 sim-planted: setup ## show that the simulator finds mistakes that were put into the code on purpose
 	@echo "sim-planted: some minutes on two processors"
 	@exec node --disable-warning=ExperimentalWarning test/sim/planted/planted.ts
 
-sim-million: setup ## run a million seeds in pieces; goes on where the last call ended (GYRE_SIM_MINUTES)
+sim-million: setup ## run a million seeds; goes on where the last call ended (GYRE_SIM_MINUTES)
 	@echo "sim-million: more than a day on two processors, or as long as GYRE_SIM_MINUTES says"
 	@exec node --disable-warning=ExperimentalWarning test/sim/million.ts \
-	  $(if $(GYRE_SIM_MINUTES),--minutes $(GYRE_SIM_MINUTES))
+	  $(if $(GYRE_SIM_MINUTES),'--minutes=$(GYRE_SIM_MINUTES)')
 
 sim-matrix: setup ## let every process of a simulated mesh die at each of its writes and sends, one at a time
 	@echo "sim-matrix: half an hour on two processors that do other work too"

@@ -25,7 +25,7 @@ import { verifyAudit, verifyChain } from './checks.ts';
 import { certified } from './front-door.ts';
 import { Kills } from './kills.ts';
 import { phaseTable, sumOf } from './phase-book.ts';
-import { settingsOf } from './settings.ts';
+import { settingsOf, type LoadSettings } from './settings.ts';
 import { StackLoad } from './stack-load.ts';
 import { Course } from './course.ts';
 
@@ -38,11 +38,22 @@ const restMs = 240_000;
 /** To tell what holds those that are not over by then. */
 const heldMs = 20_000;
 
-const settings = settingsOf(process.env);
+const settings = settingsOrEnd();
 const draws = drawsFrom(settings.seed);
 const beganMs = performance.now();
 const faults: string[] = [];
 const interrupted: { course?: Course; isAgain: boolean } = { isAgain: false };
+
+/** A value that there is none of is one line, and ends with 2. */
+function settingsOrEnd(): LoadSettings {
+  try {
+    return settingsOf(process.env);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    process.stderr.write(`load: ${error.message}\n`);
+    process.exit(2);
+  }
+}
 
 function tell(line: string): void {
   process.stderr.write(`${span(performance.now() - beganMs).padStart(12)}  ${line}\n`);

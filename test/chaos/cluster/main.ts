@@ -1,6 +1,7 @@
 /**
  * `make chaos`: one long run. GYRE_CHAOS_MINUTES of faults (15 unless told), GYRE_CHAOS_SEED to draw the
- * same faults again. Ends with 0 where everything holds, else with 1 and the folder of the mesh kept.
+ * same faults again. Ends with 0 where everything holds, else with 1 and the folder of the mesh kept; with
+ * 2 for a wrong call.
  */
 import { rm } from 'node:fs/promises';
 import { reportText } from './report.ts';
@@ -9,7 +10,21 @@ import { runChaos } from './run.ts';
 const minuteMs = 60_000;
 /** Starting, healing and checking take the rest of twenty minutes. */
 const minutesMax = 17;
-const seed = whole('GYRE_CHAOS_SEED', Math.trunc(Date.now() / 1_000) % 1_000_000, 2 ** 32);
+const seedMax = 2 ** 32;
+const usage = `usage: make chaos, or node test/chaos/cluster/main.ts
+Brings up a mesh on three servers, breaks it for some minutes, lets it heal and checks everything. Ends
+with 0 where everything holds, with 1 where something does not: the folder of the mesh is kept then.
+  GYRE_CHAOS_MINUTES  minutes of faults, 1 to ${minutesMax} (15)
+  GYRE_CHAOS_SEED     draws the same faults again, 1 to ${seedMax} (drawn from the time, and printed)
+`;
+
+const [first, ...others] = process.argv.slice(2);
+if (first === '--help' && others.length === 0) {
+  process.stdout.write(usage);
+  process.exit(0);
+}
+if (first !== undefined) refuse(`it takes no arguments: '${[first, ...others].join(' ')}'`);
+const seed = whole('GYRE_CHAOS_SEED', Math.trunc(Date.now() / 1_000) % 1_000_000, seedMax);
 const minutes = whole('GYRE_CHAOS_MINUTES', 15, minutesMax);
 
 for (const name of ['SIGINT', 'SIGTERM'] as const) process.once(name, () => process.exit(130));
@@ -29,6 +44,11 @@ function whole(name: string, otherwise: number, most: number): number {
   const text = process.env[name] ?? '';
   if (text === '') return otherwise;
   const value = Number(text);
-  if (Number.isInteger(value) && value >= 1 && value <= most) return value;
-  throw new Error(`${name} is a whole number from 1 to ${most}`);
+  if (/^\d+$/.test(text) && value >= 1 && value <= most) return value;
+  return refuse(`${name}: '${text}' is no whole number from 1 to ${most}`);
+}
+
+function refuse(why: string): never {
+  process.stderr.write(`chaos: ${why} (--help tells how to call it)\n`);
+  process.exit(2);
 }

@@ -21,11 +21,6 @@ interface Ended {
 }
 
 const portionMax = 8;
-/**
- * Worlds are short-lived: with room for young objects few of them outlive a collection. There is a worker
- * for every processor already, from which threads of a collector would only take.
- */
-const heapFlags = ['--max-semi-space-size=64', '--single-threaded-gc'];
 
 /** Resolves when every job that was begun is done. Rejects when a worker ends by itself. */
 export async function runJobs<Job, Result>(run: JobsRun<Job, Result>): Promise<void> {
@@ -50,7 +45,7 @@ export function serveJobs<Job, Result>(run: (job: Job) => Promise<Result>): void
 }
 
 async function work<Job, Result>(run: JobsRun<Job, Result>, ended: Ended): Promise<void> {
-  const child = fork(run.file, ['--worker'], { execArgv: [...process.execArgv, ...heapFlags] });
+  const child = fork(run.file, ['--worker'], { execArgv: process.execArgv });
   const lost = new Promise<never>((_, reject) => {
     child.once('exit', (code, signal) => {
       reject(new Error(`a worker of the simulator ended (${signal ?? code})`));

@@ -40,7 +40,7 @@ interface State {
   readonly broken: { readonly seed: number; readonly what: string }[];
 }
 
-const version = 2;
+const version = 3;
 const brokenMax = 200;
 /** Seeds that are lost at most where the process is killed, but for those that are under way. */
 const unwrittenMax = 100;

@@ -67,7 +67,7 @@ process.on('unhandledRejection', (error) => {
 export async function runWorld(seed: number, options: RunOptions = {}): Promise<RunResult> {
   const draws = drawsFrom(seed).fork('run');
   const layers = [1, 2, 3, 4, 5, 6, 7] as const;
-  const isSecond = draws.chance(0.1);
+  const isSecond = draws.chance(0.05);
   const kind = drawKind(draws, options);
   const hasSecond = options.hasSecond ?? isSecond;
   const world = await SimulatedWorld.make({
@@ -95,11 +95,11 @@ export async function runWorld(seed: number, options: RunOptions = {}): Promise<
 /** Secrets by epochs, other rules than usual and use of the keys take time: a part of the seeds has them. */
 function drawKind(run: Draws, profile: Profile) {
   const [draws, healing] = [run.fork('kind'), run.fork('healing')];
-  const [isEpochs, isWorkload, isOther] = [0.01, 0.06, 0.3].map((part) => draws.chance(part));
+  const [isEpochs, isWorkload, isOther] = [0.005, 0.03, 0.3].map((part) => draws.chance(part));
   const hasEpochs = profile.hasEpochs ?? isEpochs === true;
   const other: RulesName = hasEpochs ? draws.pick(['short-epochs', 'impatient']) : 'impatient';
   // What a call names is all that happens.
-  const isHealing = healing.chance(0.03) && profile.activities === undefined;
+  const isHealing = healing.chance(0.015) && profile.activities === undefined;
   const hasHealing = profile.hasHealing ?? isHealing;
   const usual: RulesName = hasHealing && healing.chance(0.5) ? 'prompt' : 'usual';
   return {

@@ -39,7 +39,7 @@ test('a million goes on behind the last seed that was run', () => {
   const state = (): { next: number; totals: Totals } => JSON.parse(readFileSync(file, 'utf8'));
   const flags = ['--state', file, '--jobs', '2', '--piece', '2'];
   const totals = { ...noTotals(), runs: 6 };
-  writeFileSync(file, JSON.stringify({ version: 2, next: 7, seconds: 0, totals, broken: [] }));
+  writeFileSync(file, JSON.stringify({ version: 3, next: 7, seconds: 0, totals, broken: [] }));
   const { status, stderr } = call('million.ts', ...flags, '--seeds', '9');
   expect(status).toBe(0);
   expect(stderr).toContain('6 of 9 seeds are done, goes on with seed 7');

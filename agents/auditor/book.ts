@@ -11,6 +11,7 @@ import type { Disclosure } from '#schemas/frame.ts';
 import type { RotationPhase } from '#schemas/saga.ts';
 import { AuditJudge, type Judgement } from '#shared/core/audit-judge.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
+import { isOfferedStill } from '#shared/core/document-review.ts';
 import type { RotationState } from '#shared/core/rotation/state.ts';
 import type { AddressOf } from '#shared/core/entitlement.ts';
 import { AuditTree } from '#shared/core/audit-tree.ts';
@@ -178,7 +179,7 @@ export class AuditBook {
     const newest = live.highest();
     return live.documentsSince(versionsOf(trust.highest())).filter(({ body }) => {
       if (body.kind === 'revocation') return trust.agent(body.agent_id)?.revokedAtMs === undefined;
-      return body.kind === 'root' || body.version === newest[body.kind].version;
+      return isOfferedStill(body, newest);
     });
   }
 

@@ -9,6 +9,7 @@
 import { BusError, type Bus } from '#shared/bus/bus.ts';
 import type { Subjects } from '#shared/bus/subjects.ts';
 import { noticesChannel } from '#shared/core/channels.ts';
+import { isOfferedStill } from '#shared/core/document-review.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
 import { versionsOf } from '#shared/crypto/known-versions.ts';
 import type { AmendedDocument, Enrolled, TrustView } from '#shared/crypto/trust.ts';
@@ -107,7 +108,7 @@ export class Unoffered {
     const newest = trust.highest();
     const taken = trust.documentsSince(known).filter(({ body }) => {
       if (body.kind === 'revocation') return !revoked.has(body.agent_id);
-      return body.kind === 'root' || body.version === newest[body.kind].version;
+      return isOfferedStill(body, newest);
     });
     this.#owed.push(...taken);
   }

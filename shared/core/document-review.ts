@@ -149,6 +149,14 @@ function isInFuture(issuedAtMs: number, { nowMs, skewMs, saidAtMs = nowMs }: Rev
   return issuedAtMs > Math.min(nowMs, saidAtMs) + skewMs;
 }
 
+/** Whether a document in force is still offered: of registry and policy only the newest, every root. */
+export function isOfferedStill(
+  { kind, version }: Pick<Announced, 'kind' | 'version'>,
+  newest: Readonly<Record<Announced['kind'], { readonly version: number }>>,
+): boolean {
+  return kind === 'root' || version === newest[kind].version;
+}
+
 /**
  * Whether an offer of such an agent may be of a document that expired since: an auditor offers once more
  * what is in force and was lost from the log. A stolen one can so bring into force what operators signed,

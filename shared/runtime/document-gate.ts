@@ -7,6 +7,7 @@
 
 import type { Header } from '#schemas/frame.ts';
 import type { Bus, BusMessage } from '#shared/bus/bus.ts';
+import { forwardingTo } from '#shared/bus/forwarding-bus.ts';
 import { toHex } from '#shared/crypto/bytes.ts';
 import { parseFrame, verifyFrame } from '#shared/crypto/envelope.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -32,8 +33,7 @@ export function heldForDocuments(bus: Bus, ports: DocumentGatePorts): Bus {
   /** By sender, until when; no more than are enrolled. */
   const hopelessUntilMs = new Map<string, number>();
   return {
-    publish: (request) => bus.publish(request),
-    consume: (options, handler) => bus.consume(options, handler),
+    ...forwardingTo(bus),
     follow: (options, handler) =>
       bus.follow(options, (message: BusMessage) => {
         const header = aheadIn(message.data, ports);
@@ -41,14 +41,6 @@ export function heldForDocuments(bus: Bus, ports: DocumentGatePorts): Bus {
           ? handler(message)
           : learned(header, ports, hopelessUntilMs).then(() => handler(message));
       }),
-    lastMessage: (stream, subject) => bus.lastMessage(stream, subject),
-    getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
-    streamState: (stream) => bus.streamState(stream),
-    request: (subject, data, timeoutMs) => bus.request(subject, data, timeoutMs),
-    respond: (subject, handler) => bus.respond(subject, handler),
-    bucket: (name) => bus.bucket(name),
-    onState: (listener) => bus.onState(listener),
-    close: () => bus.close(),
   };
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { BusError, type Bus, type BusMessage } from '#shared/bus/bus.ts';
+import { forwardingTo } from '#shared/bus/forwarding-bus.ts';
 import { channelsOf } from '#shared/core/channels.ts';
 import { parseFrame, verifyFrame } from '#shared/crypto/envelope.ts';
 import type { EpochKeyring } from '#shared/crypto/epoch-keyring.ts';
@@ -29,12 +30,9 @@ export function gatedBus(bus: Bus, ports: GatePorts): Bus {
       return await handler(message);
     };
   return {
-    publish: (request) => bus.publish(request),
+    ...forwardingTo(bus),
     consume: (options, handler) => bus.consume(options, behindGate(handler)),
     follow: (options, handler) => bus.follow(options, behindGate(handler)),
-    lastMessage: (stream, subject) => bus.lastMessage(stream, subject),
-    getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
-    streamState: (stream) => bus.streamState(stream),
     request: async (subject, data, timeoutMs) => {
       try {
         const reply = await bus.request(subject, data, timeoutMs);
@@ -50,9 +48,6 @@ export function gatedBus(bus: Bus, ports: GatePorts): Bus {
         await gate(data);
         return await handler(data);
       }),
-    bucket: (name) => bus.bucket(name),
-    onState: (listener) => bus.onState(listener),
-    close: () => bus.close(),
   };
 }
 

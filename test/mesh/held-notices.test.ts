@@ -8,7 +8,7 @@ import { heldMax } from '#shared/runtime/behind-allowance.ts';
 import type { Bus } from '#shared/bus/bus.ts';
 import { durableName, subjectsOf } from '#shared/bus/subjects.ts';
 import { adopt, amended } from '../support/documents.ts';
-import { forwardingTo } from '../support/forwarding-bus.ts';
+import { forwardingTo } from '#shared/bus/forwarding-bus.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 
 let mesh: InMemoryMesh;

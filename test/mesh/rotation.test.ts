@@ -4,7 +4,7 @@ import { afterEach, expect, it } from 'vitest';
 import type { Bus } from '#shared/bus/bus.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
 import { servingAgents } from '#shared/core/plan-members.ts';
-import { forwardingTo } from '../support/forwarding-bus.ts';
+import { forwardingTo } from '#shared/bus/forwarding-bus.ts';
 import { InMemoryMesh } from '../support/in-memory-mesh.ts';
 import { patienceMs } from '../support/patience.ts';
 

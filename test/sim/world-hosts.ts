@@ -8,6 +8,7 @@ import type { LayerNumber } from '#schemas/layers.ts';
 import type { EmbeddedAdapter } from '#agents/layers/embedded/embedded-adapter.ts';
 import { algorithmCapabilities } from '#agents/layers/algorithm-capabilities.ts';
 import type { Bus, Subscription } from '#shared/bus/bus.ts';
+import { forwardingTo } from '#shared/bus/forwarding-bus.ts';
 import { EpochKeyring, type HeldSecret } from '#shared/crypto/epoch-keyring.ts';
 import type { ChannelKeyring } from '#shared/crypto/keyring.ts';
 import type { CryptoProvider } from '#shared/crypto/provider.ts';
@@ -223,17 +224,10 @@ export class WorldHosts {
       return subscription;
     };
     return {
-      publish: (request) => bus.publish(request),
+      ...forwardingTo(bus),
       consume: async (options, handler) => watch(await bus.consume(options, handler)),
       follow: async (options, handler) => watch(await bus.follow(options, handler)),
-      lastMessage: (stream, subject) => bus.lastMessage(stream, subject),
-      getMessage: (stream, sequence) => bus.getMessage(stream, sequence),
-      streamState: (stream) => bus.streamState(stream),
-      bucket: (name) => bus.bucket(name),
-      request: (subject, data, timeoutMs) => bus.request(subject, data, timeoutMs),
       respond: async (subject, handler) => watch(await bus.respond(subject, handler)),
-      onState: (listener) => bus.onState(listener),
-      close: () => bus.close(),
     };
   }
 

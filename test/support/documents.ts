@@ -6,6 +6,7 @@ import type { RegistryBody } from '#schemas/registry.ts';
 import type { OfferedDocument, RootBody } from '#schemas/trust.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
 import { documentDigest, localSigner, signDocument } from '#shared/crypto/signed-document.ts';
+import { versionsOf } from '#shared/crypto/known-versions.ts';
 import type { TrustView } from '#shared/crypto/trust.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { crypto, type World } from './world.ts';
@@ -66,13 +67,7 @@ export async function learnFrom(
   agentId: string,
   { trust, nowMs }: { readonly trust: TrustView; readonly nowMs: number },
 ): Promise<void> {
-  const { root, registry, policy } = trust.highest();
-  const versions = {
-    rootVersion: root.version,
-    registryVersion: registry.version,
-    policyVersion: policy.version,
-  };
-  const query = { ask: 'trust-documents', ...versions } as const;
+  const query = { ask: 'trust-documents', ...versionsOf(trust.highest()) } as const;
   const answer = await operator.ask({ agentId, channel: 'notices' }, query, 4_000);
   if (!answer.ok) throw new Error(`${answer.code}: ${answer.reason}`);
   const { documents } = answer.result as TrustDocuments;

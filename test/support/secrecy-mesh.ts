@@ -26,7 +26,7 @@ import { Notices } from '#shared/runtime/notices.ts';
 import { Outbox } from '#shared/runtime/outbox.ts';
 import type { Principal } from '#shared/runtime/principal.ts';
 import { SystemDisk } from '#shared/runtime/system-disk.ts';
-import { forwardingTo } from './forwarding-bus.ts';
+import { forwardingTo } from '#shared/bus/forwarding-bus.ts';
 import { crypto, makeWorld, quiet, type World } from './world.ts';
 import { patienceMs } from './patience.ts';
 

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { documentBytesMax } from '#schemas/document.ts';
 import type { PolicyBody } from '#schemas/policy.ts';
 import { subjectsOf } from '#shared/bus/subjects.ts';
-import { versionJumpMax } from '#shared/core/document-review.ts';
+import { isOfferedStill, versionJumpMax } from '#shared/core/document-review.ts';
 import { utf8 } from '#shared/crypto/bytes.ts';
 import { documentDigest } from '#shared/crypto/signed-document.ts';
 import type { Adoption, TrustView } from '#shared/crypto/trust.ts';
@@ -121,6 +121,18 @@ describe('a document that holds', () => {
     expect(view.policyFor(begun)?.version).toBe(4);
     expect(view.policyFor('0'.repeat(64))).toBeUndefined();
   });
+});
+
+it('is offered again while it is the newest of its kind, a root always', () => {
+  const newest = { root: { version: 3 }, registry: { version: 2 }, policy: { version: 5 } };
+  const still = (kind: 'root' | 'registry' | 'policy', version: number): boolean =>
+    isOfferedStill({ kind, version }, newest);
+  expect([still('policy', 5), still('policy', 4), still('registry', 1)]).toEqual([
+    true,
+    false,
+    false,
+  ]);
+  expect([still('root', 2), still('root', 3)]).toEqual([true, true]);
 });
 
 describe('rollback', () => {

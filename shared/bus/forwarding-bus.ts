@@ -1,6 +1,6 @@
-/** A bus that hands everything on to another one: what a test listens to, it replaces in a copy. */
+/** A bus that hands everything on to another one: whoever does some of it otherwise replaces that in a copy. */
 
-import type { Bus } from '#shared/bus/bus.ts';
+import type { Bus } from './bus.ts';
 
 export function forwardingTo(bus: Bus): Bus {
   return {
